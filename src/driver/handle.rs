@@ -1,0 +1,142 @@
+//! The door to a service's task: read its view, come in, ask for a wake, give a command. Cheap to clone; nothing
+//! here waits for the task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::engine::contract::{Trigger, Upstream};
+use crate::engine::id::ServiceName;
+use crate::engine::view::View;
+use crate::signal::edge::{Edge, Pass, Use};
+
+/// Triggers that may wait for the task. When more come, those that wait already bring the same wake, so the
+/// rest are dropped: that is what makes ten thousand simultaneous visitors one provider call.
+pub const TRIGGERS_WAITING_MAX: usize = 64;
+
+/// Commands that may wait for the task.
+pub const COMMANDS_WAITING_MAX: usize = 64;
+
+/// What an admin or the room may ask of a service's task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Wake the service.
+    Wake {
+        /// Who asks, for the ledger.
+        who: String,
+    },
+    /// Put it to sleep when the running requests have ended.
+    Sleep,
+    /// Do not sleep for this long.
+    Hold {
+        /// How long, from now.
+        length: Duration,
+        /// Who asks, and why.
+        reason: String,
+    },
+    /// End the hold.
+    Release,
+    /// Somebody could not reach the awake app: look.
+    Suspect,
+}
+
+/// The task does not take commands now: it is overloaded or has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the service's task does not take commands now; try again in a second")]
+pub struct Busy;
+
+/// The door to one service.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    service: ServiceName,
+    view: watch::Receiver<Arc<View>>,
+    edge: Arc<Edge>,
+    triggers: mpsc::Sender<Trigger>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// The task's side of the door.
+#[derive(Debug)]
+pub struct Inbox {
+    /// Where the task publishes what others see.
+    pub view: watch::Sender<Arc<View>>,
+    /// Admitted triggers.
+    pub triggers: mpsc::Receiver<Trigger>,
+    /// Commands.
+    pub commands: mpsc::Receiver<Command>,
+}
+
+/// Makes both sides of a service's door. Tests of the room use it to play the task.
+#[must_use]
+pub fn door(first: View, edge: Arc<Edge>) -> (Handle, Inbox) {
+    let service = first.service.clone();
+    let (view_in, view) = watch::channel(Arc::new(first));
+    let (triggers, triggers_out) = mpsc::channel(TRIGGERS_WAITING_MAX);
+    let (commands, commands_out) = mpsc::channel(COMMANDS_WAITING_MAX);
+    let handle = Handle {
+        service,
+        view,
+        edge,
+        triggers,
+        commands,
+    };
+    (
+        handle,
+        Inbox {
+            view: view_in,
+            triggers: triggers_out,
+            commands: commands_out,
+        },
+    )
+}
+
+impl Handle {
+    /// Which service this is.
+    #[must_use]
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// The service as it is now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// To wait for changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// Comes in, if the service takes requests now: where to send it, and the pass to keep until the whole
+    /// answer is sent.
+    #[must_use]
+    pub fn enter(&self, what: Use) -> Option<(Upstream, Pass)> {
+        let pass = self.edge.enter(what)?;
+        // The view is read after the gate was passed, so it's at least as new as the gate's opening.
+        let upstream = *self.view.borrow().upstreams.first()?;
+        Some((upstream, pass))
+    }
+
+    /// The counters at the gate.
+    #[must_use]
+    pub fn edge(&self) -> &Arc<Edge> {
+        &self.edge
+    }
+
+    /// Asks for a wake. Never waits. A trigger of a service that is awake is a no-op.
+    pub fn trigger(&self, trigger: Trigger) {
+        // Full: see TRIGGERS_WAITING_MAX. Closed: the process is ending.
+        let _ = self.triggers.try_send(trigger);
+    }
+
+    /// Gives a command.
+    ///
+    /// # Errors
+    /// [`Busy`] when the task can't take it now.
+    pub fn command(&self, command: Command) -> Result<(), Busy> {
+        self.commands.try_send(command).map_err(|_| Busy)
+    }
+}

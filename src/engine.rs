@@ -1,0 +1,15 @@
+//! The pure core: what to do, decided from what has happened. No clock, no I/O, no async, no logging, no
+//! randomness that is not passed in.
+//!
+//! The lints below hold that for this module tree alone (`clippy.toml` names what is banned). Read in this
+//! order: [`contract`] (what goes in and what comes out), [`service`] (the life of a service), [`idle`] (when it
+//! may be put to sleep), [`route`] (what a request gets), then the small ones.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod contract;
+pub mod eta;
+pub mod id;
+pub mod machine;
+pub mod record;
+pub mod time;
+pub mod view;

@@ -1,0 +1,76 @@
+//! What is written down about a service: enough for a new owner to go on where the last one was killed.
+
+use serde::{Deserialize, Serialize};
+
+use super::contract::{SleepWhy, Trigger, Upstream};
+use super::eta::WakeHistory;
+use super::id::OpId;
+use super::time::Time;
+
+/// The lasting state of a service. Written by its owner alone, under its epoch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The last operation id that was given out; ids never repeat.
+    pub last_op: OpId,
+    /// Where the service was in its life.
+    pub stand: Stand,
+    /// Since when the machine has run, as far as we know: for minimum up-time and billing.
+    pub up_since: Option<Time>,
+    /// The last wake's asker.
+    pub run_by: Option<Trigger>,
+    /// Accepted triggers since the record began.
+    pub triggered_count: u64,
+    /// The last qualifying traffic that was seen.
+    pub last_activity: Option<Time>,
+    /// The hold, if there is one.
+    pub hold: Option<Hold>,
+    /// How long earlier wakes took.
+    pub history: WakeHistory,
+}
+
+/// "Do not sleep before."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The end of the hold.
+    pub until: Time,
+    /// Who or what asked for it.
+    pub reason: String,
+}
+
+/// Where a service was in its life when the record was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Stand {
+    /// Nothing is known: a new service.
+    #[default]
+    Unknown,
+    /// The machine was seen stopped.
+    Asleep,
+    /// A start was asked for, or was about to be.
+    Waking {
+        /// When the wake was accepted.
+        since: Time,
+    },
+    /// The app answered.
+    Awake {
+        /// Where.
+        upstream: Upstream,
+    },
+    /// Visitors are being led away; the machine still runs and may still be used.
+    Leaving {
+        /// Where the app listens.
+        upstream: Upstream,
+    },
+    /// A stop was asked for, or was about to be.
+    Stopping {
+        /// Why.
+        why: SleepWhy,
+    },
+    /// A wake failed; the machine may be in any state.
+    Failed {
+        /// Why, in a word.
+        failure: super::view::Failure,
+        /// When the wake was accepted.
+        since: Time,
+    },
+}

@@ -1,0 +1,165 @@
+//! What everybody else sees of a service: one immutable value, made by the engine after a step, watched by the
+//! page, the router of requests, the admin API and the metrics. Reading it takes no lock and asks no task.
+
+use serde::{Deserialize, Serialize};
+
+use super::contract::{Source, Stage, Trigger, Upstream};
+use super::eta::Eta;
+use super::id::ServiceName;
+use super::machine::ErrorClass;
+use super::record::Hold;
+use super::time::Time;
+
+/// The phases of a service's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Just started: the machine's state isn't known yet.
+    Learning,
+    /// The machine is off.
+    Asleep,
+    /// On its way to ready.
+    Waking,
+    /// The app answers.
+    Awake,
+    /// Idle: visitors are being led to the room. The app still answers; a visitor calls the stop off.
+    Diverting,
+    /// Visitors reach the room; running requests end. A visitor still calls the stop off.
+    Draining,
+    /// The machine is being stopped.
+    Stopping,
+    /// The wake failed; it says why and when it tries again.
+    Failed,
+}
+
+impl Phase {
+    /// The word used in headers, keys, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Learning => "learning",
+            Self::Asleep => "asleep",
+            Self::Waking => "waking",
+            Self::Awake => "awake",
+            Self::Diverting => "diverting",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why a wake failed, in the words that a visitor may hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// The app did not answer within the start timeout.
+    AppSilent,
+    /// The machine did not come up within the start timeout.
+    MachineSilent,
+    /// The machine stopped again while starting.
+    MachineDied,
+    /// The machine does not exist.
+    MachineMissing,
+    /// The provider has no capacity now.
+    NoCapacity,
+    /// A limit or an unpaid bill at the provider.
+    Quota,
+    /// The provider refuses our credential or our request.
+    Refused,
+    /// The provider can't be reached or does not answer.
+    ProviderDown,
+}
+
+impl Failure {
+    /// The failure that a lasting trouble of this class means.
+    #[must_use]
+    pub const fn of(class: ErrorClass) -> Failure {
+        match class {
+            ErrorClass::NotFound => Failure::MachineMissing,
+            ErrorClass::Capacity => Failure::NoCapacity,
+            ErrorClass::Quota => Failure::Quota,
+            ErrorClass::Auth | ErrorClass::Forbidden | ErrorClass::BadRequest => Failure::Refused,
+            ErrorClass::AlreadyThere
+            | ErrorClass::Busy
+            | ErrorClass::InvalidState
+            | ErrorClass::RateLimited(_)
+            | ErrorClass::Transient
+            | ErrorClass::Ambiguous => Failure::ProviderDown,
+        }
+    }
+
+    /// The word used in keys, JSON and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AppSilent => "app_silent",
+            Self::MachineSilent => "machine_silent",
+            Self::MachineDied => "machine_died",
+            Self::MachineMissing => "machine_missing",
+            Self::NoCapacity => "no_capacity",
+            Self::Quota => "quota",
+            Self::Refused => "refused",
+            Self::ProviderDown => "provider_down",
+        }
+    }
+}
+
+/// A service as it is now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct View {
+    /// Which service.
+    pub service: ServiceName,
+    /// Rises with every change of this view.
+    pub version: u64,
+    /// Its phase.
+    pub phase: Phase,
+    /// Since when it is in this phase.
+    pub since: Time,
+    /// The wake that is under way, or that failed.
+    pub wake: Option<WakeView>,
+    /// What earlier wakes took; none before the first.
+    pub eta: Option<Eta>,
+    /// Why the last wake failed, in phase `Failed`.
+    pub failure: Option<FailureView>,
+    /// Where requests may go. Not empty exactly while the gate is open.
+    pub upstreams: Vec<Upstream>,
+    /// Whether the awake app answered our last probe.
+    pub healthy: bool,
+    /// The last wake's asker.
+    pub run_by: Option<Trigger>,
+    /// Accepted triggers in all.
+    pub triggered_count: u64,
+    /// The last qualifying traffic that was seen.
+    pub last_activity: Option<Time>,
+    /// The hold, if there is one.
+    pub hold: Option<Hold>,
+    /// The sources without a fresh sample: while there is one, nothing is stopped.
+    pub blind: Vec<Source>,
+    /// When the service will be put to sleep if nobody comes; none while something forbids it.
+    pub sleeps_at: Option<Time>,
+    /// One sentence: why the service is as it is.
+    pub why: String,
+}
+
+/// A wake under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WakeView {
+    /// When it was accepted.
+    pub since: Time,
+    /// The furthest stage that it has reached.
+    pub stage: Stage,
+    /// When it fails if the app stays silent.
+    pub deadline: Time,
+    /// Whether the app crashed while somebody used it.
+    pub after_crash: bool,
+}
+
+/// A failed wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FailureView {
+    /// Why.
+    pub failure: Failure,
+    /// When the next try is; none when only a new visitor or a person brings one.
+    pub retry_at: Option<Time>,
+}

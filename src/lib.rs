@@ -1,0 +1,12 @@
+//! Anteroom lets people pay for a virtual machine only while somebody uses it.
+//!
+//! Read in this order:
+//!
+//! 1. [`engine`]: the pure core that decides.
+//! 2. [`provider`], [`store`]: the rooms on one floor, which do not know each other.
+
+pub mod driver;
+pub mod engine;
+pub mod provider;
+pub mod signal;
+pub mod store;

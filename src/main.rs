@@ -1,0 +1,3 @@
+//! Parse, log, build, run, exit code.
+
+fn main() {}

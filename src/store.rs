@@ -1,0 +1,88 @@
+//! The lasting memory: records, leases' epochs and the ledger. One trait, [`Store`]; one conformance suite for
+//! every kind (`tests/it/store_conformance.rs`).
+//!
+//! Every operation is one atomic, domain-sized call. There is no get-then-set anywhere, so the same trait fits
+//! an embedded file and a shared server with scripts.
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::contract::Event;
+use crate::engine::id::{Epoch, ServiceName};
+use crate::engine::record::Record;
+use crate::engine::time::Time;
+
+/// One line of the ledger: what happened to a service, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LedgerEntry {
+    /// When.
+    pub at: Time,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Entries kept for each service; older ones are dropped. At ten wakes a day that is two months.
+pub const LEDGER_MAX: usize = 2_000;
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody with a higher epoch owns the service: stop acting for it.
+    #[error("the service has a newer owner (epoch {current}, ours is {ours})")]
+    Stale {
+        /// The epoch of the owner.
+        current: Epoch,
+        /// The epoch of the caller.
+        ours: Epoch,
+    },
+    /// The store can't be reached or failed; nothing is known to be written.
+    #[error("store: {0}")]
+    Unavailable(String),
+    /// What is stored can't be read; it was left as it is.
+    #[error("store: {what} can't be read: {why}")]
+    Corrupt {
+        /// Which piece.
+        what: String,
+        /// The reader's words.
+        why: String,
+    },
+}
+
+/// The answer of a store.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// What a new owner gets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// The epoch of this ownership, higher than every earlier one.
+    pub epoch: Epoch,
+    /// What the last owner wrote.
+    pub record: Option<Record>,
+}
+
+/// The lasting memory of all services.
+pub trait Store: Send + Sync + 'static {
+    /// Takes ownership of a service: raises its epoch by one and returns the record, in one step. Writes of
+    /// earlier owners are refused from then on.
+    fn claim<'a>(&'a self, service: &'a ServiceName, owner: &'a str) -> Answer<'a, Claim>;
+
+    /// Writes the record and appends to the ledger, in one step, if `epoch` is still the service's.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] when there is a newer owner; nothing is written then.
+    fn save<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        epoch: Epoch,
+        record: &'a Record,
+        entries: &'a [LedgerEntry],
+    ) -> Answer<'a, ()>;
+
+    /// Reads the record without taking ownership.
+    fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>>;
+
+    /// The latest `limit` entries of the ledger, newest first.
+    fn ledger<'a>(&'a self, service: &'a ServiceName, limit: usize)
+    -> Answer<'a, Vec<LedgerEntry>>;
+}
