@@ -6,10 +6,13 @@
 //! may be put to sleep), [`route`] (what a request gets), then the small ones.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod backoff;
 pub mod contract;
 pub mod eta;
 pub mod id;
+pub mod idle;
 pub mod machine;
 pub mod record;
+pub mod service;
 pub mod time;
 pub mod view;

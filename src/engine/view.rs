@@ -110,7 +110,7 @@ impl Failure {
 pub struct View {
     /// Which service.
     pub service: ServiceName,
-    /// Rises with every change of this view.
+    /// Rises with every change that a visitor's page shows (not with every sample).
     pub version: u64,
     /// Its phase.
     pub phase: Phase,

@@ -1,0 +1,442 @@
+//! The life of one service with its seed: asleep, waking, awake, diverting, draining, stopping, failed.
+//!
+//! Every step has two halves. The first takes the input in: an answer is matched with the call it belongs to, a
+//! trigger is remembered, a sample is counted. The second, [`Service::advance`], looks at the whole state afresh
+//! and emits what is due now. So nothing depends on the order in which things were heard, and an event that was
+//! lost costs a delay, never a wrong state.
+//!
+//! At most one provider call is in flight for the machine, whatever the phase: [`Service::call`] is the slot.
+//! Where to read next: `state` (the phases' own data), then one file for each phase.
+
+use super::backoff::Backoff;
+use super::contract::{
+    Activity, Effect, Event, Input, ProbeResult, Routing, Source, Trigger, TriggerBy,
+};
+use super::eta::WakeHistory;
+use super::id::{InstanceId, OpId, ServiceName};
+use super::idle::IdleClock;
+use super::machine::{ErrorClass, Machine, Trouble};
+use super::record::{Hold, Record};
+use super::time::{Span, Time};
+use publishing::Publishing;
+use show::Shown;
+use state::State;
+
+mod awake;
+mod failed;
+mod learning;
+mod leaving;
+mod publishing;
+mod show;
+mod state;
+mod stopping;
+mod waking;
+
+/// What the operator wants of a service, and the bounds of its provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Without qualifying traffic for so long, the service is put to sleep.
+    pub idle_timeout: Span,
+    /// It stays awake at least so long after a wake.
+    pub min_awake: Span,
+    /// A wake that is not ready by then has failed.
+    pub start_timeout: Span,
+    /// Running requests get so long to end before a stop.
+    pub drain_timeout: Span,
+    /// Drain for all of `drain_timeout`: for a path whose running requests can't be counted (Traefik counts a
+    /// request when it ends).
+    pub drain_whole: bool,
+    /// Between two readiness probes while waking.
+    pub probe_interval: Span,
+    /// Between two probes of the awake app.
+    pub check_interval: Span,
+    /// A provider call, a probe or a publish whose answer is not there by then is lost. Longer than the
+    /// driver's own deadlines.
+    pub call_timeout: Span,
+    /// A source of activity that has not been heard of for so long is blind.
+    pub stale_after: Span,
+    /// A paid period is used up before the machine is stopped.
+    pub billing_increment: Option<Span>,
+    /// The sources that must all be fresh and quiet before a stop.
+    pub sources: Vec<Source>,
+    /// Waits between failed calls.
+    pub backoff: Backoff,
+    /// Seeds the jitter.
+    pub seed: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            idle_timeout: Span::mins(30),
+            min_awake: Span::mins(10),
+            start_timeout: Span::mins(5),
+            drain_timeout: Span::secs(30),
+            drain_whole: false,
+            probe_interval: Span::secs(1),
+            check_interval: Span::secs(10),
+            call_timeout: Span::secs(45),
+            stale_after: Span::secs(60),
+            billing_increment: None,
+            sources: vec![Source::Edge],
+            backoff: Backoff {
+                first: Span::secs(1),
+                max: Span::mins(5),
+            },
+            seed: 0,
+        }
+    }
+}
+
+/// The engine of one service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    name: ServiceName,
+    policy: Policy,
+    now: Time,
+    op: OpId,
+    state: State,
+    since: Time,
+    version: u64,
+    shown: Option<Shown>,
+    call: Option<Call>,
+    publishing: Publishing,
+    idle: IdleClock,
+    blind_told: Vec<Source>,
+    hold: Option<Hold>,
+    up_since: Option<Time>,
+    run_by: Option<Trigger>,
+    triggered_count: u64,
+    history: WakeHistory,
+    /// Crashes since the service was last awake for long; spaces the restarts of an app that keeps crashing.
+    crashes: u32,
+}
+
+/// The provider call in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Call {
+    op: OpId,
+    kind: CallKind,
+    lost_at: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CallKind {
+    Inspect,
+    Start,
+    Stop,
+}
+
+impl Service {
+    /// A service about which nothing is known yet. Its first input is [`Input::Loaded`].
+    #[must_use]
+    pub fn new(name: ServiceName, policy: Policy, now: Time) -> Service {
+        Service {
+            name,
+            policy,
+            now,
+            op: OpId(0),
+            state: State::Fresh,
+            since: now,
+            version: 0,
+            shown: None,
+            call: None,
+            publishing: Publishing::new(Routing::Asleep),
+            idle: IdleClock::default(),
+            blind_told: Vec::new(),
+            hold: None,
+            up_since: None,
+            run_by: None,
+            triggered_count: 0,
+            history: WakeHistory::default(),
+            crashes: 0,
+        }
+    }
+
+    /// Takes one input in and appends what must be done to `out`. Never fails, never blocks.
+    ///
+    /// A `now` before an earlier one counts as that earlier one: the clock of the engine never runs backwards.
+    pub fn step(&mut self, now: Time, input: Input, out: &mut Vec<Effect>) {
+        self.now = self.now.max(now);
+        self.take(input, out);
+        self.lose_overdue_call(out);
+        self.advance(out);
+        let shown = Some(self.shown());
+        if self.shown != shown {
+            self.shown = shown;
+            self.version += 1;
+        }
+    }
+
+    /// Puts a changed policy in force; the next step acts by it.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// The next moment at which a step is due by itself; always after the last step's `now`.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Time> {
+        let hold_ends = self.hold.as_ref().map(|hold| hold.until);
+        let call_lost = self.call.map(|call| call.lost_at);
+        let own = [
+            hold_ends,
+            call_lost,
+            self.publishing.due(self.now),
+            self.due(),
+        ];
+        own.into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.max(self.now + Span(1)))
+    }
+
+    fn take(&mut self, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Loaded(record) => self.loaded(record, out),
+            Input::Triggered(trigger) => self.triggered(trigger, out),
+            Input::Held { until, reason } => self.held(until, reason, out),
+            Input::Released => self.released(out),
+            Input::SleepAsked => self.sleep_asked(out),
+            Input::Inspected(op, answer) => self.answered(op, CallKind::Inspect, answer, out),
+            Input::Started(op, answer) => self.answered(op, CallKind::Start, answer, out),
+            Input::Stopped(op, answer) => self.answered(op, CallKind::Stop, answer, out),
+            Input::Probed(op, result) => self.probed(op, result, out),
+            Input::Published(op, result) => self.published(op, result, out),
+            Input::Diverted(op, result) => self.diverted(op, result, out),
+            Input::LookedOnce(op, result) => self.looked_once(op, result, out),
+            Input::Seen(activity) => self.seen(activity, out),
+            Input::SignalLost(source) => self.signal_lost(source, out),
+            Input::Suspected => self.suspected(),
+            Input::NotRecorded(op) => self.not_recorded(op, out),
+            Input::Tick => {}
+        }
+    }
+
+    /// Emits what is due now, until nothing more is.
+    fn advance(&mut self, out: &mut Vec<Effect>) {
+        if self
+            .hold
+            .as_ref()
+            .is_some_and(|hold| hold.until <= self.now)
+        {
+            self.released(out);
+        }
+        self.tell_blind(out);
+        // A phase may hand over to the next one at once, at most through the whole circle.
+        for _ in 0..8 {
+            let before = self.state.phase();
+            self.advance_phase(out);
+            if self.state.phase() == before {
+                break;
+            }
+        }
+        self.advance_publishing(out);
+    }
+
+    fn advance_phase(&mut self, out: &mut Vec<Effect>) {
+        match &self.state {
+            State::Fresh => {}
+            State::Learning(_) => self.advance_learning(out),
+            State::Asleep(_) => self.advance_asleep(out),
+            State::Waking(_) => self.advance_waking(out),
+            State::Awake(_) => self.advance_awake(out),
+            State::Diverting(_) | State::Draining(_) => self.advance_leaving(out),
+            State::Stopping(_) => self.advance_stopping(out),
+            State::Failed(_) => self.advance_failed(out),
+        }
+    }
+
+    fn triggered(&mut self, trigger: Trigger, out: &mut Vec<Effect>) {
+        let now = self.now;
+        if trigger.by != TriggerBy::Crash {
+            self.triggered_count += 1;
+        }
+        match &mut self.state {
+            State::Fresh => {}
+            State::Learning(learning) => {
+                learning.wanted = learning.wanted.take().or(Some((trigger, now)))
+            }
+            State::Asleep(_) => self.begin_wake(Some(trigger), false, out),
+            // A wake that nobody asked for (a machine found running) has its first visitor now.
+            State::Waking(waking) => waking.adopt_visitor(&trigger, &mut self.run_by),
+            State::Awake(_) => self.idle.restart(now),
+            State::Diverting(leaving) | State::Draining(leaving) if leaving.keeps_to_its_plan() => {
+                leaving.wanted = leaving.wanted.take().or(Some((trigger, now)));
+            }
+            State::Diverting(_) | State::Draining(_) => {
+                self.idle.restart(now);
+                self.cancel_leaving("a visitor came", out);
+            }
+            State::Stopping(stopping) => {
+                stopping.wanted = stopping.wanted.take().or(Some((trigger, now)))
+            }
+            State::Failed(failed) => failed.wanted_at = Some(now),
+        }
+    }
+
+    fn held(&mut self, until: Time, reason: String, out: &mut Vec<Effect>) {
+        if until <= self.now {
+            return;
+        }
+        self.hold = Some(Hold {
+            until,
+            reason: reason.clone(),
+        });
+        out.push(Effect::Tell(Event::HoldBegan { until, reason }));
+        if matches!(self.state, State::Diverting(_) | State::Draining(_)) {
+            self.cancel_leaving("a hold keeps the service awake", out);
+        } else {
+            self.record(false, out);
+        }
+    }
+
+    fn released(&mut self, out: &mut Vec<Effect>) {
+        if self.hold.take().is_some() {
+            out.push(Effect::Tell(Event::HoldEnded));
+            self.record(false, out);
+        }
+    }
+
+    fn seen(&mut self, activity: Activity, out: &mut Vec<Effect>) {
+        self.idle.saw(self.now, activity, &self.policy);
+        if activity.used {
+            self.someone_came(out);
+        }
+    }
+
+    fn signal_lost(&mut self, source: Source, out: &mut Vec<Effect>) {
+        self.idle.lost(self.now, source);
+        if matches!(self.state, State::Diverting(_) | State::Draining(_)) {
+            self.cancel_leaving("a source of activity is missing", out);
+        }
+    }
+
+    fn tell_blind(&mut self, out: &mut Vec<Effect>) {
+        let blind = match self.state {
+            State::Awake(_) => self.idle.blind(self.now, &self.policy),
+            // Asleep and on its way there is nothing that a missing sample could stop.
+            _ => Vec::new(),
+        };
+        for source in blind
+            .iter()
+            .filter(|source| !self.blind_told.contains(source))
+        {
+            out.push(Effect::Tell(Event::Blind { source: *source }));
+        }
+        self.blind_told = blind;
+    }
+
+    fn answered(
+        &mut self,
+        op: OpId,
+        kind: CallKind,
+        answer: Result<Machine, Trouble>,
+        out: &mut Vec<Effect>,
+    ) {
+        if self
+            .call
+            .is_none_or(|call| call.op != op || call.kind != kind)
+        {
+            return; // Late, doubled, or of an earlier life: it changes nothing.
+        }
+        self.call = None;
+        self.heard(kind, answer, out);
+    }
+
+    /// The machine's state, or the trouble, reaches the phase that the service is in now.
+    fn heard(&mut self, kind: CallKind, answer: Result<Machine, Trouble>, out: &mut Vec<Effect>) {
+        match &self.state {
+            State::Fresh => {}
+            State::Learning(_) => self.learning_heard(answer, out),
+            State::Asleep(_) => self.asleep_heard(answer, out),
+            State::Waking(_) => self.waking_heard(kind, answer, out),
+            State::Awake(_) => self.awake_heard(answer, out),
+            State::Diverting(_) | State::Draining(_) => self.leaving_heard(answer, out),
+            State::Stopping(_) => self.stopping_heard(kind, answer, out),
+            State::Failed(_) => {} // The next try reads the state anew.
+        }
+    }
+
+    fn lose_overdue_call(&mut self, out: &mut Vec<Effect>) {
+        let Some(call) = self.call.filter(|call| call.lost_at <= self.now) else {
+            return;
+        };
+        self.call = None;
+        let detail = format!(
+            "no answer to {:?} within {}",
+            call.kind, self.policy.call_timeout
+        );
+        self.heard(
+            call.kind,
+            Err(Trouble::new(ErrorClass::Ambiguous, detail)),
+            out,
+        );
+    }
+
+    fn probed(&mut self, op: OpId, result: ProbeResult, out: &mut Vec<Effect>) {
+        let expected = match &mut self.state {
+            State::Waking(waking) => waking.probe.answered(op),
+            State::Awake(awake) => awake.probe.answered(op),
+            _ => false,
+        };
+        match (&self.state, expected) {
+            (State::Waking(_), true) => self.waking_probed(result, out),
+            (State::Awake(_), true) => self.awake_probed(result, out),
+            _ => {}
+        }
+    }
+
+    /// Makes a provider call, if none is in flight.
+    fn make_call(&mut self, kind: CallKind, out: &mut Vec<Effect>) {
+        if self.call.is_some() {
+            return;
+        }
+        let op = self.next_op();
+        self.call = Some(Call {
+            op,
+            kind,
+            lost_at: self.now + self.policy.call_timeout,
+        });
+        out.push(match kind {
+            CallKind::Inspect => Effect::Inspect(op, InstanceId::SEED),
+            CallKind::Start => Effect::Start(op, InstanceId::SEED),
+            CallKind::Stop => Effect::Stop(op, InstanceId::SEED),
+        });
+    }
+
+    fn next_op(&mut self) -> OpId {
+        self.op = self.op.next();
+        self.op
+    }
+
+    fn wait_after(&self, failures: u32) -> Span {
+        self.policy
+            .backoff
+            .wait(failures, self.policy.seed ^ self.op.0.rotate_left(17))
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.since = self.now;
+    }
+
+    fn record(&mut self, required: bool, out: &mut Vec<Effect>) -> OpId {
+        let op = self.next_op();
+        let record = Box::new(Record {
+            last_op: op,
+            stand: self.state.stand(),
+            up_since: self.up_since,
+            run_by: self.run_by.clone(),
+            triggered_count: self.triggered_count,
+            last_activity: Some(self.idle.last_activity()).filter(|at| *at > Time(0)),
+            hold: self.hold.clone(),
+            history: self.history.clone(),
+        });
+        out.push(Effect::Record {
+            op,
+            record,
+            required,
+        });
+        op
+    }
+}

@@ -1,0 +1,232 @@
+//! An awake service: watch its health and its machine, and put it to sleep when nobody uses it.
+
+use super::state::{Awake, ProbeSlot, State};
+use super::{CallKind, Service};
+use crate::engine::contract::{Effect, Event, ProbeResult, Routing, SleepWhy, Upstream};
+use crate::engine::idle::{Facts, Verdict};
+use crate::engine::machine::{Machine, MachineState, Trouble};
+use crate::engine::time::{Span, Time};
+
+/// Between two looks at the machine of an awake service whose app answers.
+const INSPECT_INTERVAL: Span = Span::secs(60);
+
+/// So many failed probes in a row make an awake app unhealthy; one alone may be a hiccup.
+const PROBE_FAILURES_MAX: u32 = 2;
+
+/// A machine that vanished so soon after traffic vanished from under somebody.
+const RECENT: Span = Span::mins(2);
+
+/// Awake for so long, earlier crashes are forgotten.
+const STEADY_AFTER: Span = Span::mins(10);
+
+impl Service {
+    /// Enters the phase. The machine and the app are looked at at once.
+    pub(super) fn resume_awake(&mut self, upstream: Upstream) {
+        let now = self.now;
+        self.up_since = self.up_since.or(Some(now));
+        self.enter(State::Awake(Awake {
+            upstream,
+            since: now,
+            healthy: true,
+            probe_failures: 0,
+            probe: ProbeSlot::due_at(now),
+            next_inspect_at: now,
+            no_sleep_before: now,
+            sleep_asked: false,
+        }));
+    }
+
+    pub(super) fn advance_awake(&mut self, out: &mut Vec<Effect>) {
+        let State::Awake(awake) = &self.state else {
+            return;
+        };
+        if self.now.since(awake.since) > STEADY_AFTER {
+            self.crashes = 0;
+        }
+        if awake.next_inspect_at <= self.now && self.call.is_none() {
+            let next = self.now + INSPECT_INTERVAL;
+            if let State::Awake(awake) = &mut self.state {
+                awake.next_inspect_at = next;
+            }
+            self.make_call(CallKind::Inspect, out);
+        }
+        self.probe_awake(out);
+        self.consider_sleep(out);
+    }
+
+    fn probe_awake(&mut self, out: &mut Vec<Effect>) {
+        let (now, lost_at, op) = (
+            self.now,
+            self.now + self.policy.call_timeout,
+            self.op.next(),
+        );
+        let State::Awake(awake) = &mut self.state else {
+            return;
+        };
+        if awake.probe.wants(now) {
+            awake.probe.pending = Some((op, lost_at));
+            out.push(Effect::Probe(
+                op,
+                awake.upstream.instance,
+                awake.upstream.address,
+            ));
+            self.op = op;
+        }
+    }
+
+    fn consider_sleep(&mut self, out: &mut Vec<Effect>) {
+        let State::Awake(awake) = &self.state else {
+            return;
+        };
+        if awake.no_sleep_before > self.now {
+            return;
+        }
+        match (self.verdict(), awake.sleep_asked) {
+            (Verdict::Sleep, _) => self.begin_leaving(SleepWhy::Idle, out),
+            (Verdict::NotBefore(_) | Verdict::InUse, true) => {
+                self.begin_leaving(SleepWhy::Admin, out)
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        let awake_since = match &self.state {
+            State::Awake(awake) => awake.since,
+            State::Diverting(leaving) | State::Draining(leaving) => leaving.awake.since,
+            _ => self.now,
+        };
+        let up_since = self.up_since.unwrap_or(awake_since);
+        let facts = Facts {
+            awake_since,
+            up_since,
+            hold: self.hold.as_ref(),
+        };
+        self.idle.verdict(self.now, &self.policy, facts)
+    }
+
+    pub(super) fn sleep_asked(&mut self, out: &mut Vec<Effect>) {
+        if let State::Awake(awake) = &mut self.state {
+            awake.sleep_asked = true;
+            awake.no_sleep_before = Time(0);
+            self.consider_sleep(out);
+        }
+    }
+
+    /// Somebody could not reach the app: look at it now, if nobody is looking already.
+    pub(super) fn suspected(&mut self) {
+        let now = self.now;
+        if let State::Awake(awake) = &mut self.state {
+            awake.probe.next_at = awake.probe.next_at.min(now);
+        }
+    }
+
+    pub(super) fn awake_probed(&mut self, result: ProbeResult, out: &mut Vec<Effect>) {
+        let now = self.now;
+        let (check, again) = (
+            now + self.policy.check_interval,
+            now + self.policy.probe_interval,
+        );
+        let State::Awake(awake) = &mut self.state else {
+            return;
+        };
+        match result {
+            ProbeResult::Ready => {
+                awake.probe.next_at = check;
+                awake.probe_failures = 0;
+                if !awake.healthy {
+                    awake.healthy = true;
+                    out.push(Effect::Tell(Event::HealthChanged {
+                        healthy: true,
+                        what: "it answers".into(),
+                    }));
+                }
+            }
+            ProbeResult::NotReady(what) => {
+                awake.probe_failures += 1;
+                awake.probe.next_at = again;
+                // The machine may be gone: the provider knows. Asked at the first sign, then at the usual pace.
+                if awake.probe_failures == 1 {
+                    awake.next_inspect_at = now;
+                }
+                if awake.healthy && awake.probe_failures >= PROBE_FAILURES_MAX {
+                    awake.healthy = false;
+                    awake.next_inspect_at = now;
+                    out.push(Effect::Tell(Event::HealthChanged {
+                        healthy: false,
+                        what,
+                    }));
+                } else if !awake.healthy {
+                    awake.next_inspect_at =
+                        awake.next_inspect_at.min(now + self.policy.check_interval);
+                }
+            }
+        }
+    }
+
+    pub(super) fn awake_heard(&mut self, answer: Result<Machine, Trouble>, out: &mut Vec<Effect>) {
+        // A provider that can't be asked changes nothing about a service that answers.
+        let Ok(machine) = answer else { return };
+        match machine.state {
+            MachineState::Running => self.awake_moved(&machine, out),
+            MachineState::Starting => {}
+            state => self.vanished(&format!("the machine is {}", word(state)), out),
+        }
+    }
+
+    fn awake_moved(&mut self, machine: &Machine, out: &mut Vec<Effect>) {
+        let now = self.now;
+        let State::Awake(awake) = &mut self.state else {
+            return;
+        };
+        let Some(address) = machine
+            .address
+            .filter(|address| *address != awake.upstream.address)
+        else {
+            return;
+        };
+        awake.upstream.address = address;
+        awake.probe = ProbeSlot::due_at(now);
+        let upstream = awake.upstream;
+        self.want_routing(Routing::Awake(vec![upstream]));
+        self.record(false, out);
+    }
+
+    /// The machine went away by itself or by somebody else's hand.
+    pub(super) fn vanished(&mut self, what: &str, out: &mut Vec<Effect>) {
+        out.push(Effect::Tell(Event::Vanished {
+            what: what.to_owned(),
+        }));
+        self.up_since = None;
+        let in_use = self.idle.open() > 0 || self.now.since(self.idle.last_activity()) < RECENT;
+        if in_use {
+            self.wake_after_crash(what, out)
+        } else {
+            self.rest(out)
+        }
+    }
+
+    /// Qualifying traffic: on the way to a stop it calls the stop off.
+    pub(super) fn someone_came(&mut self, out: &mut Vec<Effect>) {
+        match &self.state {
+            State::Diverting(leaving) | State::Draining(leaving)
+                if !leaving.keeps_to_its_plan() =>
+            {
+                self.cancel_leaving("a visitor came", out);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn word(state: MachineState) -> &'static str {
+    match state {
+        MachineState::Stopped => "stopped",
+        MachineState::Starting => "starting",
+        MachineState::Running => "running",
+        MachineState::Stopping => "being stopped",
+        MachineState::Suspended => "suspended",
+        MachineState::Missing => "missing",
+        MachineState::Failed => "reported as failed",
+    }
+}

@@ -1,0 +1,203 @@
+//! After a start: the record says what was intended, the provider says what is. From both follows where to go on.
+
+use super::state::{Asleep, Learning, StartStep, State, StopStep, Stopping};
+use super::{CallKind, Service};
+use crate::engine::contract::{Effect, Event, Routing, SleepWhy};
+use crate::engine::machine::{Machine, MachineState, Trouble};
+use crate::engine::record::{Record, Stand};
+use crate::engine::time::{Span, Time};
+
+/// While asleep, somebody else may start the machine (or a lost start may come true late): look so often.
+pub(super) const PATROL_INTERVAL: Span = Span::mins(5);
+
+/// After so many failed looks a waiting visitor is told that the wake fails.
+const LOOKS_BEFORE_FAILING: u32 = 3;
+
+impl Service {
+    pub(super) fn loaded(&mut self, record: Option<Box<Record>>, _out: &mut [Effect]) {
+        if !matches!(self.state, State::Fresh) {
+            return;
+        }
+        let record = record.map_or_else(Record::default, |record| *record);
+        self.op = record.last_op;
+        self.up_since = record.up_since;
+        self.run_by = record.run_by;
+        self.triggered_count = record.triggered_count;
+        self.hold = record.hold;
+        self.history = record.history;
+        // What happened while nobody watched isn't known, and unknown is not idle.
+        self.idle.restart(self.now);
+        match record.stand {
+            Stand::Awake { upstream } | Stand::Leaving { upstream } => {
+                self.want_routing(Routing::Awake(vec![upstream]));
+                self.resume_awake(upstream);
+            }
+            stand => {
+                let learning = Learning {
+                    stand,
+                    wanted: None,
+                    failures: 0,
+                    next_call_at: self.now,
+                };
+                self.enter(State::Learning(learning));
+            }
+        }
+    }
+
+    pub(super) fn advance_learning(&mut self, out: &mut Vec<Effect>) {
+        let State::Learning(learning) = &mut self.state else {
+            return;
+        };
+        if learning.failures >= LOOKS_BEFORE_FAILING && learning.wanted.is_some() {
+            let wanted = learning.wanted.take();
+            return self.begin_wanted(wanted, out);
+        }
+        if learning.next_call_at <= self.now {
+            self.make_call(CallKind::Inspect, out);
+        }
+    }
+
+    pub(super) fn learning_heard(
+        &mut self,
+        answer: Result<Machine, Trouble>,
+        out: &mut Vec<Effect>,
+    ) {
+        match answer {
+            Ok(machine) => self.learned(&machine, out),
+            Err(trouble) => self.learning_failed(&trouble, out),
+        }
+    }
+
+    fn learning_failed(&mut self, trouble: &Trouble, out: &mut Vec<Effect>) {
+        let State::Learning(learning) = &mut self.state else {
+            return;
+        };
+        learning.failures += 1;
+        let failures = learning.failures;
+        let at = self.now + self.wait_after(failures);
+        if let State::Learning(learning) = &mut self.state {
+            learning.next_call_at = at;
+        }
+        out.push(Effect::Tell(Event::Retrying {
+            what: trouble.to_string(),
+            at,
+        }));
+    }
+
+    fn learned(&mut self, machine: &Machine, out: &mut Vec<Effect>) {
+        let State::Learning(learning) = &mut self.state else {
+            return;
+        };
+        let wanted = learning.wanted.take();
+        let stand = learning.stand.clone();
+        let up = match machine.state {
+            MachineState::Running | MachineState::Starting | MachineState::Failed => true,
+            MachineState::Stopped | MachineState::Suspended | MachineState::Missing => false,
+            MachineState::Stopping => return self.learned_stopping(&stand, wanted, out),
+        };
+        match stand {
+            Stand::Waking { since } => self.continue_wake(since, out),
+            _ if wanted.is_some() => self.begin_wanted(wanted, out),
+            Stand::Stopping { why } if up => self.resume_stop(why, out),
+            Stand::Stopping { why } => self.fell_asleep(why, Span::ZERO, out),
+            _ if up => self.adopt(out),
+            _ => self.rest(out),
+        }
+    }
+
+    /// The machine is on its way down: by our own stop, or by somebody else's.
+    fn learned_stopping(
+        &mut self,
+        stand: &Stand,
+        wanted: super::state::Wanted,
+        out: &mut Vec<Effect>,
+    ) {
+        match stand {
+            Stand::Stopping { why } => {
+                let why = *why;
+                self.resume_stop(why, out);
+                if let State::Stopping(stopping) = &mut self.state {
+                    stopping.wanted = wanted;
+                }
+            }
+            Stand::Waking { since } => self.continue_wake(*since, out),
+            _ if wanted.is_some() => self.begin_wanted(wanted, out),
+            _ => {
+                let at = self.now + self.policy.probe_interval;
+                if let State::Learning(learning) = &mut self.state {
+                    learning.next_call_at = at;
+                }
+            }
+        }
+    }
+
+    fn resume_stop(&mut self, why: SleepWhy, out: &mut Vec<Effect>) {
+        self.want_routing(Routing::Asleep);
+        self.enter(State::Stopping(Stopping {
+            why,
+            upstream: None,
+            awake_since: self.up_since,
+            step: StopStep::Ask,
+            record_op: None,
+            failures: 0,
+            next_call_at: self.now,
+            wanted: None,
+        }));
+        self.advance_stopping(out);
+    }
+
+    /// Asleep, with nothing to tell.
+    pub(super) fn rest(&mut self, out: &mut Vec<Effect>) {
+        self.up_since = None;
+        self.want_routing(Routing::Asleep);
+        self.enter(State::Asleep(Asleep {
+            patrol_at: self.now + PATROL_INTERVAL,
+        }));
+        self.record(false, out);
+    }
+
+    /// A machine that runs though we did not start it: find out whether its app answers, and let it sleep when
+    /// nobody uses it.
+    fn adopt(&mut self, out: &mut Vec<Effect>) {
+        out.push(Effect::Tell(Event::Adopted));
+        self.begin_wake(None, false, out);
+        if let State::Waking(waking) = &mut self.state {
+            waking.start = StartStep::Look;
+        }
+    }
+
+    pub(super) fn advance_asleep(&mut self, out: &mut Vec<Effect>) {
+        let State::Asleep(asleep) = &mut self.state else {
+            return;
+        };
+        if asleep.patrol_at <= self.now && self.call.is_none() {
+            asleep.patrol_at = self.now + PATROL_INTERVAL;
+            self.make_call(CallKind::Inspect, out);
+        }
+    }
+
+    pub(super) fn asleep_heard(&mut self, answer: Result<Machine, Trouble>, out: &mut Vec<Effect>) {
+        // Otherwise it is asleep as it should be, or not known: the next patrol looks again.
+        if let Ok(MachineState::Running | MachineState::Starting) =
+            answer.map(|machine| machine.state)
+        {
+            self.adopt(out);
+        }
+    }
+
+    pub(super) fn begin_wanted(&mut self, wanted: super::state::Wanted, out: &mut Vec<Effect>) {
+        let (trigger, asked_at) = match wanted {
+            Some((trigger, asked_at)) => (Some(trigger), asked_at),
+            None => (None, self.now),
+        };
+        self.begin_wake(trigger, false, out);
+        self.date_wake(asked_at);
+    }
+
+    /// The wait of a visitor began when the visitor came, not when the machine could be asked.
+    pub(super) fn date_wake(&mut self, asked_at: Time) {
+        if let State::Waking(waking) = &mut self.state {
+            waking.began = asked_at.min(waking.began);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! From idle to the stop, in the one safe order: divert, prove it, drain, look once more.
+//!
+//! Until the stop itself is asked for, anything that speaks against it calls it off: a visitor, a hold, a source
+//! that falls silent, a proof that does not come.
+
+use super::Service;
+use super::state::{Leaving, LeavingStep, State, StopStep, Stopping};
+use crate::engine::contract::{Activity, Effect, Event, Routing, SleepWhy};
+use crate::engine::id::OpId;
+use crate::engine::machine::{Machine, MachineState, Trouble};
+use crate::engine::time::{Span, Time};
+
+/// Diverting that is not proven by then is called off.
+const DIVERT_TIMEOUT: Span = Span::secs(90);
+
+/// Beyond the drain itself: for the last sample and the last look.
+const DRAIN_SLACK: Span = Span::secs(60);
+
+/// After a stop was called off for want of a proof, it is not tried again before.
+const QUIET_AFTER_CANCEL: Span = Span::mins(1);
+
+impl Service {
+    pub(super) fn begin_leaving(&mut self, why: SleepWhy, out: &mut Vec<Effect>) {
+        let State::Awake(awake) = &self.state else {
+            return;
+        };
+        let leaving = Leaving {
+            awake: awake.clone(),
+            why,
+            give_up_at: self.now + DIVERT_TIMEOUT,
+            step: LeavingStep::Publishing,
+            wanted: None,
+        };
+        let idle = self.now.since(self.idle.last_activity());
+        self.enter(State::Diverting(leaving));
+        self.record(false, out);
+        self.want_routing(Routing::Asleep);
+        out.push(Effect::Tell(Event::WentIdle { idle, why }));
+    }
+
+    pub(super) fn advance_leaving(&mut self, out: &mut Vec<Effect>) {
+        let (State::Diverting(leaving) | State::Draining(leaving)) = &self.state else {
+            return;
+        };
+        if leaving.give_up_at <= self.now {
+            let why = match leaving.step {
+                LeavingStep::Publishing => "the routing could not be put in force",
+                LeavingStep::Proving(_) => "it could not be proven that visitors reach the room",
+                LeavingStep::Draining { .. } => "requests are still running",
+                LeavingStep::Looking { .. } => "the last look was not answered",
+            };
+            return self.cancel_leaving(why, out);
+        }
+        if !self.idle.blind(self.now, &self.policy).is_empty() {
+            return self.cancel_leaving("a source of activity is missing", out);
+        }
+        match leaving.step {
+            LeavingStep::Publishing if self.publishing.is_settled() => {
+                let op = self.next_op();
+                self.set_step(LeavingStep::Proving(op));
+                out.push(Effect::ProveDivert(op));
+            }
+            LeavingStep::Draining { since, until } if self.is_drained(since, until) => {
+                let op = self.next_op();
+                self.set_step(LeavingStep::Looking { op });
+                out.push(Effect::LastLook(op));
+            }
+            _ => {}
+        }
+    }
+
+    /// Nothing is open, by samples taken since the drain began.
+    fn is_drained(&self, since: Time, until: Time) -> bool {
+        until <= self.now && self.idle.heard_since(since, &self.policy) && self.idle.open() == 0
+    }
+
+    fn set_step(&mut self, to: LeavingStep) {
+        if let State::Diverting(leaving) | State::Draining(leaving) = &mut self.state {
+            leaving.step = to;
+        }
+    }
+
+    pub(super) fn diverted(&mut self, op: OpId, result: Result<(), String>, out: &mut Vec<Effect>) {
+        let State::Diverting(leaving) = &self.state else {
+            return;
+        };
+        if leaving.step != LeavingStep::Proving(op) {
+            return;
+        }
+        match result {
+            Err(why) => self.cancel_leaving(&format!("visitors do not reach the room: {why}"), out),
+            Ok(()) => {
+                out.push(Effect::Tell(Event::DivertProven));
+                let least = if self.policy.drain_whole {
+                    self.policy.drain_timeout
+                } else {
+                    Span::ZERO
+                };
+                let mut leaving = leaving.clone();
+                leaving.step = LeavingStep::Draining {
+                    since: self.now,
+                    until: self.now + least,
+                };
+                leaving.give_up_at = self.now + self.policy.drain_timeout + DRAIN_SLACK;
+                self.enter(State::Draining(leaving));
+            }
+        }
+    }
+
+    pub(super) fn looked_once(
+        &mut self,
+        op: OpId,
+        result: Result<Vec<Activity>, String>,
+        out: &mut Vec<Effect>,
+    ) {
+        let State::Draining(leaving) = &self.state else {
+            return;
+        };
+        if leaving.step != (LeavingStep::Looking { op }) {
+            return;
+        }
+        let keeps = leaving.keeps_to_its_plan();
+        match result {
+            Err(why) => self.cancel_leaving(&format!("the last look failed: {why}"), out),
+            Ok(samples) => {
+                for sample in &samples {
+                    self.idle.saw(self.now, *sample, &self.policy);
+                }
+                let open = samples
+                    .iter()
+                    .any(|sample| sample.in_flight > 0 || sample.long > 0);
+                let used = samples.iter().any(|sample| sample.used) && !keeps;
+                let missing = self
+                    .policy
+                    .sources
+                    .iter()
+                    .any(|s| samples.iter().all(|x| x.source != *s));
+                match open || used || missing {
+                    true => self.cancel_leaving("the last look saw a visitor", out),
+                    false => self.begin_stop(out),
+                }
+            }
+        }
+    }
+
+    fn begin_stop(&mut self, out: &mut Vec<Effect>) {
+        let State::Draining(leaving) = &self.state else {
+            return;
+        };
+        let stopping = Stopping {
+            why: leaving.why,
+            upstream: Some(leaving.awake.upstream),
+            awake_since: Some(leaving.awake.since),
+            step: StopStep::Ask,
+            record_op: None,
+            failures: 0,
+            next_call_at: self.now,
+            wanted: leaving.wanted.clone(),
+        };
+        self.enter(State::Stopping(stopping));
+        let record_op = self.record(true, out);
+        if let State::Stopping(stopping) = &mut self.state {
+            stopping.record_op = Some(record_op);
+        }
+        out.push(Effect::Tell(Event::StopBegan));
+    }
+
+    /// Calls the stop off: the service is awake as before.
+    pub(super) fn cancel_leaving(&mut self, why: &str, out: &mut Vec<Effect>) {
+        let (State::Diverting(leaving) | State::Draining(leaving)) = &self.state else {
+            return;
+        };
+        let mut awake = leaving.awake.clone();
+        awake.sleep_asked = false;
+        awake.no_sleep_before = self.now + QUIET_AFTER_CANCEL;
+        awake.probe = super::state::ProbeSlot::due_at(self.now);
+        let upstream = awake.upstream;
+        self.enter(State::Awake(awake));
+        self.want_routing(Routing::Awake(vec![upstream]));
+        out.push(Effect::Tell(Event::StopCancelled {
+            why: why.to_owned(),
+        }));
+        self.record(false, out);
+    }
+
+    /// An answer about the machine that was asked for while awake.
+    pub(super) fn leaving_heard(
+        &mut self,
+        answer: Result<Machine, Trouble>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Ok(machine) = answer else { return };
+        match machine.state {
+            MachineState::Running | MachineState::Starting => {}
+            _ => self.vanished(
+                "the machine went away while the service was being put to sleep",
+                out,
+            ),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What others see of the service, and when it next wants a step.
+
+use super::state::{LeavingStep, State, Waking};
+use super::{Policy, Service};
+use crate::engine::id::ServiceName;
+use crate::engine::idle::Verdict;
+use crate::engine::time::Time;
+use crate::engine::view::{FailureView, Phase, View, WakeView};
+
+/// What a visitor's page shows of a service; the view's version rises when this changes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shown {
+    phase: Phase,
+    since: Time,
+    wake: Option<WakeView>,
+    failure: Option<FailureView>,
+    healthy: bool,
+}
+
+impl Service {
+    pub(super) fn shown(&self) -> Shown {
+        let healthy = matches!(&self.state, State::Awake(awake) if awake.healthy);
+        Shown {
+            phase: self.state.phase(),
+            since: self.since,
+            wake: self.wake_view(),
+            failure: self.failure_view(),
+            healthy,
+        }
+    }
+
+    /// The service as it is after the last step.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View {
+            service: self.name.clone(),
+            version: self.version,
+            phase: self.state.phase(),
+            since: self.since,
+            wake: self.wake_view(),
+            eta: self.history.eta(),
+            failure: self.failure_view(),
+            upstreams: self.state.upstream().into_iter().collect(),
+            healthy: match &self.state {
+                State::Awake(awake) => awake.healthy,
+                State::Diverting(leaving) | State::Draining(leaving) => leaving.awake.healthy,
+                _ => false,
+            },
+            run_by: self.run_by.clone(),
+            triggered_count: self.triggered_count,
+            last_activity: Some(self.idle.last_activity()).filter(|at| *at > Time(0)),
+            hold: self.hold.clone(),
+            blind: match &self.state {
+                State::Awake(_) => self.idle.blind(self.now, &self.policy),
+                _ => Vec::new(),
+            },
+            sleeps_at: self.sleeps_at(),
+            why: self.why(),
+        }
+    }
+
+    /// The name of the service.
+    #[must_use]
+    pub fn name(&self) -> &ServiceName {
+        &self.name
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn wake_view(&self) -> Option<WakeView> {
+        let view = |waking: &Waking| WakeView {
+            since: waking.began,
+            stage: waking.stage,
+            deadline: waking.deadline,
+            after_crash: waking.after_crash,
+        };
+        match &self.state {
+            State::Waking(waking) => Some(view(waking)),
+            State::Failed(failed) => Some(WakeView {
+                since: failed.began,
+                stage: failed.stage,
+                deadline: failed.retry_at,
+                after_crash: false,
+            }),
+            _ => None,
+        }
+    }
+
+    fn failure_view(&self) -> Option<FailureView> {
+        let State::Failed(failed) = &self.state else {
+            return None;
+        };
+        Some(FailureView {
+            failure: failed.failure,
+            retry_at: failed.wanted_at.map(|_| failed.retry_at),
+        })
+    }
+
+    fn sleeps_at(&self) -> Option<Time> {
+        let State::Awake(awake) = &self.state else {
+            return None;
+        };
+        match self.verdict() {
+            Verdict::NotBefore(at) => Some(at.max(awake.no_sleep_before)),
+            Verdict::Sleep => Some(self.now.max(awake.no_sleep_before)),
+            Verdict::InUse | Verdict::Held(_) | Verdict::Blind(_) => None,
+        }
+    }
+
+    fn why(&self) -> String {
+        match &self.state {
+            State::Fresh => "It has just started.".into(),
+            State::Learning(_) => "The provider is being asked for the machine's state.".into(),
+            State::Asleep(_) => "The machine is off and nobody has asked for it.".into(),
+            State::Waking(waking) => match (&waking.trigger, &waking.last_trouble) {
+                (_, Some(trouble)) => {
+                    format!("It is being woken; the last call did not succeed: {trouble}.")
+                }
+                (Some(trigger), None) => format!("It is being woken for {}.", trigger.who),
+                (None, None) => "The machine was found running; its app is being probed.".into(),
+            },
+            State::Awake(awake) if !awake.healthy => {
+                "The machine runs, but its app does not answer.".into()
+            }
+            State::Awake(_) => self.why_awake(),
+            State::Diverting(_) => "Nobody uses it; visitors are being led to the room.".into(),
+            State::Draining(_) => "Nobody uses it; running requests are given time to end.".into(),
+            State::Stopping(_) => "The machine is being stopped.".into(),
+            State::Failed(failed) => format!("The wake failed: {}.", failed.why),
+        }
+    }
+
+    fn why_awake(&self) -> String {
+        match self.verdict() {
+            Verdict::Sleep => "Nobody uses it; it is about to be put to sleep.".into(),
+            Verdict::NotBefore(at) => {
+                format!(
+                    "Nobody uses it now; without visitors it sleeps in {}.",
+                    at.since(self.now)
+                )
+            }
+            Verdict::InUse => format!("{} requests or connections are open.", self.idle.open()),
+            Verdict::Held(until) => match &self.hold {
+                Some(hold) => format!(
+                    "A hold keeps it awake for {}: {}.",
+                    until.since(self.now),
+                    hold.reason
+                ),
+                None => "A hold keeps it awake.".into(),
+            },
+            Verdict::Blind(sources) => {
+                format!("No fresh sample from {sources:?}: unknown is not idle, so it stays awake.")
+            }
+        }
+    }
+
+    /// When the phase itself wants its next step.
+    pub(super) fn due(&self) -> Option<Time> {
+        // A call in flight comes back by itself, or is lost at a moment that `next_wakeup` knows.
+        let when_free = |at: Time| if self.call.is_some() { None } else { Some(at) };
+        match &self.state {
+            State::Fresh => None,
+            State::Learning(learning) => when_free(learning.next_call_at),
+            State::Asleep(asleep) => when_free(asleep.patrol_at),
+            State::Waking(waking) => {
+                let probe = waking.address.map(|_| waking.probe.due());
+                [Some(waking.deadline), when_free(waking.next_call_at), probe]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+            State::Awake(awake) => {
+                let sleep = match self.verdict() {
+                    Verdict::NotBefore(at) => Some(at.max(awake.no_sleep_before)),
+                    Verdict::Sleep => Some(awake.no_sleep_before),
+                    Verdict::InUse | Verdict::Held(_) | Verdict::Blind(_) => None,
+                };
+                let blind = self.idle.turns_blind_at(self.now, &self.policy);
+                let inspect = when_free(awake.next_inspect_at);
+                [sleep, blind, inspect, Some(awake.probe.due())]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+            State::Diverting(leaving) | State::Draining(leaving) => {
+                let drained = match leaving.step {
+                    LeavingStep::Draining { until, .. } if until > self.now => Some(until),
+                    _ => None,
+                };
+                let blind = self.idle.turns_blind_at(self.now, &self.policy);
+                [Some(leaving.give_up_at), drained, blind]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+            State::Stopping(stopping) => when_free(stopping.next_call_at),
+            State::Failed(failed) => {
+                let retry = failed.wanted_at.map(|_| failed.retry_at);
+                [Some(self.gives_up_at(failed)), retry]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+        }
+    }
+
+    /// The phase alone, for those who need no more.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.state.phase()
+    }
+}
