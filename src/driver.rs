@@ -1,4 +1,13 @@
 //! The only code that knows both the engine and the outside: one task for each service, its inbox, its effects
 //! and its one timer. `http` asks it through a [`Handle`](handle::Handle).
+//!
+//! The task does three things in a circle: wait for one input, take one step, carry out its effects. A record is
+//! awaited in place; every other effect runs beside the task and comes back as an input. Read [`task`] next,
+//! then [`way`] (how visitors reach the service) and [`story`] (what people are told).
 
+pub mod clock;
 pub mod handle;
+pub mod probe;
+pub mod story;
+pub mod task;
+pub mod way;

@@ -10,3 +10,4 @@ pub mod engine;
 pub mod provider;
 pub mod signal;
 pub mod store;
+pub mod telemetry;

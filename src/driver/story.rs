@@ -1,0 +1,175 @@
+//! What people are told: one line and one counter for every change of a service, in words that read well alone.
+
+use crate::engine::contract::{Event, SleepWhy, Stage, TriggerBy};
+use crate::engine::id::ServiceName;
+use crate::engine::view::View;
+use crate::telemetry::{Metrics, metrics};
+
+/// Tells the story of one service.
+#[derive(Debug)]
+pub struct Story {
+    service: ServiceName,
+    metrics: &'static Metrics,
+}
+
+/// Wakes and stops, and what decided them, belong in the lasting record; the steps between are in the log.
+#[must_use]
+pub fn belongs_in_ledger(event: &Event) -> bool {
+    match event {
+        Event::WakeBegan(_)
+        | Event::Woken { .. }
+        | Event::WakeFailed { .. }
+        | Event::Adopted
+        | Event::WentIdle { .. }
+        | Event::StopCancelled { .. }
+        | Event::Slept { .. }
+        | Event::Vanished { .. }
+        | Event::HoldBegan { .. }
+        | Event::HoldEnded => true,
+        Event::StageReached { .. }
+        | Event::DivertProven
+        | Event::StopBegan
+        | Event::HealthChanged { .. }
+        | Event::Blind { .. }
+        | Event::Retrying { .. }
+        | Event::PublishFailed { .. } => false,
+    }
+}
+
+impl Story {
+    /// The story of this service.
+    #[must_use]
+    pub fn new(service: ServiceName) -> Story {
+        Story {
+            service,
+            metrics: metrics(),
+        }
+    }
+
+    /// Keeps the gauges at what the view says.
+    pub fn seen(&self, view: &View) {
+        self.metrics.phase(&self.service, view.phase);
+        self.metrics.blind(&self.service, !view.blind.is_empty());
+    }
+
+    /// Tells one event.
+    pub fn tell(&self, event: &Event) {
+        self.count(event);
+        let service = self.service.as_str();
+        match event {
+            Event::WakeBegan(trigger) => {
+                let (by, client) = (asker(trigger.by), trigger.who.as_str());
+                tracing::info!(service, by, client, path = trigger.path, "waking");
+            }
+            Event::StageReached { stage, after } => {
+                tracing::info!(service, after = %after, "{}", stage_words(*stage));
+            }
+            Event::Woken { took } => tracing::info!(service, "ready in {took}"),
+            Event::WakeFailed { why, retry_at: _ } => {
+                tracing::error!(service, why, "the wake failed")
+            }
+            Event::Adopted => {
+                tracing::info!(service, "the machine is running already: taking it over")
+            }
+            Event::WentIdle {
+                idle,
+                why: SleepWhy::Admin,
+            } => {
+                tracing::info!(service, idle = %idle, "an admin asks for sleep: leading visitors to the room");
+            }
+            Event::WentIdle { idle, .. } => {
+                tracing::info!(service, "idle for {idle}: leading visitors to the room");
+            }
+            Event::DivertProven => tracing::info!(service, "visitors reach the room: draining"),
+            Event::StopCancelled { why } => tracing::info!(service, why, "staying awake"),
+            Event::StopBegan => tracing::info!(service, "stopping the machine"),
+            Event::Slept { awake, why: _ } => {
+                tracing::info!(service, "asleep, after {awake} awake")
+            }
+            Event::Vanished { what } => tracing::warn!(service, what, "the machine went away"),
+            Event::HealthChanged { healthy: true, .. } => {
+                tracing::info!(service, "the app answers again")
+            }
+            Event::HealthChanged {
+                healthy: false,
+                what,
+            } => {
+                tracing::warn!(service, what, "the app does not answer");
+            }
+            Event::Blind { source } => {
+                tracing::warn!(
+                    service,
+                    ?source,
+                    "no fresh sample: nothing is put to sleep until there is one"
+                );
+            }
+            Event::Retrying { what, .. } => tracing::warn!(service, what, "trying again"),
+            Event::PublishFailed { why } => {
+                tracing::error!(service, why, "the routing is not in force; trying again");
+            }
+            Event::HoldBegan { reason, .. } => tracing::info!(service, reason, "held awake"),
+            Event::HoldEnded => tracing::info!(service, "the hold is over"),
+        }
+    }
+
+    fn count(&self, event: &Event) {
+        let (metrics, service) = (self.metrics, &self.service);
+        match event {
+            Event::WakeBegan(trigger) => metrics.wake_began(service, asker(trigger.by)),
+            Event::StageReached { stage, after } => {
+                metrics.stage(service, stage_label(*stage), *after)
+            }
+            Event::Woken { took } => metrics.woken(service, *took),
+            Event::WakeFailed { .. } => metrics.wake_failed(service),
+            Event::Slept { why, awake } => metrics.slept(service, sleep_label(*why), *awake),
+            Event::StopCancelled { .. } => metrics.stop_cancelled(service),
+            Event::Retrying { .. } => metrics.retried(service),
+            Event::PublishFailed { .. } => metrics.publish_failed(service),
+            Event::Vanished { .. } => metrics.vanished(service),
+            Event::Adopted
+            | Event::WentIdle { .. }
+            | Event::DivertProven
+            | Event::StopBegan
+            | Event::HealthChanged { .. }
+            | Event::Blind { .. }
+            | Event::HoldBegan { .. }
+            | Event::HoldEnded => {}
+        }
+    }
+}
+
+fn asker(by: TriggerBy) -> &'static str {
+    match by {
+        TriggerBy::Page => "page",
+        TriggerBy::Click => "click",
+        TriggerBy::Request => "request",
+        TriggerBy::Admin => "admin",
+        TriggerBy::Crash => "crash",
+    }
+}
+
+fn stage_words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Asked => "the wake is accepted",
+        Stage::MachineStarting => "the machine is starting",
+        Stage::MachineUp => "the machine is up",
+        Stage::AppAnswering => "the app answers",
+    }
+}
+
+fn stage_label(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Asked => "asked",
+        Stage::MachineStarting => "machine_starting",
+        Stage::MachineUp => "machine_up",
+        Stage::AppAnswering => "app_answering",
+    }
+}
+
+fn sleep_label(why: SleepWhy) -> &'static str {
+    match why {
+        SleepWhy::Idle => "idle",
+        SleepWhy::Admin => "admin",
+        SleepWhy::GivenUp => "given_up",
+    }
+}

@@ -1,0 +1,295 @@
+//! Logs and every metric name in one table.
+//!
+//! Used by every floor above the engine; knows only the engine's words.
+
+use std::sync::OnceLock;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::engine::id::ServiceName;
+use crate::engine::time::Span;
+use crate::engine::view::Phase;
+
+/// Upper bounds of the wake buckets, in seconds.
+const WAKE_BUCKETS: [f64; 10] = [1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Name(ServiceName);
+
+impl EncodeLabelValue for Name {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.as_str().encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfService {
+    service: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    service: Name,
+    kind: &'static str,
+}
+
+#[derive(Clone)]
+struct WakeBuckets;
+
+impl MetricConstructor<Histogram> for WakeBuckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(WAKE_BUCKETS)
+    }
+}
+
+/// Every metric of the program. The labels are bounded: services are configured, kinds are written in the code.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    wakes: Family<OfKind, Counter>,
+    wake_seconds: Family<OfService, Histogram, WakeBuckets>,
+    stage_seconds: Family<OfKind, Histogram, WakeBuckets>,
+    wakes_failed: Family<OfService, Counter>,
+    stops: Family<OfKind, Counter>,
+    awake_seconds: Family<OfService, Counter<f64, std::sync::atomic::AtomicU64>>,
+    stops_cancelled: Family<OfService, Counter>,
+    retries: Family<OfService, Counter>,
+    publish_failures: Family<OfService, Counter>,
+    vanished: Family<OfService, Counter>,
+    phase: Family<OfKind, Gauge>,
+    blind: Family<OfService, Gauge>,
+    answers: Family<OfKind, Counter>,
+}
+
+impl std::fmt::Debug for WakeBuckets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WakeBuckets")
+    }
+}
+
+/// The metrics of this process.
+pub fn metrics() -> &'static Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(Metrics::new)
+}
+
+impl Metrics {
+    fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("anteroom");
+        let r = &mut registry;
+        let wakes = Family::default();
+        r.register("wakes", "Wakes that began, by asker", Clone::clone(&wakes));
+        let wake_seconds = Family::new_with_constructor(WakeBuckets);
+        let help = "From the trigger to the app's first good answer";
+        r.register_with_unit(
+            "wake_duration",
+            help,
+            Unit::Seconds,
+            Clone::clone(&wake_seconds),
+        );
+        let stage_seconds = Family::new_with_constructor(WakeBuckets);
+        let help = "From the trigger to each stage of the wake";
+        r.register_with_unit(
+            "wake_stage",
+            help,
+            Unit::Seconds,
+            Clone::clone(&stage_seconds),
+        );
+        let wakes_failed = Family::default();
+        r.register(
+            "wakes_failed",
+            "Wakes that failed",
+            Clone::clone(&wakes_failed),
+        );
+        let stops = Family::default();
+        r.register(
+            "stops",
+            "Stops that were seen done, by what decided them",
+            Clone::clone(&stops),
+        );
+        let awake_seconds = Family::default();
+        let help = "Time that the service was awake, counted when it falls asleep";
+        r.register_with_unit("awake", help, Unit::Seconds, Clone::clone(&awake_seconds));
+        let stops_cancelled = Family::default();
+        r.register(
+            "stops_cancelled",
+            "Stops that were called off",
+            Clone::clone(&stops_cancelled),
+        );
+        let retries = Family::default();
+        r.register(
+            "provider_retries",
+            "Provider calls tried again",
+            Clone::clone(&retries),
+        );
+        let publish_failures = Family::default();
+        let help = "Routings that could not be put in force";
+        r.register("publish_failures", help, Clone::clone(&publish_failures));
+        let vanished = Family::default();
+        let help = "Machines that went away by themselves or by somebody else's hand";
+        r.register("machines_vanished", help, Clone::clone(&vanished));
+        let phase = Family::default();
+        r.register(
+            "phase",
+            "1 for the phase that the service is in",
+            Clone::clone(&phase),
+        );
+        let blind = Family::default();
+        r.register(
+            "blind",
+            "1 while a required source of activity is missing",
+            Clone::clone(&blind),
+        );
+        let answers = Family::default();
+        r.register(
+            "answers",
+            "Answers of the room itself, by kind",
+            Clone::clone(&answers),
+        );
+        Metrics {
+            registry,
+            wakes,
+            wake_seconds,
+            stage_seconds,
+            wakes_failed,
+            stops,
+            awake_seconds,
+            stops_cancelled,
+            retries,
+            publish_failures,
+            vanished,
+            phase,
+            blind,
+            answers,
+        }
+    }
+
+    /// All metrics in the text format of OpenMetrics.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    pub(crate) fn wake_began(&self, service: &ServiceName, by: &'static str) {
+        self.wakes.get_or_create(&of_kind(service, by)).inc();
+    }
+
+    pub(crate) fn stage(&self, service: &ServiceName, stage: &'static str, after: Span) {
+        self.stage_seconds
+            .get_or_create(&of_kind(service, stage))
+            .observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn woken(&self, service: &ServiceName, took: Span) {
+        self.wake_seconds
+            .get_or_create(&of(service))
+            .observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn wake_failed(&self, service: &ServiceName) {
+        self.wakes_failed.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn slept(&self, service: &ServiceName, why: &'static str, awake: Span) {
+        self.stops.get_or_create(&of_kind(service, why)).inc();
+        self.awake_seconds
+            .get_or_create(&of(service))
+            .inc_by(awake.as_secs_f64());
+    }
+
+    pub(crate) fn stop_cancelled(&self, service: &ServiceName) {
+        self.stops_cancelled.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn retried(&self, service: &ServiceName) {
+        self.retries.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn publish_failed(&self, service: &ServiceName) {
+        self.publish_failures.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn vanished(&self, service: &ServiceName) {
+        self.vanished.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn phase(&self, service: &ServiceName, phase: Phase) {
+        const ALL: [Phase; 8] = [
+            Phase::Learning,
+            Phase::Asleep,
+            Phase::Waking,
+            Phase::Awake,
+            Phase::Diverting,
+            Phase::Draining,
+            Phase::Stopping,
+            Phase::Failed,
+        ];
+        for each in ALL {
+            self.phase
+                .get_or_create(&of_kind(service, each.as_str()))
+                .set(i64::from(each == phase));
+        }
+    }
+
+    pub(crate) fn blind(&self, service: &ServiceName, blind: bool) {
+        self.blind.get_or_create(&of(service)).set(i64::from(blind));
+    }
+
+    /// Counts one answer of the room itself.
+    pub fn answered(&self, service: &ServiceName, kind: &'static str) {
+        self.answers.get_or_create(&of_kind(service, kind)).inc();
+    }
+}
+
+fn of(service: &ServiceName) -> OfService {
+    OfService {
+        service: Name(service.clone()),
+    }
+}
+
+fn of_kind(service: &ServiceName, kind: &'static str) -> OfKind {
+    OfKind {
+        service: Name(service.clone()),
+        kind,
+    }
+}
+
+/// A builder for outgoing HTTP with our TLS provider.
+pub fn http_client() -> reqwest::ClientBuilder {
+    // Already installed is as good as installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().connect_timeout(std::time::Duration::from_secs(2))
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Sets the log up; `RUST_LOG` overrides the level. A second call changes nothing.
+pub fn init_log(format: LogFormat) {
+    use tracing_subscriber::EnvFilter;
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("anteroom=info,warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false);
+    let builder = builder.with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
