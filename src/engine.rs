@@ -7,12 +7,14 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod backoff;
+pub mod client;
 pub mod contract;
 pub mod eta;
 pub mod id;
 pub mod idle;
 pub mod machine;
 pub mod record;
+pub mod route;
 pub mod service;
 pub mod time;
 pub mod view;

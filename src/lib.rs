@@ -7,6 +7,7 @@
 
 pub mod driver;
 pub mod engine;
+pub mod http;
 pub mod provider;
 pub mod signal;
 pub mod store;

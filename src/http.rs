@@ -1,0 +1,23 @@
+//! The visitors' side: a connection comes in ([`listen`]), its request is looked at (`visit`), and it is
+//! forwarded (`forward`, `tunnel`), kept (`hold`), or answered by the room itself (`wait`, `paths`, `events`,
+//! all by way of `reply`).
+//!
+//! It reads a service's view and asks its task through a handle; it never knows a provider or a store. Every
+//! wait has a deadline, every body a bound, and no lock is held while it waits.
+
+pub mod listen;
+pub mod room;
+
+mod body;
+mod events;
+mod forward;
+mod headers;
+mod hold;
+mod paths;
+mod render;
+mod reply;
+mod tunnel;
+mod visit;
+mod wait;
+
+pub use room::{Clock, Limits, Room, Setup, Site, Sites, WakeBy};

@@ -1,0 +1,86 @@
+//! The one type of body that the room sends, to visitors and to apps.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::signal::edge::Pass;
+
+/// Any error of a body.
+pub(super) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A stream of prepared frames.
+pub(super) type Frames = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// What is sent.
+pub(super) enum Body {
+    /// Something whole: a page, a document, a held request's body.
+    Whole(Full<Bytes>),
+    /// A visitor's body on its way to the app, as it comes.
+    Visitor(Incoming),
+    /// The app's body on its way to the visitor, as it comes. The pass counts the request until this is
+    /// dropped.
+    App(
+        Incoming,
+        #[expect(dead_code, reason = "kept for its drop")] Pass,
+    ),
+    /// Server-sent events.
+    Events(Frames),
+}
+
+impl Body {
+    /// No body.
+    pub(super) fn empty() -> Body {
+        Body::Whole(Full::default())
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Body {
+        Body::Whole(Full::new(bytes))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Body::Whole(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Body::Visitor(body) | Body::App(body, _) => {
+                Pin::new(body).poll_frame(cx).map_err(Into::into)
+            }
+            Body::Events(frames) => frames
+                .as_mut()
+                .poll_next(cx)
+                .map(|next| next.map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Whole(body) => body.is_end_stream(),
+            Body::Visitor(body) | Body::App(body, _) => body.is_end_stream(),
+            Body::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Whole(body) => body.size_hint(),
+            Body::Visitor(body) | Body::App(body, _) => body.size_hint(),
+            Body::Events(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Keeps a request until the app is there: for API clients that can't wait on a page. It is sent once, or not at
+//! all. Dropping the future (the client hung up) ends the wait.
+
+use std::time::Duration;
+
+use http_body::Body as _;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::body::Body;
+use super::forward::{self, Outgoing};
+use super::reply::{Reply, Trouble};
+use super::room::{Found, Room};
+use crate::engine::contract::Upstream;
+use crate::engine::time::Span;
+use crate::engine::view::Phase;
+use crate::signal::edge::{Pass, Use};
+
+/// The longest body that is kept. What API clients send is smaller; an upload can be sent again.
+pub(super) const BODY_MAX: usize = 1 << 20;
+
+/// Memory for all held requests together, in KiB: 64 MiB.
+pub(super) const HELD_KIB_MAX: u32 = 64 * 1024;
+
+/// What a held request costs without its body, in KiB: its head, its task and its connection's buffers.
+const HEAD_KIB: u32 = 16;
+
+/// The longest hold that makes sense: proxies and clients give up before.
+const HOLD_MAX: Span = Span::mins(15);
+
+/// How often the gate is tried when the view already shows an instance.
+const GATE_AGAIN: Duration = Duration::from_millis(20);
+
+/// Keeps the request at most for `length`, then sends it or says why not. `wake` is called when the request is
+/// whole: half a request wakes nobody.
+pub(super) async fn hold(
+    room: &Room,
+    found: &Found,
+    outgoing: Outgoing,
+    length: Span,
+    wake: impl FnOnce(),
+) -> Result<Reply, Trouble> {
+    let until = Instant::now() + Duration::from_millis(length.0.min(HOLD_MAX.0));
+    let (outgoing, _room_taken) = timeout_at(until, keep(room, outgoing))
+        .await
+        .map_err(|_| Trouble::TooLate)??;
+    wake();
+    let (upstream, pass) = timeout_at(until, enter(found))
+        .await
+        .ok()
+        .flatten()
+        .ok_or(Trouble::TooLate)?;
+    forward::forward(room, upstream, pass, outgoing).await
+}
+
+/// Takes the whole body into memory, within its bounds.
+async fn keep(
+    room: &Room,
+    outgoing: Outgoing,
+) -> Result<(Outgoing, OwnedSemaphorePermit), Trouble> {
+    let (parts, body) = outgoing.request.into_parts();
+    let Body::Visitor(body) = body else {
+        return Err(Trouble::TooBig);
+    };
+    let expected = body.size_hint();
+    if expected.lower() > BODY_MAX as u64 {
+        return Err(Trouble::TooBig);
+    }
+    // A body that does not say its length is given room for the longest.
+    let bytes = expected.upper().unwrap_or(u64::MAX).min(BODY_MAX as u64);
+    let kib = HEAD_KIB + u32::try_from(bytes.div_ceil(1024)).unwrap_or(HELD_KIB_MAX);
+    let permit = room
+        .held
+        .clone()
+        .try_acquire_many_owned(kib)
+        .map_err(|_| Trouble::TooMany)?;
+    let body = collect(body).await?;
+    let request = http::Request::from_parts(parts, body);
+    Ok((
+        Outgoing {
+            request,
+            ..outgoing
+        },
+        permit,
+    ))
+}
+
+async fn collect(body: Incoming) -> Result<Body, Trouble> {
+    if body.is_end_stream() {
+        return Ok(Body::empty());
+    }
+    match Limited::new(body, BODY_MAX).collect().await {
+        Ok(whole) => Ok(whole.to_bytes().into()),
+        Err(_) => Err(Trouble::TooBig),
+    }
+}
+
+/// Waits until the gate lets us in; none when the wake has failed or the task has ended.
+async fn enter(found: &Found) -> Option<(Upstream, Pass)> {
+    let handle = &found.site.handle;
+    let mut watch = handle.watch();
+    // A failure counts only if it comes while we wait: our own trigger may mend the old one.
+    let failed_before = watch.borrow_and_update().since;
+    loop {
+        if let Some(entered) = handle.enter(Use::Qualifying) {
+            return Some(entered);
+        }
+        let (there, failed) = {
+            let view = watch.borrow_and_update();
+            let failed = view.phase == Phase::Failed && view.since != failed_before;
+            (!view.upstreams.is_empty(), failed)
+        };
+        if failed {
+            return None;
+        }
+        tokio::select! {
+            changed = watch.changed() => changed.ok()?,
+            // The view may show the instance just before the gate opens.
+            () = sleep(GATE_AGAIN), if there => {}
+        }
+    }
+}

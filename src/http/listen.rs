@@ -1,0 +1,140 @@
+//! The visitors' listener. hyper's own HTTP/1 server and never the one that detects HTTP/2: that one has no
+//! deadline while it detects.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::room::Room;
+use super::visit;
+use crate::engine::client;
+
+/// The longest request head. Traefik and browsers send up to 8 KiB; a longer one is answered with 431.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// The most lines in a request head.
+pub const HEAD_LINES_MAX: usize = 128;
+
+/// Pause after a failed accept: out of file numbers, above all. Doubled up to the bound.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// A connection's place among those that may be open; an upgraded connection takes it along.
+#[derive(Clone, Debug)]
+pub(super) struct Place(
+    #[expect(dead_code, reason = "kept for its drop")] Arc<OwnedSemaphorePermit>,
+);
+
+/// Serves visitors until `shutdown`, then lets running requests end within the room's drain time, and cuts what
+/// is left.
+pub async fn serve(listener: TcpListener, room: Arc<Room>, shutdown: CancellationToken) {
+    let places = Arc::new(Semaphore::new(room.limits.connections_max));
+    let connections = TaskTracker::new();
+    let mut pause = ACCEPT_PAUSE_MIN;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, place)) => {
+                pause = ACCEPT_PAUSE_MIN;
+                let visitor = connection(stream, peer, Arc::clone(&room), shutdown.clone(), place);
+                connections.spawn(visitor);
+            }
+            Err(error) => {
+                tracing::warn!(%error, pause_ms = pause.as_millis(), "no connection can be accepted");
+                sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+            }
+        }
+    }
+    drop(listener);
+    room.ending.cancel();
+    connections.close();
+    room.tunnels.close();
+    let ended = async {
+        connections.wait().await;
+        room.tunnels.wait().await;
+    };
+    if timeout(room.limits.drain, ended).await.is_err() {
+        tracing::info!(
+            connections = connections.len(),
+            tunnels = room.tunnels.len(),
+            "the drain time is over: what is still open is cut"
+        );
+        room.cut.cancel();
+        connections.wait().await;
+        room.tunnels.wait().await;
+    }
+}
+
+/// Takes a place first and a connection then: beyond the bound, visitors wait in the system's queue.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await;
+    let place = place.expect("the places are never closed");
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    room: Arc<Room>,
+    shutdown: CancellationToken,
+    place: OwnedSemaphorePermit,
+) {
+    let place = Place(Arc::new(place));
+    // Small frames (events, a page) must not wait for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let peer = peer.ip().to_canonical();
+    let head_wait = match client::trusts(&room.trusted(), peer) {
+        true => room.limits.head_wait_proxy,
+        false => room.limits.head_wait_stranger,
+    };
+    let cut = room.cut.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(place.clone());
+        let answer = visit::answer(Arc::clone(&room), peer, request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // It is the bound of an idle connection, too.
+        .header_read_timeout(head_wait)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_headers(HEAD_LINES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = serving => ended,
+                () = cut.cancelled() => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        // A visitor that left, or one that speaks nonsense: daily bread.
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

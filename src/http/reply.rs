@@ -1,0 +1,340 @@
+//! The answers that are ours: the only place that picks status codes. All of them carry `X-Anteroom`, so that a
+//! browser can tell them from the app's, and none may be kept by a cache or an index.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::body::{Body, Frames};
+use super::render::{self, Page};
+use super::room::Found;
+use crate::engine::route::Form;
+use crate::engine::time::Time;
+use crate::engine::view::{Phase, View};
+
+/// Marks our answers; an app's never carry it.
+pub(super) const MARK: HeaderName = HeaderName::from_static("x-anteroom");
+
+const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// An answer.
+pub(super) type Reply = Response<Body>;
+
+/// What a client is told when it can't be served now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The app can't be reached; the request was not sent.
+    Unreached,
+    /// The app broke off before it answered; it may have seen the request.
+    Broken,
+    /// The client was kept waiting, and the app did not come in time.
+    TooLate,
+    /// No memory to keep one more request waiting.
+    TooMany,
+    /// The body is too big to be kept waiting.
+    TooBig,
+}
+
+fn ours(status: StatusCode, mark: &'static str, body: Body) -> Reply {
+    let mut reply = Response::new(body);
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.reserve(16);
+    headers.insert(MARK, HeaderValue::from_static(mark));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::VARY,
+        HeaderValue::from_static("Accept, Accept-Language, Sec-Fetch-Mode, Sec-Fetch-Dest"),
+    );
+    headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static("en"));
+    reply
+}
+
+fn with(mut reply: Reply, name: HeaderName, value: HeaderValue) -> Reply {
+    reply.headers_mut().insert(name, value);
+    reply
+}
+
+fn typed(status: StatusCode, mark: &'static str, kind: HeaderValue, body: Bytes) -> Reply {
+    with(ours(status, mark, body.into()), header::CONTENT_TYPE, kind)
+}
+
+fn html(status: StatusCode, mark: &'static str, page: &Page) -> Reply {
+    let reply = typed(status, mark, HTML, page.html.clone());
+    with(reply, header::CONTENT_SECURITY_POLICY, page.csp.clone())
+}
+
+fn later(reply: Reply, seconds: u32) -> Reply {
+    with(reply, header::RETRY_AFTER, HeaderValue::from(seconds))
+}
+
+/// The service isn't there yet.
+pub(super) fn wait(
+    found: &Found,
+    view: &View,
+    now: Time,
+    form: Form,
+    page: impl FnOnce() -> Page,
+) -> Reply {
+    let mark = view.phase.as_str();
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let reply = match form {
+        Form::Page => html(status, mark, &page()),
+        Form::UnsentPage => html(status, mark, &render::unsent(view, now, &found.host)),
+        Form::Problem => typed(
+            status,
+            mark,
+            PROBLEM,
+            render::problem_json(view, now, &found.host),
+        ),
+        Form::UnsentProblem => {
+            let detail = "The service is not awake. The request was not sent to it.";
+            return trouble_json(status, view, now, "not-sent", detail);
+        }
+        Form::Empty => ours(status, mark, Body::empty()),
+        Form::Grpc => return grpc(mark),
+    };
+    later(reply, render::retry_after(view, now))
+}
+
+/// The service sleeps, and this client may not wake it.
+pub(super) fn deny(found: &Found, view: &View, now: Time, form: Form) -> Reply {
+    wait(found, view, now, form, || render::denied(&found.host))
+}
+
+/// The service can't serve this request now.
+pub(super) fn trouble(found: &Found, view: &View, now: Time, form: Form, what: Trouble) -> Reply {
+    let status = match what {
+        Trouble::TooBig => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let (kind, detail) = match what {
+        Trouble::Unreached => (
+            "unreached",
+            "The app can't be reached. The request was not sent to it.",
+        ),
+        Trouble::Broken => (
+            "broken-off",
+            "The app broke off before it answered. It may or may not have acted on the request.",
+        ),
+        Trouble::TooLate => (
+            "too-late",
+            "The app did not come in time. The request was not sent to it.",
+        ),
+        Trouble::TooMany => (
+            "too-many",
+            "Too many requests wait for the app. The request was not sent to it.",
+        ),
+        Trouble::TooBig => (
+            "too-big",
+            "The body is too big to be kept until the app is there.",
+        ),
+    };
+    match form {
+        Form::Page | Form::UnsentPage => unavailable(found, view, now),
+        Form::Problem | Form::UnsentProblem => trouble_json(status, view, now, kind, detail),
+        Form::Empty => later(
+            ours(status, view.phase.as_str(), Body::empty()),
+            render::retry_after(view, now),
+        ),
+        Form::Grpc => grpc(view.phase.as_str()),
+    }
+}
+
+/// The app is awake and well, but this request got no good answer.
+pub(super) fn unavailable(found: &Found, view: &View, now: Time) -> Reply {
+    let page = render::unavailable(&found.host);
+    let reply = html(StatusCode::SERVICE_UNAVAILABLE, view.phase.as_str(), &page);
+    later(reply, render::retry_after(view, now))
+}
+
+fn trouble_json(status: StatusCode, view: &View, now: Time, kind: &str, detail: &str) -> Reply {
+    let retry_after = render::retry_after(view, now);
+    let body = serde_json::json!({
+        "type": format!("urn:anteroom:{kind}"),
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": detail,
+        "phase": view.phase.as_str(),
+        "retry_after": retry_after,
+    });
+    let reply = typed(
+        status,
+        view.phase.as_str(),
+        PROBLEM,
+        body.to_string().into(),
+    );
+    later(reply, retry_after)
+}
+
+/// "Unavailable", as gRPC clients understand it: an answer of headers only, with the status that makes them try
+/// again.
+fn grpc(mark: &'static str) -> Reply {
+    let reply = ours(StatusCode::OK, mark, Body::empty());
+    let reply = with(
+        reply,
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    let reply = with(
+        reply,
+        HeaderName::from_static("grpc-status"),
+        HeaderValue::from_static("14"),
+    );
+    with(
+        reply,
+        HeaderName::from_static("grpc-message"),
+        HeaderValue::from_static("the service is not awake"),
+    )
+}
+
+/// No site has this host.
+pub(super) fn unknown_host() -> Reply {
+    html(StatusCode::NOT_FOUND, "unknown", &render::unknown())
+}
+
+/// No path of ours.
+pub(super) fn no_such_path(phase: Phase) -> Reply {
+    plain(
+        StatusCode::NOT_FOUND,
+        phase.as_str(),
+        "There is nothing here.\n",
+    )
+}
+
+/// A path of ours, asked in the wrong way.
+pub(super) fn wrong_method(phase: Phase, allow: &'static str) -> Reply {
+    let reply = plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        phase.as_str(),
+        "Not this way.\n",
+    );
+    with(reply, header::ALLOW, HeaderValue::from_static(allow))
+}
+
+/// The request contradicts itself.
+pub(super) fn bad_request() -> Reply {
+    let reply = plain(
+        StatusCode::BAD_REQUEST,
+        "unknown",
+        "The request can't be understood.\n",
+    );
+    with(reply, header::CONNECTION, HeaderValue::from_static("close"))
+}
+
+/// We are no forward proxy.
+pub(super) fn no_tunnel() -> Reply {
+    plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "unknown",
+        "No CONNECT here.\n",
+    )
+}
+
+fn plain(status: StatusCode, mark: &'static str, text: &'static str) -> Reply {
+    typed(status, mark, TEXT, Bytes::from_static(text.as_bytes()))
+}
+
+/// A document for scripts.
+pub(super) fn json(phase: Phase, body: Bytes) -> Reply {
+    typed(StatusCode::OK, phase.as_str(), JSON, body)
+}
+
+/// The room is here.
+pub(super) fn pong(phase: Phase) -> Reply {
+    json(phase, Bytes::from_static(b"{\"room\":true}"))
+}
+
+/// The wake is asked for: the script is told so.
+pub(super) fn wake_taken(view: &View, now: Time) -> Reply {
+    let body = render::status_json(view, now);
+    typed(StatusCode::ACCEPTED, view.phase.as_str(), JSON, body)
+}
+
+/// The wake is asked for: the form's sender goes back to where it came from.
+pub(super) fn wake_taken_back_to(phase: Phase, location: &str) -> Reply {
+    let reply = ours(StatusCode::SEE_OTHER, phase.as_str(), Body::empty());
+    let location = HeaderValue::from_str(location).unwrap_or(HeaderValue::from_static("/"));
+    with(reply, header::LOCATION, location)
+}
+
+/// The page is too old: the script is told to load it again.
+pub(super) fn nonce_stale(view: &View, now: Time) -> Reply {
+    let detail = "The page is too old. Load it again.";
+    trouble_json(StatusCode::CONFLICT, view, now, "stale-page", detail)
+}
+
+/// The page is too old: here is a fresh one, with a fresh button.
+pub(super) fn nonce_stale_page(phase: Phase, page: &Page) -> Reply {
+    html(StatusCode::CONFLICT, phase.as_str(), page)
+}
+
+/// The wake comes from another site's page.
+pub(super) fn wrong_origin(view: &View, now: Time) -> Reply {
+    let detail = "Only this site's own page can ask for this.";
+    trouble_json(StatusCode::FORBIDDEN, view, now, "wrong-origin", detail)
+}
+
+/// This client may not wake the service.
+pub(super) fn wake_denied(found: &Found, view: &View, now: Time, as_page: bool) -> Reply {
+    match as_page {
+        true => html(
+            StatusCode::FORBIDDEN,
+            view.phase.as_str(),
+            &render::denied(&found.host),
+        ),
+        false => {
+            let detail = "Your network may not wake this service.";
+            trouble_json(StatusCode::FORBIDDEN, view, now, "denied", detail)
+        }
+    }
+}
+
+/// The body did not come, or is longer than any of our forms.
+pub(super) fn bad_wake(view: &View, now: Time) -> Reply {
+    let detail = "The body is missing, too long, or came too slowly.";
+    let reply = trouble_json(StatusCode::BAD_REQUEST, view, now, "bad-body", detail);
+    with(reply, header::CONNECTION, HeaderValue::from_static("close"))
+}
+
+/// A stream of events.
+pub(super) fn events(phase: Phase, frames: Frames) -> Reply {
+    let reply = ours(StatusCode::OK, phase.as_str(), Body::Events(frames));
+    let reply = with(
+        reply,
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    // nginx would keep the events back else.
+    with(reply, ACCEL_BUFFERING, HeaderValue::from_static("no"))
+}
+
+/// The app agreed to speak another protocol.
+pub(super) fn switching(mut from_app: http::response::Parts, protocol: HeaderValue) -> Reply {
+    super::headers::to_visitor(&mut from_app.headers);
+    from_app
+        .headers
+        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    from_app.headers.insert(header::UPGRADE, protocol);
+    let mut reply = Response::new(Body::empty());
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *reply.headers_mut() = from_app.headers;
+    reply
+}

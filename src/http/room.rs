@@ -1,0 +1,256 @@
+//! The room: what every connection shares. It knows the sites, and asks their tasks through handles.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::forward::{self, Upstreams};
+use super::hold::HELD_KIB_MAX;
+use super::wait::Shelf;
+use crate::driver::handle::Handle;
+use crate::engine::client;
+use crate::engine::id::ServiceName;
+use crate::engine::route::{ByRequest, Rules};
+use crate::engine::time::{Span, Time};
+
+pub use super::render::{Keeper, WakeBy};
+
+/// Tells the time. Tests pass their own.
+pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+/// Bounds of the visitors' listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a trusted proxy may take to send a request's head, or keep a connection idle. Traefik keeps
+    /// idle connections for 90 s: a shorter time here would close them under its hands.
+    pub head_wait_proxy: Duration,
+    /// The same for strangers: a browser needs far less, and an attacker gets no more.
+    pub head_wait_stranger: Duration,
+    /// Connections at a time. Each costs a few tens of KiB at most, and Linux has 65,536 file numbers for us.
+    pub connections_max: usize,
+    /// How long running requests may take to end when the process stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            head_wait_proxy: Duration::from_secs(120),
+            head_wait_stranger: Duration::from_secs(10),
+            connections_max: 60_000,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a room is made of.
+pub struct Setup {
+    /// The sites at the start.
+    pub sites: Sites,
+    /// Whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Signs and checks the page's nonces.
+    pub keeper: Keeper,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Seeds the spread of the event streams' lengths.
+    pub seed: u64,
+    /// The listener's bounds.
+    pub limits: Limits,
+}
+
+/// What the visitors' connections share.
+pub struct Room {
+    sites: ArcSwap<Sites>,
+    trusted: ArcSwap<Vec<IpNet>>,
+    clock: Clock,
+    dice: AtomicU64,
+    pub(super) keeper: Keeper,
+    pub(super) upstreams: Upstreams,
+    pub(super) limits: Limits,
+    /// Memory for held requests' bodies, in KiB.
+    pub(super) held: Arc<Semaphore>,
+    /// Upgraded connections: the server no longer knows them.
+    pub(super) tunnels: TaskTracker,
+    /// Event streams end when this is cancelled.
+    pub(super) ending: CancellationToken,
+    /// Tunnels are cut when this is cancelled.
+    pub(super) cut: CancellationToken,
+}
+
+impl Room {
+    /// A room.
+    #[must_use]
+    pub fn new(setup: Setup) -> Arc<Room> {
+        Arc::new(Room {
+            sites: ArcSwap::from_pointee(setup.sites),
+            trusted: ArcSwap::from_pointee(setup.trusted_proxies),
+            clock: setup.clock,
+            dice: AtomicU64::new(setup.seed),
+            keeper: setup.keeper,
+            upstreams: forward::upstreams(),
+            limits: setup.limits,
+            held: Arc::new(Semaphore::new(HELD_KIB_MAX as usize)),
+            tunnels: TaskTracker::new(),
+            ending: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        })
+    }
+
+    /// Replaces the sites; requests on their way keep the old ones.
+    pub fn set_sites(&self, sites: Sites) {
+        self.sites.store(Arc::new(sites));
+    }
+
+    /// Replaces the trusted proxies.
+    pub fn set_trusted_proxies(&self, networks: Vec<IpNet>) {
+        self.trusted.store(Arc::new(networks));
+    }
+
+    pub(super) fn sites(&self) -> arc_swap::Guard<Arc<Sites>> {
+        self.sites.load()
+    }
+
+    pub(super) fn trusted(&self) -> arc_swap::Guard<Arc<Vec<IpNet>>> {
+        self.trusted.load()
+    }
+
+    pub(super) fn now(&self) -> Time {
+        (self.clock)()
+    }
+
+    /// A number from `low` up to `high`, spread evenly, from the seed (SplitMix64).
+    pub(super) fn roll(&self, low: u64, high: u64) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.dice.fetch_add(STEP, Relaxed).wrapping_add(STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        low + (z ^ (z >> 31)) % high.saturating_sub(low).max(1)
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a service is to its visitors.
+#[derive(Debug)]
+pub struct Site {
+    /// The door to its task.
+    pub handle: Handle,
+    /// Its hostnames, lower case, without port; at least one. The first one names it.
+    pub hosts: Vec<String>,
+    /// What a visitor must do to wake it.
+    pub wake_by: WakeBy,
+    /// How long a client that takes no HTML is kept waiting for the app; none: not at all.
+    pub hold: Option<Span>,
+    /// When not empty, only these networks may wake it.
+    pub allow: Vec<IpNet>,
+    /// These networks may not.
+    pub deny: Vec<IpNet>,
+    /// Parts of user agents that neither wake it nor keep it awake.
+    pub ignore: Vec<String>,
+    /// What Traefik says in `X-Anteroom-Key` to prove `X-Anteroom-Service`; none: found by host alone.
+    pub key: Option<String>,
+}
+
+impl Site {
+    /// Whether this client may wake the service.
+    pub(super) fn may_wake(&self, client: IpAddr) -> bool {
+        let allowed = self.allow.is_empty() || client::contains(&self.allow, client);
+        allowed && !client::contains(&self.deny, client)
+    }
+
+    /// Whether this user agent is one of those that don't count.
+    pub(super) fn ignores(&self, agent: &str) -> bool {
+        !self.ignore.is_empty() && {
+            let agent = agent.to_ascii_lowercase();
+            self.ignore
+                .iter()
+                .any(|part| agent.contains(&part.to_ascii_lowercase()))
+        }
+    }
+
+    /// The rules for one request.
+    pub(super) fn rules(&self, client: IpAddr, ignored: bool) -> Rules {
+        Rules {
+            by_request: match self.wake_by {
+                WakeBy::Page => ByRequest::Held,
+                WakeBy::Click | WakeBy::Challenge => ByRequest::Never,
+                WakeBy::Request => ByRequest::Always,
+            },
+            hold: self.hold.is_some(),
+            may_wake: self.may_wake(client),
+            ignored,
+        }
+    }
+}
+
+/// A site under one of its hostnames, with what is prepared for it.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) site: Arc<Site>,
+    pub(super) host: Arc<str>,
+    pub(super) shelf: Arc<Shelf>,
+}
+
+/// All sites, by hostname and by name.
+#[derive(Debug, Default)]
+pub struct Sites {
+    by_host: HashMap<Arc<str>, Found>,
+    by_name: HashMap<ServiceName, Found>,
+}
+
+impl Sites {
+    /// Puts the sites in order. A hostname that two of them claim goes to the first; the configuration is
+    /// checked against that before.
+    #[must_use]
+    pub fn new(sites: Vec<Site>) -> Sites {
+        let mut all = Sites::default();
+        for site in sites.into_iter().map(Arc::new) {
+            let events = Arc::default();
+            for host in &site.hosts {
+                let found = Found {
+                    site: Arc::clone(&site),
+                    host: host.to_ascii_lowercase().into(),
+                    shelf: Arc::new(Shelf::new(Arc::clone(&events))),
+                };
+                all.by_name
+                    .entry(site.handle.service().clone())
+                    .or_insert_with(|| found.clone());
+                all.by_host.entry(Arc::clone(&found.host)).or_insert(found);
+            }
+        }
+        all
+    }
+
+    /// The site of a host, which must be lower case and without port.
+    pub(super) fn of_host(&self, host: &str) -> Option<Found> {
+        self.by_host.get(host).cloned()
+    }
+
+    /// The site that Traefik names, if the key proves that it is Traefik who names it.
+    pub(super) fn of_name(&self, name: &str, key: &[u8], host: &str) -> Option<Found> {
+        let found = self.by_name.get(&name.parse::<ServiceName>().ok()?)?;
+        let proven: bool = found.site.key.as_ref()?.as_bytes().ct_eq(key).into();
+        let same_host = self
+            .by_host
+            .get(host)
+            .filter(|other| Arc::ptr_eq(&other.site, &found.site));
+        proven.then(|| same_host.unwrap_or(found).clone())
+    }
+}
