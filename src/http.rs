@@ -20,4 +20,4 @@ mod tunnel;
 mod visit;
 mod wait;
 
-pub use room::{Clock, Limits, Room, Setup, Site, Sites, WakeBy};
+pub use room::{Clock, Keeper, Limits, Room, Setup, Site, Sites, WakeBy};

@@ -1,1 +1,14 @@
 //! One integration binary, a module per behaviour.
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod support {
+    pub(crate) mod app;
+    pub(crate) mod house;
+    pub(crate) mod visitor;
+}
+
+mod http_forward;
+mod http_hold;
+mod http_listen;
+mod http_paths;
+mod http_wait;

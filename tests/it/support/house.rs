@@ -1,0 +1,183 @@
+//! A room with one site, whose task is played by the test.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use anteroom::driver::handle::{Command, Inbox, door};
+use anteroom::engine::contract::{Trigger, Upstream};
+use anteroom::engine::id::InstanceId;
+use anteroom::engine::time::{Span, Time};
+use anteroom::engine::view::{Phase, View};
+use anteroom::http::{Keeper, Limits, Room, Setup, Site, Sites, WakeBy};
+use anteroom::signal::edge::Edge;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::visitor::{Visitor, soon};
+
+/// The room, and the task's side of the door.
+pub(crate) struct House {
+    pub(crate) address: SocketAddr,
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) inbox: Inbox,
+    pub(crate) clock: Arc<AtomicU64>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) serving: JoinHandle<()>,
+}
+
+/// A view of a service in this phase.
+pub(crate) fn view(phase: Phase) -> View {
+    View {
+        service: "blog".parse().unwrap(),
+        version: 1,
+        phase,
+        since: Time(0),
+        wake: None,
+        eta: None,
+        failure: None,
+        upstreams: Vec::new(),
+        healthy: false,
+        run_by: None,
+        triggered_count: 0,
+        last_activity: None,
+        hold: None,
+        blind: Vec::new(),
+        sleeps_at: None,
+        why: String::new(),
+    }
+}
+
+/// Short deadlines, so that a test that waits for one is over soon.
+pub(crate) fn limits() -> Limits {
+    Limits {
+        head_wait_proxy: Duration::from_millis(300),
+        head_wait_stranger: Duration::from_millis(300),
+        drain: Duration::from_millis(300),
+        ..Limits::default()
+    }
+}
+
+impl House {
+    /// A house whose site sleeps and is woken by its page.
+    pub(crate) async fn asleep() -> House {
+        House::with(Limits::default(), |_| {}).await
+    }
+
+    /// A house whose site is awake, and its app there.
+    pub(crate) async fn awake(app: SocketAddr) -> House {
+        let house = House::asleep().await;
+        house.wake(app);
+        house
+    }
+
+    /// A house that sleeps, changed by the test.
+    pub(crate) async fn with(limits: Limits, change: impl FnOnce(&mut Site)) -> House {
+        let edge = Edge::new();
+        let (handle, inbox) = door(view(Phase::Asleep), Arc::clone(&edge));
+        let mut site = Site {
+            handle,
+            hosts: vec!["blog.test".to_owned(), "www.blog.test".to_owned()],
+            wake_by: WakeBy::Page,
+            hold: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            ignore: Vec::new(),
+            key: Some("secret".to_owned()),
+        };
+        change(&mut site);
+        let clock = Arc::new(AtomicU64::new(1_000_000));
+        let hands = Arc::clone(&clock);
+        let room = Room::new(Setup {
+            sites: Sites::new(vec![site]),
+            trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
+            keeper: Keeper::default(),
+            clock: Arc::new(move || Time(hands.load(SeqCst))),
+            seed: 7,
+            limits,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(anteroom::http::listen::serve(
+            listener,
+            room,
+            shutdown.clone(),
+        ));
+        House {
+            address,
+            edge,
+            inbox,
+            clock,
+            shutdown,
+            serving,
+        }
+    }
+
+    /// A fresh connection.
+    pub(crate) async fn visitor(&self) -> Visitor {
+        Visitor::connect(self.address).await
+    }
+
+    /// Changes what everybody sees.
+    pub(crate) fn show(&self, change: impl FnOnce(&mut View)) {
+        self.inbox.view.send_modify(|view| {
+            let mut next = View::clone(view);
+            next.version += 1;
+            change(&mut next);
+            *view = Arc::new(next);
+        });
+    }
+
+    /// The app is there, and the gate opens.
+    pub(crate) fn wake(&self, app: SocketAddr) {
+        self.show(|view| {
+            view.phase = Phase::Awake;
+            view.healthy = true;
+            view.upstreams = vec![Upstream {
+                instance: InstanceId::SEED,
+                address: app,
+            }];
+        });
+        self.edge.open();
+    }
+
+    /// The clock goes on.
+    pub(crate) fn later(&self, span: Span) {
+        self.clock.fetch_add(span.0, SeqCst);
+    }
+
+    /// The next trigger.
+    pub(crate) async fn trigger(&mut self) -> Trigger {
+        soon(self.inbox.triggers.recv())
+            .await
+            .expect("the room is there")
+    }
+
+    /// Whether nobody has asked for anything.
+    pub(crate) fn is_left_alone(&mut self) -> bool {
+        self.inbox.triggers.try_recv().is_err() && self.inbox.commands.try_recv().is_err()
+    }
+
+    /// The next command.
+    pub(crate) async fn command(&mut self) -> Command {
+        soon(self.inbox.commands.recv())
+            .await
+            .expect("the room is there")
+    }
+
+    /// Waits until nobody is behind the gate.
+    pub(crate) async fn empties(&self) {
+        soon(async {
+            while {
+                let seen = self.edge.sample();
+                seen.in_flight + seen.long > 0
+            } {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
