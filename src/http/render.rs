@@ -1,4 +1,5 @@
-//! The words: what the page room and the gate room give us, behind one thin wall.
+//! The words: what the page room and the gate room give us, behind one thin wall. Until
+//! those rooms are there, plain stand-ins live here; their nonces are not signed.
 
 use bytes::Bytes;
 use http::HeaderValue;
