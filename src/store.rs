@@ -3,6 +3,11 @@
 //!
 //! Every operation is one atomic, domain-sized call. There is no get-then-set anywhere, so the same trait fits
 //! an embedded file and a shared server with scripts.
+//!
+//! Read on in [`memory`], the shortest of them, then in [`file`](mod@file).
+
+pub mod file;
+pub mod memory;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -15,7 +20,8 @@ use crate::engine::time::Time;
 /// One line of the ledger: what happened to a service, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LedgerEntry {
-    /// When.
+    /// When. Written as `when`, because an event may have an `at` of its own beside it.
+    #[serde(rename = "when")]
     pub at: Time,
     /// What.
     #[serde(flatten)]
@@ -67,10 +73,15 @@ pub trait Store: Send + Sync + 'static {
     /// earlier owners are refused from then on.
     fn claim<'a>(&'a self, service: &'a ServiceName, owner: &'a str) -> Answer<'a, Claim>;
 
-    /// Writes the record and appends to the ledger, in one step, if `epoch` is still the service's.
+    /// Writes the record and appends to the ledger (oldest first in `entries`), in one step, if `epoch` is still
+    /// the service's. The ledger keeps its latest [`LEDGER_MAX`] entries.
+    ///
+    /// A save whose future is dropped has happened whole or not at all, and never lands after a later save of the
+    /// same store value.
     ///
     /// # Errors
-    /// [`StoreError::Stale`] when there is a newer owner; nothing is written then.
+    /// [`StoreError::Stale`] when there is a newer owner, or when this store never gave out `epoch` (it was wiped,
+    /// or nobody claimed the service); nothing is written then.
     fn save<'a>(
         &'a self,
         service: &'a ServiceName,
@@ -82,7 +93,7 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the record without taking ownership.
     fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>>;
 
-    /// The latest `limit` entries of the ledger, newest first.
+    /// The latest `limit` entries of the ledger, newest first. A service that nobody claimed has none.
     fn ledger<'a>(&'a self, service: &'a ServiceName, limit: usize)
     -> Answer<'a, Vec<LedgerEntry>>;
 }

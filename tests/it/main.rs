@@ -12,3 +12,6 @@ mod http_hold;
 mod http_listen;
 mod http_paths;
 mod http_wait;
+mod store_conformance;
+mod store_file;
+mod store_kill;

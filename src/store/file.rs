@@ -1,0 +1,189 @@
+//! The store of one process: a file, written in transactions that are on the disk before a save answers. A kill at
+//! any moment loses nothing that was acknowledged.
+//!
+//! It never keeps a broken file busy and never mends one: what can't be read is reported and left as it is. After
+//! a failure of the file (a full disk, say) the next call opens it afresh, so that a disk with room again is
+//! enough to go on. What is done within a transaction is in [`tables`].
+
+mod create;
+mod tables;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::Database;
+use tokio::sync::Semaphore;
+
+use super::{Answer, Claim, LedgerEntry, Store, StoreError};
+use crate::engine::id::{Epoch, ServiceName};
+use crate::engine::record::Record;
+
+/// A store in a file. One process has it open at a time.
+#[derive(Debug)]
+pub struct FileStore {
+    file: Arc<OpenFile>,
+    /// One writer at a time, in the order of asking; the others wait here and not on a blocking thread each.
+    writing: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    /// None between a failure and the next call.
+    database: Mutex<Option<Arc<Database>>>,
+}
+
+/// Whether the file failed (outside), and what it answered (inside).
+type Outcome<T> = Result<Result<T, StoreError>, redb::Error>;
+
+impl FileStore {
+    /// Opens the file, or creates it where there is none (its directory must exist). Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when another process has it open or the disk refuses, [`StoreError::Corrupt`]
+    /// when the file is not such a store; it is left as it is.
+    pub fn open(path: impl AsRef<Path>) -> Result<FileStore, StoreError> {
+        let file = OpenFile {
+            path: path.as_ref().to_owned(),
+            database: Mutex::new(None),
+        };
+        create::unless_there(&file.path).map_err(|error| file.tell(error))?;
+        file.database()?;
+        Ok(FileStore {
+            file: Arc::new(file),
+            writing: Arc::new(Semaphore::new(1)),
+        })
+    }
+
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Database) -> Outcome<T> + Send + 'static,
+    {
+        let file = Arc::clone(&self.file);
+        finished(tokio::task::spawn_blocking(move || file.run(work)).await)
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Database) -> Outcome<T> + Send + 'static,
+    {
+        let turn = Arc::clone(&self.writing)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        let file = Arc::clone(&self.file);
+        // The turn moves along: it ends with the transaction, also when nobody waits for the answer any more.
+        let written = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            file.run(work)
+        });
+        finished(written.await)
+    }
+}
+
+fn finished<T>(
+    joined: Result<Result<T, StoreError>, tokio::task::JoinError>,
+) -> Result<T, StoreError> {
+    joined.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
+}
+
+impl OpenFile {
+    fn run<T>(&self, work: impl FnOnce(&Database) -> Outcome<T>) -> Result<T, StoreError> {
+        let database = self.database()?;
+        work(&database).unwrap_or_else(|error| {
+            self.close(&database);
+            Err(self.tell(error))
+        })
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Database>>> {
+        // The value is whole at every moment, so a panic of another holder changes nothing.
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        let mut slot = self.slot();
+        if let Some(database) = &*slot {
+            return Ok(Arc::clone(database));
+        }
+        let database = tables::open(&self.path).map_err(|error| self.tell(error))?;
+        Ok(Arc::clone(slot.insert(Arc::new(database))))
+    }
+
+    /// Forgets a database that failed: it refuses everything after an I/O error, a fresh one need not.
+    fn close(&self, failed: &Arc<Database>) {
+        let mut slot = self.slot();
+        if slot.as_ref().is_some_and(|open| Arc::ptr_eq(open, failed)) {
+            *slot = None;
+        }
+    }
+
+    fn tell(&self, error: impl Into<redb::Error>) -> StoreError {
+        let path = self.path.display();
+        let corrupt = |why: String| StoreError::Corrupt {
+            what: format!("{path}"),
+            why,
+        };
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen => StoreError::Unavailable(format!(
+                "{path} is open in another process: stop that one, or give this one another file"
+            )),
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                corrupt(format!("{error}; move it away, or name another file"))
+            }
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                StoreError::Unavailable(format!(
+                    "{path}: {error}: create its directory, or name another file"
+                ))
+            }
+            redb::Error::Corrupted(why) => corrupt(why),
+            wrong @ (redb::Error::TableTypeMismatch { .. } | redb::Error::UpgradeRequired(_)) => {
+                corrupt(format!("{wrong}; another version wrote it"))
+            }
+            other => StoreError::Unavailable(format!("{path}: {other}")),
+        }
+    }
+}
+
+impl Store for FileStore {
+    /// The owner's name is not kept: the lock on the file already says that there is no other.
+    fn claim<'a>(&'a self, service: &'a ServiceName, _owner: &'a str) -> Answer<'a, Claim> {
+        let service = service.clone();
+        Box::pin(self.write(move |database| tables::claim(database, &service)))
+    }
+
+    fn save<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        epoch: Epoch,
+        record: &'a Record,
+        entries: &'a [LedgerEntry],
+    ) -> Answer<'a, ()> {
+        let service = service.clone();
+        let record = json(record);
+        let entries: Vec<_> = entries.iter().map(json).collect();
+        Box::pin(
+            self.write(move |database| tables::save(database, &service, epoch, &record, &entries)),
+        )
+    }
+
+    fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>> {
+        let service = service.clone();
+        Box::pin(self.read(move |database| tables::load(database, &service)))
+    }
+
+    fn ledger<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        limit: usize,
+    ) -> Answer<'a, Vec<LedgerEntry>> {
+        let service = service.clone();
+        Box::pin(self.read(move |database| tables::ledger(database, &service, limit)))
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("records and events are plain data with text keys")
+}

@@ -1,0 +1,104 @@
+//! The store of a process that need not remember: for the demo, for tests, and for whoever accepts that a restart
+//! asks the provider afresh. What it holds ends with it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+
+use super::{Answer, Claim, LEDGER_MAX, LedgerEntry, Store, StoreError};
+use crate::engine::id::{Epoch, ServiceName};
+use crate::engine::record::Record;
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    services: Mutex<BTreeMap<ServiceName, Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    epoch: Epoch,
+    record: Option<Record>,
+    /// Oldest first.
+    ledger: VecDeque<LedgerEntry>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    fn services(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Kept>> {
+        self.services
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}
+
+impl Store for MemoryStore {
+    fn claim<'a>(&'a self, service: &'a ServiceName, _owner: &'a str) -> Answer<'a, Claim> {
+        Box::pin(async move {
+            let mut services = self.services();
+            let kept = services.entry(service.clone()).or_default();
+            kept.epoch = Epoch(kept.epoch.0 + 1);
+            Ok(Claim {
+                epoch: kept.epoch,
+                record: kept.record.clone(),
+            })
+        })
+    }
+
+    fn save<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        epoch: Epoch,
+        record: &'a Record,
+        entries: &'a [LedgerEntry],
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut services = self.services();
+            let Some(kept) = services.get_mut(service) else {
+                return Err(StoreError::Stale {
+                    current: Epoch(0),
+                    ours: epoch,
+                });
+            };
+            if kept.epoch != epoch {
+                return Err(StoreError::Stale {
+                    current: kept.epoch,
+                    ours: epoch,
+                });
+            }
+            kept.record = Some(record.clone());
+            kept.ledger.extend(entries.iter().cloned());
+            let over = kept.ledger.len().saturating_sub(LEDGER_MAX);
+            kept.ledger.drain(..over);
+            Ok(())
+        })
+    }
+
+    fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>> {
+        Box::pin(async move {
+            Ok(self
+                .services()
+                .get(service)
+                .and_then(|kept| kept.record.clone()))
+        })
+    }
+
+    fn ledger<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        limit: usize,
+    ) -> Answer<'a, Vec<LedgerEntry>> {
+        Box::pin(async move {
+            let services = self.services();
+            let ledger = services.get(service).map(|kept| &kept.ledger);
+            Ok(ledger
+                .into_iter()
+                .flat_map(|ledger| ledger.iter().rev().take(limit).cloned())
+                .collect())
+        })
+    }
+}

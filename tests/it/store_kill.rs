@@ -1,0 +1,162 @@
+//! Kill -9 at any moment: what a save acknowledged is there afterwards, and a file that was being made still opens.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use anteroom::engine::contract::Event;
+use anteroom::engine::id::ServiceName;
+use anteroom::engine::record::Record;
+use anteroom::engine::time::Time;
+use anteroom::store::file::FileStore;
+use anteroom::store::{LEDGER_MAX, LedgerEntry, Store};
+
+/// Set for the child alone: the file that it writes.
+const FILE: &str = "ANTEROOM_TEST_CHILD_STORE";
+
+/// How many children are killed.
+const KILLS: u32 = 30;
+
+/// How long a save may take on a busy machine.
+const SAVE_MAX: Duration = Duration::from_secs(20);
+
+fn blog() -> ServiceName {
+    "blog".parse().unwrap()
+}
+
+/// Save number n has n entries behind it: they are the ledger that belongs to the record.
+fn entry(number: u64) -> LedgerEntry {
+    LedgerEntry {
+        at: Time(number),
+        event: Event::Adopted,
+    }
+}
+
+/// Not a test: the entry of the child that the test below kills. Without its variable it returns at once.
+///
+/// Writes records with rising numbers, each with its ledger entry, and says each number after its save returned.
+#[test]
+fn child_writer() {
+    let Some(file) = std::env::var_os(FILE) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = FileStore::open(file).unwrap();
+        let blog = blog();
+        let claim = store.claim(&blog, "child").await.unwrap();
+        let mut record = claim.record.unwrap_or_default();
+        loop {
+            record.triggered_count += 1;
+            let number = record.triggered_count;
+            let entries = [entry(number)];
+            let save = store.save(&blog, claim.epoch, &record, &entries);
+            save.await.unwrap();
+            // Past the harness, which keeps what `println!` prints; the first line break ends the harness's own line.
+            let mut out = std::io::stdout().lock();
+            write!(out, "\nsaved {number}\n").unwrap();
+            out.flush().unwrap();
+        }
+    });
+}
+
+fn start_child(file: &Path) -> (Child, Receiver<u64>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store_kill::child_writer", "--nocapture"])
+        .env(FILE, file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (say, said) = mpsc::channel();
+    // Ends when the child is dead and its last word is read.
+    std::thread::spawn(move || {
+        let numbers = lines
+            .map_while(Result::ok)
+            .filter_map(|line| line.strip_prefix("saved ")?.parse().ok());
+        numbers.for_each(|number| {
+            let _ = say.send(number);
+        });
+    });
+    (child, said)
+}
+
+/// Lets the child live for a random moment, kills it, and returns the last number that it said, if any.
+fn last_word(mut child: Child, said: &Receiver<u64>, round: u32) -> Option<u64> {
+    // Every other child dies soon after its start, often before its first save; the others some saves later.
+    let (saves, life) = match round % 2 {
+        0 => (0, random(25_000)),
+        _ => (1 + random(30), random(8_000)),
+    };
+    let mut last = None;
+    for _ in 0..saves {
+        let number = said.recv_timeout(SAVE_MAX);
+        last = Some(number.expect("the child saves as long as it lives"));
+    }
+    let end = Instant::now() + Duration::from_micros(life);
+    while let Ok(number) = said.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        last = Some(number);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What it said before it died and we have not read yet.
+    said.iter().last().or(last)
+}
+
+fn random(below: u64) -> u64 {
+    getrandom::u64().unwrap() % below
+}
+
+async fn stored(file: &Path) -> (u64, Vec<LedgerEntry>) {
+    let store = FileStore::open(file).unwrap();
+    let record: Option<Record> = store.load(&blog()).await.unwrap();
+    let ledger = store.ledger(&blog(), usize::MAX).await.unwrap();
+    (record.map_or(0, |record| record.triggered_count), ledger)
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_no_save_that_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store");
+    let mut acknowledged = 0;
+    for round in 0..KILLS {
+        let (child, said) = start_child(&file);
+        acknowledged = last_word(child, &said, round).unwrap_or(acknowledged);
+        let (written, ledger) = stored(&file).await;
+        // One more may be written that the child had no time to say.
+        let expected = acknowledged..=acknowledged + 1;
+        assert!(
+            expected.contains(&written),
+            "round {round}: {written} is not in {expected:?}"
+        );
+        let belongs = (1..=written).rev().take(LEDGER_MAX).map(entry);
+        assert!(
+            ledger.iter().cloned().eq(belongs),
+            "round {round}: {ledger:?}"
+        );
+        acknowledged = written;
+    }
+}
+
+#[test]
+fn a_process_killed_while_it_makes_the_file_leaves_nothing_that_does_not_open() {
+    for _ in 0..KILLS {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("store");
+        let (mut child, _said) = start_child(&file);
+        let deadline = Instant::now() + SAVE_MAX;
+        while std::fs::read_dir(&directory).unwrap().next().is_none() {
+            assert!(Instant::now() < deadline, "the child makes no file");
+            std::thread::yield_now();
+        }
+        let kill_at = Instant::now() + Duration::from_micros(random(1_500));
+        while Instant::now() < kill_at {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        FileStore::open(&file).unwrap();
+    }
+}
