@@ -5,6 +5,7 @@
 //! 1. [`engine`]: the pure core that decides.
 //! 2. [`provider`], [`store`]: the rooms on one floor, which do not know each other.
 
+pub mod config;
 pub mod driver;
 pub mod engine;
 pub mod http;

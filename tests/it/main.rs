@@ -7,6 +7,7 @@ mod support {
     pub(crate) mod visitor;
 }
 
+mod config;
 mod http_forward;
 mod http_hold;
 mod http_listen;

@@ -1,0 +1,246 @@
+//! The configuration: one TOML file, read into types that cannot be wrong.
+//!
+//! [`Config::load`] gives either a checked configuration, with its warnings, or every fault of the file: each
+//! with its line, its key and the mend. Nothing else in the house reads the file or the raw form.
+//!
+//! It never connects to anything and never writes; files are read only where a value says `{ file = "..." }`.
+//!
+//! Read on in [`service`] and [`provider`]; the table of all keys, which bounds, defaults and the reference page
+//! come from, is in `keys`.
+
+mod across;
+mod keys;
+mod problem;
+pub mod provider;
+mod raw;
+mod reader;
+mod reference;
+mod schema;
+mod secret;
+pub mod service;
+mod traefik;
+mod value;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+
+pub use self::problem::Problem;
+pub use self::provider::{Control, DockerAddress, DockerEndpoint, Provider};
+pub use self::reader::EnvLookup;
+pub use self::reference::reference;
+pub use self::secret::Secret;
+pub use self::service::{Cost, HOLD_BODY_MAX, Health, Ingress, Service, Wake, WakeBy};
+pub use self::traefik::{Publish, Traefik};
+
+use self::raw::{Node, Table, Value};
+use self::reader::{Reader, Reading};
+use crate::engine::id::ServiceName;
+use crate::engine::time::Span;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The listener for visitors.
+    pub server: Server,
+    /// The listener for admins.
+    pub admin: Admin,
+    /// Where records are kept.
+    pub store: Store,
+    /// The Traefik in front of the room.
+    pub traefik: Option<Traefik>,
+    /// The services, by name.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// What is allowed and yet doubtful, in the order of the file.
+    pub warnings: Vec<Problem>,
+}
+
+/// The listener for visitors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where it listens; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long running requests may take to end when Anteroom itself is stopped; 0 to 1 h.
+    pub drain_timeout: Span,
+}
+
+/// The listener for admins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens: on loopback, or there is a token. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// What an admin must send.
+    pub token: Option<Secret>,
+}
+
+/// Where records are kept, and under which name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The store.
+    pub url: StoreUrl,
+    /// The first word of every key: 1 to 40 of letters, digits, `-`, `_` and `.`.
+    pub prefix: String,
+}
+
+/// Which store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// In memory: forgotten at the end of the process.
+    Memory,
+    /// In this file.
+    File(PathBuf),
+}
+
+impl Config {
+    /// Reads the file, with this process's environment.
+    ///
+    /// # Errors
+    ///
+    /// Every fault that could be found, in the order of the file; never an empty list.
+    pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|why| {
+            vec![Problem {
+                file: file.clone(),
+                line: None,
+                key: String::new(),
+                message: format!("cannot be read: {why}"),
+            }]
+        })?;
+        Config::parse(&text, &file, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads `text`; `file` is how messages name it, `env` is asked for `{ env = "..." }`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub fn parse(text: &str, file: &str, env: EnvLookup<'_>) -> Result<Config, Vec<Problem>> {
+        let mut root = raw::parse(text, file)?;
+        spread_defaults(&mut root);
+        let reader = Reader::new(file, env);
+        let config = reader.open(&root, "").and_then(|root| read(&root));
+        let warnings = reader.finish()?;
+        let config = config.expect("a configuration without a problem is whole");
+        Ok(Config { warnings, ..config })
+    }
+}
+
+/// Lays `[defaults]` under every service.
+fn spread_defaults(root: &mut Node) {
+    let Value::Table(root) = &mut root.value else {
+        return;
+    };
+    let Some(defaults) = root.get("defaults").and_then(Node::table).cloned() else {
+        return;
+    };
+    let Some(Value::Table(services)) = root.get_mut("service").map(|node| &mut node.value) else {
+        return;
+    };
+    for service in services.values_mut() {
+        if let Value::Table(service) = &mut service.value {
+            raw::lay_under(service, &defaults, "service");
+        }
+    }
+}
+
+fn read(root: &Reading<'_>) -> Option<Config> {
+    // A misspelt key is reported here also when no service is there to take it.
+    root.section("defaults");
+    let server = root.section_or_empty("server").map(|it| read_server(&it));
+    let admin = root.section_or_empty("admin").map(|it| read_admin(&it));
+    let store = root.section_or_empty("store").map(|it| read_store(&it));
+    let listen = server
+        .as_ref()
+        .and_then(|server| server.as_ref()?.listen.into());
+    let traefik = root.section("traefik").map(|it| Traefik::read(&it, listen));
+    let ingress = match root.has("traefik") {
+        true => Ingress::Failover,
+        false => Ingress::Proxy,
+    };
+    let services = read_services(root, ingress);
+    across::hosts(root);
+    let config = Config {
+        server: server??,
+        admin: admin??,
+        store: store??,
+        // A Traefik that was refused is a problem, so the configuration is not handed out without it.
+        traefik: traefik.flatten(),
+        services,
+        warnings: Vec::new(),
+    };
+    across::check(root, &config);
+    Some(config)
+}
+
+fn read_server(section: &Reading<'_>) -> Option<Server> {
+    let listen = section.read("listen", value::listen);
+    let trusted_proxies = section.list("trusted_proxies", value::network);
+    let drain_timeout = section.span("drain_timeout");
+    Some(Server {
+        listen: listen?,
+        trusted_proxies,
+        drain_timeout: drain_timeout?,
+    })
+}
+
+fn read_admin(section: &Reading<'_>) -> Option<Admin> {
+    // A listener that was refused is stood in for by one that no other check complains of.
+    let stand_in = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listen = section.read("listen", value::listen).unwrap_or(stand_in);
+    let token = section.secret("token");
+    if token.is_none() && !section.has("token") && !listen.ip().is_loopback() {
+        let mend = "without a token only loopback may be served; write token = \
+                    { env = \"ANTEROOM_ADMIN_TOKEN\" }, or listen = \"127.0.0.1:8081\"";
+        section.fault("listen", mend);
+    }
+    Some(Admin { listen, token })
+}
+
+fn read_store(section: &Reading<'_>) -> Option<Store> {
+    let url = section.read("url", value::store);
+    let prefix = section.read("prefix", value::prefix);
+    Some(Store {
+        url: url?,
+        prefix: prefix?,
+    })
+}
+
+fn read_services(root: &Reading<'_>, ingress: Ingress) -> BTreeMap<ServiceName, Service> {
+    let Some(node) = root.table.get("service") else {
+        return BTreeMap::new();
+    };
+    let Some(table) = node.table() else {
+        root.fault("service", "is not a table; write [service.NAME]");
+        return BTreeMap::new();
+    };
+    table
+        .iter()
+        .filter_map(|(name, node)| read_service(root.reader, name, node, ingress))
+        .collect()
+}
+
+fn read_service(
+    reader: &Reader<'_>,
+    name: &str,
+    node: &Node,
+    ingress: Ingress,
+) -> Option<(ServiceName, Service)> {
+    let parsed: Option<ServiceName> = name
+        .parse()
+        .map_err(|why| reader.fault(node.line, &node.path, format!("{name:?}: {why}")))
+        .ok();
+    let section = reader.open(node, "service")?;
+    let stand_in = || "refused".parse().expect("a plain word is a name");
+    let service = Service::read(&section, parsed.clone().unwrap_or_else(stand_in), ingress)?;
+    Some((parsed?, service))
+}
+
+/// The tables of the services, for checks that name lines.
+fn service_nodes<'a>(root: &Reading<'a>) -> Option<&'a Table> {
+    root.table.get("service")?.table()
+}

@@ -1,0 +1,204 @@
+//! The one table of everything that the configuration file may say.
+
+use super::schema::Fallback::{Nothing, Required, Value};
+use super::schema::Kind::{
+    Choice, Duration, Integer, List, Listen, Map, Named, Number, Path, Provider, Secret, Section,
+    Special, Text, Url,
+};
+use super::schema::{Fallback, Key, Kind, SectionText};
+
+/// The kinds of providers in this version.
+pub(super) const PROVIDER_KINDS: &[&str] = &["process", "docker", "command"];
+
+/// The sections of the file, in the order of the reference page.
+pub(super) const SECTIONS: &[SectionText] = &[
+    part("", "The file", "One TOML file with these tables."),
+    part("server", "[server]", "The listener for visitors."),
+    part(
+        "admin",
+        "[admin]",
+        "The listener for admins: API, dashboard and metrics. Never public.",
+    ),
+    part(
+        "store",
+        "[store]",
+        "Where the records of the services are kept.",
+    ),
+    part(
+        "traefik",
+        "[traefik]",
+        "Optional: the Traefik in front of the room.",
+    ),
+    part(
+        "publish",
+        "traefik.publish",
+        "How the routing of the services gets to Traefik.",
+    ),
+    part(
+        "service",
+        "[service.NAME]",
+        "One service. NAME is 1 to 40 of a-z, 0-9 and `-`, and starts and ends with a letter or a digit. `[defaults]` takes the same keys; what a service writes itself wins, key by key, also inside the tables below.",
+    ),
+    part(
+        "health",
+        "[service.NAME.health]",
+        "How the room asks the app itself whether it is ready.",
+    ),
+    part(
+        "wake",
+        "[service.NAME.wake]",
+        "What a client must do, and who it must be, to wake the service.",
+    ),
+    part(
+        "scale",
+        "[service.NAME.scale]",
+        "How many instances there may be. This version runs one.",
+    ),
+    part(
+        "cost",
+        "[service.NAME.cost]",
+        "Optional: what a running machine costs.",
+    ),
+    part(
+        "process",
+        "provider: process",
+        "The app is a child process on this host. It must listen on 127.0.0.1 at the service's `port`.",
+    ),
+    part(
+        "docker",
+        "provider: docker",
+        "The app is a container that exists already; it is started and stopped, never made or removed.",
+    ),
+    part(
+        "command",
+        "provider: command",
+        "Any platform: programs of yours (`start`, `stop`, `state`), or one `webhook` instead of the three.",
+    ),
+    part(
+        "webhook",
+        "webhook of the command provider",
+        "A URL that is asked to start, to stop and for the state.",
+    ),
+];
+
+/// Keys of the plan that are not in this version, by section.
+pub(super) const LATER: &[(&str, &str)] = &[
+    ("", "prometheus"),
+    ("wake", "per_client"),
+    ("wake", "per_network"),
+    ("wake", "per_service"),
+    ("scale", "seed"),
+    ("scale", "up_at"),
+    ("scale", "down_at"),
+    ("scale", "up_window"),
+    ("scale", "down_window"),
+    ("scale", "cooldown"),
+    ("scale", "signal"),
+];
+
+const fn part(id: &'static str, title: &'static str, about: &'static str) -> SectionText {
+    SectionText { id, title, about }
+}
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    kind: Kind,
+    default: Fallback,
+    meaning: &'static str,
+    example: &'static str,
+) -> Key {
+    Key {
+        section,
+        name,
+        kind,
+        default,
+        meaning,
+        example,
+    }
+}
+
+/// Every key, in the order of the reference page.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key("", "server", Section("server"), Nothing("all its defaults"), "The listener for visitors.", "{}"),
+    key("", "admin", Section("admin"), Nothing("all its defaults"), "The listener for admins.", "{}"),
+    key("", "store", Section("store"), Nothing("all its defaults"), "Where records are kept.", "{}"),
+    key("", "traefik", Section("traefik"), Nothing("no Traefik"), "The Traefik in front of the room.", "{}"),
+    key("", "defaults", Section("service"), Nothing("none"), "Any key a service may have; it holds for every service that does not write its own.", "{}"),
+    key("", "service", Named("service"), Nothing("no services"), "The services, by their names.", "{}"),
+
+    key("server", "listen", Listen, Value(r#""127.0.0.1:8080""#), "Where visitors, or Traefik for them, connect. Port 0 lets the system choose one.", r#""127.0.0.1:8080""#),
+    key("server", "trusted_proxies", List("networks"), Value(r#"["127.0.0.0/8", "::1/128"]"#), "Whose `X-Forwarded-*` headers are believed, hop by hop from the right. A single address is a network of one.", r#"["127.0.0.0/8", "::1/128"]"#),
+    key("server", "drain_timeout", Duration("0s", "1h"), Value(r#""30s""#), "How long running requests may take to end when Anteroom itself is stopped.", r#""30s""#),
+
+    key("admin", "listen", Listen, Value(r#""127.0.0.1:8081""#), "Where admins connect. Anything but loopback needs a `token`.", r#""127.0.0.1:8081""#),
+    key("admin", "token", Secret, Nothing("only loopback is served"), "What an admin must send as `Authorization: Bearer`.", r#"{ env = "ANTEROOM_ADMIN_TOKEN" }"#),
+
+    key("store", "url", Special("the address of a store"), Value(r#""file:anteroom.db""#), "`memory:` forgets everything at the end of the process; `file:PATH` keeps it in one file.", r#""file:anteroom.db""#),
+    key("store", "prefix", Special("a prefix"), Value(r#""anteroom""#), "The first word of every stored key: 1 to 40 of letters, digits, `-`, `_` and `.`.", r#""anteroom""#),
+
+    key("traefik", "publish", Section("publish"), Required, "How the routing of the services gets to Traefik.", r#"{ kind = "none" }"#),
+    key("traefik", "room_url", Url, Nothing("`http://` and `server.listen`"), "How Traefik reaches the room. Must be written when `server.listen` is not one address and port.", r#""http://127.0.0.1:8080""#),
+    key("traefik", "public_url", Url, Nothing("the visitors' way is not probed"), "How our probe reaches Traefik, to prove that visitors meet the room before a machine is stopped.", r#""http://127.0.0.1:80""#),
+    key("traefik", "api", Url, Nothing("must be written for `ingress = \"failover\"`"), "Traefik's API and `/metrics`: activity, and proof that a publish took.", r#""http://127.0.0.1:8082""#),
+    key("traefik", "entrypoints", List("names of entry points"), Value(r#"["web"]"#), "The entry points of Traefik that the services are published on.", r#"["web"]"#),
+
+    key("publish", "kind", Choice(&["file", "http", "none"]), Required, "`file` writes a file that Traefik watches; `http` waits for Traefik to fetch `/traefik` from the admin listener; `none` leaves it to you.", r#""file""#),
+    key("publish", "path", Path, Nothing("must be written for `kind = \"file\"`"), "The file, in a folder that Traefik's file provider watches. Only for `kind = \"file\"`.", r#""/etc/traefik/dynamic/anteroom.yml""#),
+
+    key("service", "hosts", List("hostnames"), Required, "The names visitors ask for, without scheme and port. A name belongs to one service.", r#"["blog.example.com"]"#),
+    key("service", "port", Integer(1, 65535), Required, "The app's port, on every instance.", "80"),
+    key("service", "ingress", Choice(&["failover", "proxy"]), Nothing("`failover` with `[traefik]`, else `proxy`"), "`failover`: Traefik sends the visitors of an awake service straight to it. `proxy`: every request passes the room.", r#""failover""#),
+    key("service", "idle_timeout", Duration("1s", "365d"), Value(r#""30m""#), "How long there must be no traffic before the service is put to sleep.", r#""30m""#),
+    key("service", "min_awake", Duration("0s", "365d"), Value(r#""10m""#), "How long a woken service stays awake at least.", r#""10m""#),
+    key("service", "start_timeout", Duration("1s", "24h"), Value(r#""5m""#), "How long a wake may take before it counts as failed.", r#""5m""#),
+    key("service", "drain_timeout", Duration("0s", "24h"), Value(r#""30s""#), "How long running requests may take to end before the machine is stopped.", r#""30s""#),
+    key("service", "hold", Duration("0s", "10m"), Nothing("not held"), "How long a request that does not ask for HTML is held while the service wakes, instead of being answered 503. `0s` holds nothing.", r#""60s""#),
+    key("service", "health", Section("health"), Nothing("all its defaults"), "How the app is asked whether it is ready.", "{}"),
+    key("service", "app_errors", List("statuses"), Value(r#"["502-504"]"#), "The answers that Traefik brings to the room as errors. Leave 503 out when the app's own 503 pages are to pass.", r#"["502", "504"]"#),
+    key("service", "provider", Provider, Required, "Where the machine lives.", r#"{ kind = "docker", container = "blog" }"#),
+    key("service", "wake", Section("wake"), Nothing("all its defaults"), "Who may wake the service, and how.", "{}"),
+    key("service", "ignore", List("parts of user agents"), Value("[]"), "A request whose `User-Agent` holds one of these, in any case of letters, neither wakes the service nor keeps it awake.", r#"["UptimeRobot"]"#),
+    key("service", "scale", Section("scale"), Nothing("one instance"), "How many instances there may be.", "{}"),
+    key("service", "cost", Section("cost"), Nothing("not known"), "What a running machine costs.", "{ per_hour = 0.0288 }"),
+
+    key("health", "path", Special("a path that starts with /"), Value(r#""/""#), "What is asked for, by GET.", r#""/healthz""#),
+    key("health", "status", Special("a list of statuses"), Value(r#""200-399""#), "The answers that mean ready: statuses and ranges with commas between.", r#""200-299,401""#),
+    key("health", "interval", Duration("100ms", "1h"), Value(r#""1s""#), "The pause between two probes.", r#""1s""#),
+    key("health", "timeout", Duration("100ms", "5m"), Value(r#""2s""#), "How long the app may take to answer a probe.", r#""2s""#),
+    key("health", "host", Special("a hostname"), Nothing("the first of `hosts`"), "The `Host` header of the probe.", r#""blog.example.com""#),
+
+    key("wake", "by", Choice(&["page", "click", "request"]), Value(r#""page""#), "`page`: the waiting page's script or its button. `click`: only the button. `request`: any request, also from scanners and link previews.", r#""page""#),
+    key("wake", "deny", List("networks"), Value("[]"), "Clients that may not wake the service.", r#"["203.0.113.0/24"]"#),
+    key("wake", "allow", List("networks"), Value("[]"), "When not empty, only these clients may wake the service. `deny` still wins.", r#"["198.51.100.0/24"]"#),
+
+    key("scale", "max", Integer(1, 1), Value("1"), "Instances in all. More than one comes in a later version.", "1"),
+
+    key("cost", "per_hour", Number(0.0, 1_000_000.0), Required, "The price of an hour.", "0.0288"),
+    key("cost", "currency", Special("a currency of three letters"), Value(r#""USD""#), "The currency, by its three letters.", r#""USD""#),
+    key("cost", "billing_increment", Duration("1s", "31d"), Nothing("billed by use"), "What is paid for in one piece. A paid piece is used up before the machine is stopped.", r#""1h""#),
+
+    key("process", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""process""#),
+    key("process", "command", List("the program and its arguments"), Required, "What is run, without a shell. `{port}` stands for the port to listen on.", r#"["./app", "--port", "{port}"]"#),
+    key("process", "cwd", Path, Nothing("Anteroom's own"), "The folder it runs in.", r#""/srv/app""#),
+    key("process", "env", Map, Nothing("Anteroom's own alone"), "Variables that are added to the environment.", r#"{ MODE = "production" }"#),
+    key("process", "stop_timeout", Duration("0s", "1h"), Value(r#""10s""#), "How long it may take to end by itself before it is killed.", r#""10s""#),
+
+    key("docker", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""docker""#),
+    key("docker", "container", Text, Required, "The container's name or id.", r#""blog""#),
+    key("docker", "endpoint", Special("the address of Docker"), Value(r#""unix:///var/run/docker.sock""#), "Where Docker listens: `unix://` and a path, or `tcp://` with host and port.", r#""tcp://127.0.0.1:2375""#),
+    key("docker", "address", Choice(&["container", "published"]), Value(r#""container""#), "`container`: the container's own address. `published`: the port it publishes on the host.", r#""container""#),
+    key("docker", "stop_timeout", Duration("0s", "1h"), Value(r#""10s""#), "How long it may take to end by itself before it is killed.", r#""10s""#),
+
+    key("command", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""command""#),
+    key("command", "start", List("the program and its arguments"), Nothing("must be written without `webhook`"), "Starts the machine; a running one is left alone.", r#"["./vm", "start"]"#),
+    key("command", "stop", List("the program and its arguments"), Nothing("must be written without `webhook`"), "Stops the machine; a stopped one is left alone.", r#"["./vm", "stop"]"#),
+    key("command", "state", List("the program and its arguments"), Nothing("must be written without `webhook`"), "Prints `running`, `stopped`, `starting`, `stopping`, `suspended` or `missing`.", r#"["./vm", "state"]"#),
+    key("command", "webhook", Section("webhook"), Nothing("the three programs"), "A URL instead of the three programs.", r#"{ url = "https://hooks.example.com/vm" }"#),
+    key("command", "address", Special("a host, or a host and a port"), Required, "Where the app listens when the machine runs. Without a port, the service's `port`.", r#""10.0.0.7:8000""#),
+    key("command", "timeout", Duration("1s", "1h"), Value(r#""60s""#), "How long one program, or one call of the webhook, may take.", r#""60s""#),
+
+    key("webhook", "url", Url, Required, "What is called.", r#""https://hooks.example.com/vm""#),
+    key("webhook", "token", Secret, Nothing("none is sent"), "Sent as `Authorization: Bearer`.", r#"{ env = "WEBHOOK_TOKEN" }"#),
+];

@@ -1,0 +1,274 @@
+//! Texts into values: each function takes what stands in the quotes and gives the value, or says what is wrong
+//! and how to mend it. The text itself is put in front of the message by the caller.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use http::Uri;
+use http::uri::{Authority, PathAndQuery};
+use ipnet::IpNet;
+use jiff::fmt::friendly::SpanParser;
+use jiff::{SpanRelativeTo, Unit};
+
+use super::{DockerEndpoint, StoreUrl};
+use crate::engine::time::Span;
+
+/// A value, or the rest of a sentence that begins with the text.
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// `30m`, `1h 30m`, `45s`, `500ms`, `1d`. A day has 24 hours.
+pub(super) fn duration(text: &str) -> Parsed<Span> {
+    let wrong = || "is not a duration; write it like \"30m\" or \"1h 30m\"".to_owned();
+    let unit = |word: &str| matches!(word, "" | "d" | "h" | "m" | "s" | "ms");
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == ' ';
+    if !text.chars().all(plain) || !text.split(|c: char| !c.is_alphabetic()).all(unit) {
+        return Err(wrong());
+    }
+    let span = SpanParser::new().parse_span(text).map_err(|_| wrong())?;
+    let millis = span
+        .total((Unit::Millisecond, SpanRelativeTo::days_are_24_hours()))
+        .map_err(|_| wrong())?;
+    // A span of jiff is at most some thousand years, far from where a float loses milliseconds.
+    Ok(Span::millis(millis as u64))
+}
+
+/// An address to listen on.
+pub(super) fn listen(text: &str) -> Parsed<SocketAddr> {
+    text.parse().map_err(|_| {
+        let mend = match text.rsplit_once(':') {
+            Some(("", port)) => format!("0.0.0.0:{port}"),
+            Some(("localhost", port)) => format!("127.0.0.1:{port}"),
+            _ => "127.0.0.1:8080".to_owned(),
+        };
+        format!("is not an IP address with a port; write it like \"{mend}\"")
+    })
+}
+
+/// A network, or a single address as a network of one.
+pub(super) fn network(text: &str) -> Parsed<IpNet> {
+    let single = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().or_else(|_| single()).map_err(|_| {
+        "is not a network; write it like \"10.0.0.0/8\", \"::1/128\" or \"192.0.2.7\"".into()
+    })
+}
+
+/// `http://` or `https://`, a host, and maybe a path; without query. A slash at the end is dropped.
+pub(super) fn url(text: &str) -> Parsed<String> {
+    let good = text.parse::<Uri>().ok().filter(|uri| {
+        let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+        scheme && uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none()
+    });
+    match good {
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => Err("is not a URL of this kind; write it like \"http://127.0.0.1:8080\"".into()),
+    }
+}
+
+/// A hostname, in lower case.
+pub(super) fn hostname(text: &str) -> Parsed<String> {
+    let say = |mend: &str| Err(format!("is not a hostname: {mend}"));
+    if text.contains("://") || text.contains('/') {
+        return say("leave out the scheme and the path, as in \"blog.example.com\"");
+    }
+    if text.contains(':') {
+        return say("leave out the port; every port of the listener is served");
+    }
+    if text.contains('*') {
+        return say("wildcards are not known; write each name");
+    }
+    if text.ends_with('.') {
+        return say("leave out the dot at the end");
+    }
+    if !text.is_ascii() {
+        return say("write it in its ASCII form, which begins with \"xn--\"");
+    }
+    let inner = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+    let label = |label: &str| {
+        let length = (1..=63).contains(&label.len());
+        length && !label.starts_with('-') && !label.ends_with('-') && label.bytes().all(inner)
+    };
+    match text.len() <= 253 && text.split('.').all(label) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => say("it has labels of letters, digits and -, as in \"blog.example.com\""),
+    }
+}
+
+/// `host` or `host:port`; always gives `host:port`.
+pub(super) fn address(text: &str, port: u16) -> Parsed<String> {
+    let wrong = || {
+        Err(
+            "is not an address; write a host or a host with a port, like \"10.0.0.7:80\""
+                .to_owned(),
+        )
+    };
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port).to_string());
+    }
+    let Ok(authority) = text.parse::<Authority>() else {
+        return wrong();
+    };
+    let host = authority.host();
+    let named = host.starts_with('[') || hostname(host).is_ok();
+    match (text.strip_prefix(host), authority.port_u16()) {
+        (Some(""), None) if named => Ok(format!("{host}:{port}")),
+        (Some(_), Some(port)) if named && port > 0 => Ok(format!("{host}:{port}")),
+        _ => wrong(),
+    }
+}
+
+/// A path of a request.
+pub(super) fn request_path(text: &str) -> Parsed<String> {
+    match text.starts_with('/') && text.parse::<PathAndQuery>().is_ok() {
+        true => Ok(text.to_owned()),
+        false => Err("is not a path; write it like \"/healthz\"".into()),
+    }
+}
+
+/// One status or a range of them: `404`, `200-399`.
+pub(super) fn status(text: &str) -> Parsed<RangeInclusive<u16>> {
+    let one = |text: &str| text.trim().parse::<u16>().ok();
+    let (from, to) = text.split_once('-').unwrap_or((text, text));
+    match (one(from), one(to)) {
+        (Some(from), Some(to)) if from <= to && from >= 100 && to <= 599 => Ok(from..=to),
+        (Some(from), Some(to)) if from <= to => {
+            Err("names a status that does not exist; they go from 100 to 599".into())
+        }
+        (Some(_), Some(_)) => Err("runs backwards; write the lower status first".into()),
+        _ => Err("is not a status; write it like \"200\" or \"200-399\"".into()),
+    }
+}
+
+/// Statuses and ranges with commas between.
+pub(super) fn statuses(text: &str) -> Parsed<Vec<RangeInclusive<u16>>> {
+    text.split(',').map(|part| status(part.trim())).collect()
+}
+
+/// Where the records are kept.
+pub(super) fn store(text: &str) -> Parsed<StoreUrl> {
+    match text.split_once(':') {
+        Some(("memory", "")) => Ok(StoreUrl::Memory),
+        Some(("file", path)) if !path.is_empty() => {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            Ok(StoreUrl::File(PathBuf::from(path)))
+        }
+        Some((kind, _)) if kind.starts_with("redis") => Err(format!(
+            "names the kind of store {kind}, which is not in this version; \
+             write \"memory:\" or \"file:anteroom.db\""
+        )),
+        _ => Err("is not a store; write \"memory:\" or \"file:anteroom.db\"".into()),
+    }
+}
+
+/// The first word of stored keys.
+pub(super) fn prefix(text: &str) -> Parsed<String> {
+    let inner = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+    match (1..=40).contains(&text.len()) && text.bytes().all(inner) {
+        true => Ok(text.to_owned()),
+        false => Err("is not a prefix; it has 1 to 40 of letters, digits, -, _ and .".into()),
+    }
+}
+
+/// Where Docker listens.
+pub(super) fn docker_endpoint(text: &str) -> Parsed<DockerEndpoint> {
+    let wrong = "is not where Docker can listen; write it like \"unix:///var/run/docker.sock\" \
+                 or \"tcp://127.0.0.1:2375\"";
+    let tcp = |host: &str| {
+        let authority = host.parse::<Authority>().ok()?;
+        authority.port_u16().filter(|port| *port > 0)?;
+        Some(DockerEndpoint::Tcp(host.to_owned()))
+    };
+    match text.split_once("://") {
+        Some(("unix", path)) if path.starts_with('/') => Ok(DockerEndpoint::Unix(path.into())),
+        Some(("tcp", host)) => tcp(host).ok_or_else(|| wrong.to_owned()),
+        _ => Err(wrong.to_owned()),
+    }
+}
+
+/// Three letters, in upper case.
+pub(super) fn currency(text: &str) -> Parsed<String> {
+    match text.len() == 3 && text.bytes().all(|c| c.is_ascii_alphabetic()) {
+        true => Ok(text.to_ascii_uppercase()),
+        false => Err("is not a currency; write its three letters, like \"USD\"".into()),
+    }
+}
+
+/// Any text, as long as there is one on one line.
+pub(super) fn words(text: &str) -> Parsed<String> {
+    match !text.trim().is_empty() && !text.chars().any(char::is_control) {
+        true => Ok(text.to_owned()),
+        false => Err("must have something in it, on one line".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_numbers_with_units_and_nothing_else() {
+        let millis = |text| duration(text).map(Span::as_millis);
+        assert_eq!(millis("30m"), Ok(1_800_000));
+        assert_eq!(millis("1h 30m"), Ok(5_400_000));
+        assert_eq!(millis("500ms"), Ok(500));
+        assert_eq!(millis("1d"), Ok(86_400_000));
+        assert_eq!(millis("0s"), Ok(0));
+        for bad in [
+            "", "30", "30x", "-5m", "5m ago", "1 month", "1y", "1.5h", "PT5M", "1w", "3minutes",
+        ] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(duration("99999999999999999999h").is_err());
+    }
+
+    #[test]
+    fn a_hostname_is_lowered_and_has_no_port() {
+        assert_eq!(hostname("Blog.Example.COM"), Ok("blog.example.com".into()));
+        assert_eq!(hostname("localhost"), Ok("localhost".into()));
+        for bad in [
+            "", "a..b", "-a.b", "a:80", "http://a", "*.a", "ä.de", "a.", "a b", "a_b",
+        ] {
+            assert!(hostname(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_port_takes_the_port_of_the_service() {
+        assert_eq!(address("10.0.0.7", 80), Ok("10.0.0.7:80".into()));
+        assert_eq!(address("10.0.0.7:81", 80), Ok("10.0.0.7:81".into()));
+        assert_eq!(address("vm.internal", 80), Ok("vm.internal:80".into()));
+        assert_eq!(address("fd00::7", 80), Ok("[fd00::7]:80".into()));
+        assert_eq!(address("[fd00::7]:81", 80), Ok("[fd00::7]:81".into()));
+        for bad in ["", "a:0", "a:b", "http://a", "a/b", "u@a", "a:99999"] {
+            assert!(address(bad, 80).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn statuses_are_real_and_run_forwards() {
+        assert_eq!(statuses("200-299, 404"), Ok(vec![200..=299, 404..=404]));
+        for bad in ["", "999", "99", "300-200", "ok", "200,", "2xx"] {
+            assert!(statuses(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_memory_or_a_file() {
+        assert_eq!(store("memory:"), Ok(StoreUrl::Memory));
+        assert_eq!(store("file:a.db"), Ok(StoreUrl::File("a.db".into())));
+        assert_eq!(
+            store("file:///var/a.db"),
+            Ok(StoreUrl::File("/var/a.db".into()))
+        );
+        for bad in [
+            "",
+            "memory",
+            "file:",
+            "redis://a",
+            "rediss://a",
+            "redis+cluster://a",
+        ] {
+            assert!(store(bad).is_err(), "{bad}");
+        }
+    }
+}

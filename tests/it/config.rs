@@ -1,0 +1,239 @@
+//! The configuration: good files are taken, every fault is named with its line, its key and the mend.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anteroom::config::{self, Config, Ingress, Problem, Provider, Publish, StoreUrl, WakeBy};
+use anteroom::engine::time::Span;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "ANTEROOM_ADMIN_TOKEN" => Some("correct horse".to_owned()),
+        "BLOG_HOST" => Some("blog.example.com".to_owned()),
+        "BLOG_PORT" => Some("8000".to_owned()),
+        "EMPTY" => Some(" ".to_owned()),
+        _ => None,
+    }
+}
+
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(ROOT).join("tests/data/config").join(folder);
+    let entries = fs::read_dir(&folder).expect("the folder is there");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("the folder can be read").path())
+        .collect();
+    files.sort();
+    files
+}
+
+fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+    Config::parse(text, "a.toml", &env)
+}
+
+fn good(name: &str) -> Config {
+    let path = Path::new(ROOT).join("tests/data/config/good").join(name);
+    let text = fs::read_to_string(path).expect("the file is there");
+    parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn shown(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_good_file_is_taken() {
+    let files = files("good");
+    assert!(files.len() >= 4);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let result = parse(&text);
+        assert!(result.is_ok(), "{}: {result:#?}", file.display());
+    }
+}
+
+#[test]
+fn every_bad_file_is_refused_with_the_message_it_expects() {
+    let files = files("bad");
+    assert!(files.len() >= 20);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let first = text.lines().next().unwrap_or_default();
+        let expected = first
+            .strip_prefix("# expect: ")
+            .unwrap_or_else(|| panic!("{}: the first line says what to expect", file.display()));
+        let problems = parse(&text).expect_err(&format!("{} is bad", file.display()));
+        let shown = shown(&problems);
+        assert!(
+            shown.iter().any(|line| line.contains(expected)),
+            "{}: expected {expected:?} in {shown:#?}",
+            file.display()
+        );
+        assert_eq!(shown.len(), 1, "one fault, one message: {shown:#?}");
+    }
+}
+
+#[test]
+fn all_faults_of_a_file_are_said_at_once_in_the_order_of_the_file() {
+    let problems = parse(
+        "[server]\nlisten = \":80\"\n[service.a]\nhosts = [\"a.b:80\", \"*.c\"]\nport = 0\nidle_timout = \"1m\"\n\
+         provider = { kind = \"docker\", container = \"\" }\n",
+    )
+    .unwrap_err();
+    let lines: Vec<_> = problems.iter().filter_map(|problem| problem.line).collect();
+    assert_eq!(lines, [2, 4, 4, 5, 6, 7], "{:#?}", shown(&problems));
+}
+
+#[test]
+fn a_fault_reads_as_file_line_key_and_mend() {
+    let problems = parse(&minimal("idle_timeout = \"30x\"")).unwrap_err();
+    let expected = "a.toml:5: service.a.idle_timeout: \"30x\" is not a duration; \
+                    write it like \"30m\" or \"1h 30m\"";
+    assert_eq!(shown(&problems), [expected]);
+}
+
+#[test]
+fn a_fault_in_the_defaults_is_said_once_and_where_it_was_written() {
+    let text = format!(
+        "{}\n[service.b]\nhosts = [\"b.c\"]\nport = 1\nprovider = {{ kind = \"docker\", container = \"b\" }}\n\
+         [defaults]\nhold = \"1y\"\n",
+        minimal("")
+    );
+    let problems = parse(&text).unwrap_err();
+    assert_eq!(problems.len(), 1, "{:#?}", shown(&problems));
+    assert_eq!(problems[0].key, "defaults.hold");
+    assert_eq!(problems[0].line, Some(text.lines().count()));
+}
+
+#[test]
+fn faults_of_the_syntax_name_the_line() {
+    let problems = parse("[server]\nlisten = \n[admin\n").unwrap_err();
+    assert_eq!(problems[0].line, Some(2), "{:#?}", shown(&problems));
+}
+
+#[test]
+fn the_complete_example_is_read_as_it_is_written() {
+    let config = good("complete.toml");
+    assert_eq!(config.server.trusted_proxies.len(), 2);
+    assert_eq!(
+        config.admin.token.as_ref().map(|it| it.expose()),
+        Some("correct horse")
+    );
+    assert_eq!(config.store.url, StoreUrl::File("anteroom.db".into()));
+    let traefik = config.traefik.as_ref().expect("it is there");
+    let path = "/etc/traefik/dynamic/anteroom.yml".into();
+    assert_eq!(traefik.publish, Publish::File { path });
+    assert_eq!(traefik.api.as_deref(), Some("http://127.0.0.1:8082"));
+    let blog = &config.services[&"blog".parse().unwrap()];
+    assert_eq!(blog.hosts, ["blog.example.com"]);
+    assert_eq!(blog.ingress, Ingress::Failover);
+    assert_eq!(blog.idle_timeout, Span::mins(30));
+    assert_eq!(blog.health.status, [200..=399]);
+    assert_eq!(blog.wake.by, WakeBy::Page);
+    let cost = blog.cost.as_ref().expect("it is there");
+    assert_eq!(cost.billing_increment, Some(Span::mins(60)));
+    assert_eq!(blog.provider.kind(), "docker");
+}
+
+#[test]
+fn a_minimal_file_takes_the_documented_defaults() {
+    let config = parse(&minimal("")).unwrap();
+    assert_eq!(config.server.listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(config.admin.listen, "127.0.0.1:8081".parse().unwrap());
+    assert_eq!(config.warnings, []);
+    let service = config.services.values().next().expect("it is there");
+    assert_eq!(service.ingress, Ingress::Proxy);
+    assert_eq!(service.idle_timeout, Span::mins(30));
+    assert_eq!(service.min_awake, Span::mins(10));
+    assert_eq!(service.start_timeout, Span::mins(5));
+    assert_eq!(service.drain_timeout, Span::secs(30));
+    assert_eq!(service.hold, None);
+    assert_eq!(service.app_errors, ["502-504"]);
+    assert!(service.health.accepts(399) && !service.health.accepts(400));
+}
+
+#[test]
+fn a_service_wins_over_the_defaults_key_by_key() {
+    let config = good("defaults.toml");
+    let service = |name: &str| &config.services[&name.parse().unwrap()];
+    assert_eq!(service("blog").idle_timeout, Span::mins(10));
+    assert_eq!(service("shop").idle_timeout, Span::mins(60));
+    assert_eq!(service("shop").health.path, "/healthz");
+    assert_eq!(service("shop").health.timeout, Span::secs(5));
+    let Provider::Docker { stop_timeout, .. } = service("blog").provider else {
+        panic!("it is docker");
+    };
+    assert_eq!(stop_timeout, Span::secs(20));
+    assert_eq!(service("tool").provider.kind(), "process");
+}
+
+#[test]
+fn values_come_from_the_environment_and_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, "s3cret\n").unwrap();
+    let text = format!(
+        "[admin]\ntoken = {{ file = {file:?} }}\n[service.blog]\nhosts = [{{ env = \"BLOG_HOST\" }}]\n\
+         port = {{ env = \"BLOG_PORT\" }}\nprovider = {{ kind = \"docker\", container = \"blog\" }}\n"
+    );
+    let config = parse(&text).unwrap();
+    assert_eq!(
+        config.admin.token.as_ref().map(|it| it.expose()),
+        Some("s3cret")
+    );
+    let blog = config.services.values().next().expect("it is there");
+    assert_eq!(
+        (blog.hosts[0].as_str(), blog.port),
+        ("blog.example.com", 8000)
+    );
+    assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn doubtful_values_are_warned_of_and_taken() {
+    let text = format!(
+        "{}\n[service.b]\nhosts = [\"b.c\"]\nport = 1\nprovider = {{ kind = \"docker\", container = \"b\" }}\n\
+         idle_timeout = \"1s\"\nhealth.interval = \"5s\"\n",
+        "[store]\nurl = \"file:/no/such/folder/a.db\""
+    );
+    let warnings = shown(&parse(&text).unwrap().warnings);
+    assert_eq!(warnings.len(), 2, "{warnings:#?}");
+    assert!(warnings[0].starts_with("a.toml:2: store.url: the folder /no/such/folder"));
+    assert!(
+        warnings[1].starts_with("a.toml:7: service.b.idle_timeout: 1s is less than"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_problem_that_names_it() {
+    let problems = Config::load(Path::new("/no/such/anteroom.toml")).unwrap_err();
+    assert!(
+        problems[0]
+            .to_string()
+            .starts_with("/no/such/anteroom.toml: cannot be read: ")
+    );
+}
+
+#[test]
+fn the_reference_page_is_what_the_program_says() {
+    let path = Path::new(ROOT).join("docs/configuration.md");
+    let page = config::reference();
+    if std::env::var_os("ANTEROOM_BLESS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == page,
+        "docs/configuration.md is stale; run the test with ANTEROOM_BLESS=1"
+    );
+}
+
+/// A file with one service, whose last line is `line`.
+fn minimal(line: &str) -> String {
+    format!(
+        "[service.a]\nhosts = [\"a.example.com\"]\nport = 80\n\
+         provider = {{ kind = \"docker\", container = \"a\" }}\n{line}"
+    )
+}
