@@ -14,6 +14,7 @@ mod problem;
 pub mod provider;
 mod raw;
 mod reader;
+mod reading;
 mod reference;
 mod schema;
 mod secret;
@@ -36,7 +37,8 @@ pub use self::service::{Cost, HOLD_BODY_MAX, Health, Ingress, Service, Wake, Wak
 pub use self::traefik::{Publish, Traefik};
 
 use self::raw::{Node, Table, Value};
-use self::reader::{Reader, Reading};
+use self::reader::Reader;
+use self::reading::Reading;
 use crate::engine::id::ServiceName;
 use crate::engine::time::Span;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::provider::Provider;
 use super::raw::{Node, Value};
-use super::reader::Reading;
+use super::reading::Reading;
 use super::service::{Ingress, Service};
 use super::{Config, Publish, StoreUrl, service_nodes};
 use crate::engine::id::ServiceName;
@@ -105,7 +105,7 @@ pub(super) fn hosts(root: &Reading<'_>) {
             continue;
         };
         for node in hosts {
-            let Value::Text(host) = &node.value else {
+            let Some(host) = root.reader.quiet_text(node) else {
                 continue;
             };
             if let Some(first) = taken.insert(host.to_ascii_lowercase(), node) {

@@ -139,7 +139,7 @@ pub(super) const KEYS: &[Key] = &[
     key("store", "prefix", Special("a prefix"), Value(r#""anteroom""#), "The first word of every stored key: 1 to 40 of letters, digits, `-`, `_` and `.`.", r#""anteroom""#),
 
     key("traefik", "publish", Section("publish"), Required, "How the routing of the services gets to Traefik.", r#"{ kind = "none" }"#),
-    key("traefik", "room_url", Url, Nothing("`http://` and `server.listen`"), "How Traefik reaches the room. Must be written when `server.listen` is not one address and port.", r#""http://127.0.0.1:8080""#),
+    key("traefik", "room_url", Url, Nothing("`http://` and `server.listen`"), "How Traefik reaches the room. Without a path. Must be written when `server.listen` is not one address and port.", r#""http://127.0.0.1:8080""#),
     key("traefik", "public_url", Url, Nothing("the visitors' way is not probed"), "How our probe reaches Traefik, to prove that visitors meet the room before a machine is stopped.", r#""http://127.0.0.1:80""#),
     key("traefik", "api", Url, Nothing("must be written for `ingress = \"failover\"`"), "Traefik's API and `/metrics`: activity, and proof that a publish took.", r#""http://127.0.0.1:8082""#),
     key("traefik", "entrypoints", List("names of entry points"), Value(r#"["web"]"#), "The entry points of Traefik that the services are published on.", r#"["web"]"#),

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::provider::Provider;
 use super::raw::Value;
-use super::reader::Reading;
+use super::reading::Reading;
 use super::value;
 use crate::engine::id::ServiceName;
 use crate::engine::time::Span;

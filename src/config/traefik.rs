@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::reader::Reading;
+use super::reading::Reading;
 use super::value;
 
 /// The Traefik in front of the room. All URLs are `http://` or `https://`, without a slash at the end.
@@ -65,9 +65,8 @@ impl Traefik {
 
 fn room_url(section: &Reading<'_>, listen: Option<SocketAddr>) -> Option<String> {
     if section.has("room_url") {
-        return section.read("room_url", value::url);
+        return section.read("room_url", value::origin);
     }
-    // The table of keys knows it as a key that need not be written.
     let listen = listen?;
     if listen.port() == 0 || listen.ip().is_unspecified() {
         let mend = format!(

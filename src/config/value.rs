@@ -65,6 +65,16 @@ pub(super) fn url(text: &str) -> Parsed<String> {
     }
 }
 
+/// A URL without a path: all of it belongs to a visitor's request.
+pub(super) fn origin(text: &str) -> Parsed<String> {
+    let url = url(text)?;
+    let after_scheme = url.split_once("://").map_or("", |(_, rest)| rest);
+    match after_scheme.contains('/') {
+        true => Err("has a path; write only the scheme, the host and the port".into()),
+        false => Ok(url),
+    }
+}
+
 /// A hostname, in lower case.
 pub(super) fn hostname(text: &str) -> Parsed<String> {
     let say = |mend: &str| Err(format!("is not a hostname: {mend}"));

@@ -237,3 +237,55 @@ fn minimal(line: &str) -> String {
          provider = {{ kind = \"docker\", container = \"a\" }}\n{line}"
     )
 }
+
+#[test]
+fn no_line_of_a_file_can_be_lost_or_broken_so_that_the_reader_panics() {
+    let wrong = [
+        "",
+        "[]",
+        "{}",
+        "\"\"",
+        "[\"\"]",
+        "[[1]]",
+        "-1",
+        "1e99",
+        "true",
+        "{ env = 1 }",
+        "{ env = \"EMPTY\" }",
+    ];
+    for file in files("good").into_iter().chain(files("bad")) {
+        let text = fs::read_to_string(file).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for at in 0..lines.len() {
+            let key = lines[at].split_once(" = ").map(|(key, _)| key);
+            for value in wrong {
+                let mut lines = lines.clone();
+                let broken = key
+                    .map(|key| format!("{key} = {value}"))
+                    .unwrap_or_default();
+                lines[at] = &broken;
+                if let Err(problems) = parse(&lines.join("\n")) {
+                    assert!(!problems.is_empty());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hostname_from_the_environment_is_compared_too() {
+    let service = |name: &str, host: &str| {
+        format!(
+            "[service.{name}]\nhosts = [{host}]\nport = 80\n\
+             provider = {{ kind = \"docker\", container = \"{name}\" }}\n"
+        )
+    };
+    let text = service("a", "\"blog.example.com\"") + &service("b", "{ env = \"BLOG_HOST\" }");
+    let problems = parse(&text).unwrap_err();
+    assert!(
+        problems[0]
+            .message
+            .contains("is already in service.a.hosts at line 2"),
+        "{problems:?}"
+    );
+}
