@@ -8,7 +8,9 @@
 pub mod config;
 pub mod driver;
 pub mod engine;
+pub mod gate;
 pub mod http;
+pub mod page;
 pub mod provider;
 pub mod signal;
 pub mod store;

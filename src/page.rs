@@ -1,0 +1,60 @@
+//! What a visitor sees while the service isn't there: the waiting page and its relatives, and the same for
+//! programs, from the engine's view to bytes. Pure: no clock, no request, no I/O.
+//!
+//! A page is one document without any other resource, and the same bytes for everybody who asks for the same
+//! host within a moment: they are prepared when the state changes. That is why its policy names hashes and not
+//! nonces, and why what differs between services goes in as data (`<script type="application/json">`, which no
+//! browser runs).
+//!
+//! The page says only what is true (I14): a stage when it is reached, "ready" when the app answers. Without a
+//! script it still works, by a form and a link.
+//!
+//! Read [`scene`] (what is shown when), [`text`] (the words), [`html`] (the page), [`status`] (for programs),
+//! then `templates/waiting.js`.
+//!
+//! # What the script expects of the room
+//!
+//! | request | answers |
+//! |---|---|
+//! | `POST /__anteroom/wake`, form `nonce`, `by`; `X-Anteroom-Page: 1` | 202 and the status; 409 when the nonce is too old, with a fresh `nonce` if the room likes; 429 with `retry_after`; 403 |
+//! | `GET /__anteroom/events` | [`event`]s |
+//! | `GET /__anteroom/status` | [`status_json`] |
+//!
+//! Each with `X-Anteroom`: an answer without it came from the app.
+
+pub mod html;
+pub mod scene;
+pub mod status;
+pub mod text;
+
+pub use html::{Page, denied, limited, render, unavailable, unknown, unsent};
+pub use scene::{Scene, retry_after};
+pub use status::{event, problem_json, status_json};
+
+/// What a page needs to know besides the view.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The host, as the visitor wrote it. It may hold anything; it is escaped wherever it is shown.
+    pub host: String,
+    /// The gate's nonce for this service and minute.
+    pub nonce: String,
+    /// What the visitor must do.
+    pub wake_by: WakeBy,
+}
+
+/// What a visitor must do to wake a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WakeBy {
+    /// Open the page: its script asks, or its button.
+    Page,
+    /// Press the button.
+    Click,
+    /// Nothing: a request is enough.
+    Request,
+    /// Solve a challenge. Until there is one, this is a press of the button.
+    Challenge,
+}
+
+#[cfg(test)]
+mod tests;

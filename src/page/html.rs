@@ -1,0 +1,317 @@
+//! The pages, and the policy that lets their own script run and nothing else.
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::Ask;
+use super::scene::{self, Scene};
+use super::status::{Status, json};
+use super::text::{EN, Text, Words, fill};
+use crate::engine::contract::Stage;
+use crate::engine::time::{Span, Time};
+use crate::engine::view::{Phase, View};
+
+/// A page, ready to be sent to everybody.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The document, UTF-8.
+    pub html: Bytes,
+    /// `Content-Security-Policy`.
+    pub csp: HeaderValue,
+}
+
+const STYLE: &str = include_str!("../../templates/waiting.css");
+const SCRIPT: &str = include_str!("../../templates/waiting.js");
+
+/// The policy of all pages (CSP level 2): hashes, because the bytes are shared and a nonce would be too.
+static CSP: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+    let policy = format!(
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
+         img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        hash(SCRIPT),
+        hash(STYLE)
+    );
+    HeaderValue::from_str(&policy).expect("words and base64 are visible ASCII")
+});
+
+/// The tab's picture, by how it stands: a door, shut, ajar, open, or marked.
+#[derive(Debug, Serialize)]
+struct Icons {
+    shut: &'static str,
+    ajar: &'static str,
+    open: &'static str,
+    fault: &'static str,
+}
+
+macro_rules! icon {
+    ($inside:literal) => {
+        concat!(
+            "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E",
+            "%3Crect width='32' height='32' rx='7' fill='%231c2333'/%3E",
+            $inside,
+            "%3C/svg%3E"
+        )
+    };
+}
+
+const ICONS: Icons = Icons {
+    shut: icon!(
+        "%3Cpath d='M9 27V12a7 7 0 0 1 14 0v15z' fill='%23586580'/%3E%3Ccircle cx='19.500' cy='19' r='1.500' fill='%231c2333'/%3E"
+    ),
+    ajar: icon!(
+        "%3Cpath d='M9 27V12a7 7 0 0 1 14 0v15z' fill='%23ffc56b'/%3E%3Cpath d='M9 27V12c0-4 2-6.500 6-6.500V27z' fill='%23586580'/%3E"
+    ),
+    open: icon!("%3Cpath d='M9 27V12a7 7 0 0 1 14 0v15z' fill='%23ffc56b'/%3E"),
+    fault: icon!(
+        "%3Cpath d='M9 27V12a7 7 0 0 1 14 0v15z' fill='%23586580'/%3E%3Ccircle cx='24' cy='8' r='6' fill='%23ff6b5e'/%3E"
+    ),
+};
+
+impl Icons {
+    const fn of(&self, scene: Scene) -> &'static str {
+        match scene {
+            Scene::Learning | Scene::Asleep | Scene::Stopping => self.shut,
+            Scene::Waking | Scene::Crashed => self.ajar,
+            Scene::Ready => self.open,
+            Scene::Unhealthy | Scene::Failed => self.fault,
+        }
+    }
+}
+
+/// What the script starts from.
+#[derive(Serialize)]
+struct Data<'a> {
+    host: &'a str,
+    nonce: &'a str,
+    wake_by: super::WakeBy,
+    unsent: bool,
+    state: Status,
+    icons: &'static Icons,
+    text: &'static Text,
+}
+
+#[derive(Template)]
+#[template(path = "waiting.html")]
+struct Waiting<'a> {
+    text: &'a Text,
+    title: String,
+    heading: String,
+    lead: String,
+    unsent_lead: Option<String>,
+    icon: &'static str,
+    scene: Scene,
+    percent: u8,
+    stages: Vec<Step>,
+    eta: String,
+    elapsed: String,
+    next_try: String,
+    button: Option<&'static str>,
+    nonce: &'a str,
+    refresh: bool,
+    style: &'static str,
+    script: &'static str,
+    data: String,
+}
+
+/// One stage in the list.
+struct Step {
+    label: &'static str,
+    class: &'static str,
+    mark: &'static str,
+}
+
+/// The way on from a plain page.
+enum Link {
+    None,
+    /// To the site's front page.
+    Home,
+    /// The same address once more, by GET.
+    Again,
+}
+
+#[derive(Template)]
+#[template(path = "plain.html")]
+struct Plain<'a> {
+    text: &'a Text,
+    title: String,
+    heading: String,
+    lead: String,
+    icon: &'static str,
+    link: Option<(&'static str, String)>,
+    style: &'static str,
+}
+
+/// The waiting page, as the service stands: learning, asleep, waking, stopping, unhealthy, failed.
+#[must_use]
+pub fn render(view: &View, now: Time, ask: &Ask) -> Page {
+    waiting(view, now, ask, false)
+}
+
+/// The waiting page for somebody whose form was not sent: it says so, wakes the service all the same, and never
+/// loads anything by itself, because the browser would send the form again.
+#[must_use]
+pub fn unsent(view: &View, now: Time, ask: &Ask) -> Page {
+    waiting(view, now, ask, true)
+}
+
+/// No site has this name. It goes with status 404, and does not repeat the name.
+#[must_use]
+pub fn unknown() -> Page {
+    plain(&EN.plain.unknown, "", Span::ZERO, ICONS.shut, Link::None)
+}
+
+/// The service sleeps, and this client may not wake it.
+#[must_use]
+pub fn denied(host: &str) -> Page {
+    plain(&EN.plain.denied, host, Span::ZERO, ICONS.shut, Link::Home)
+}
+
+/// The service sleeps, and this client has woken it too often; it may again after this time.
+#[must_use]
+pub fn limited(host: &str, wait: Span) -> Page {
+    plain(&EN.plain.limited, host, wait, ICONS.shut, Link::Home)
+}
+
+/// The app is awake and well, but this request got no good answer.
+#[must_use]
+pub fn unavailable(host: &str) -> Page {
+    let words = &EN.plain.unavailable;
+    plain(words, host, Span::ZERO, ICONS.fault, Link::Again)
+}
+
+fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
+    let scene = Scene::of(view);
+    let words = EN.scene(scene);
+    let named = |pattern| fill(pattern, &[("host", &ask.host)]);
+    let failed = view.failure.filter(|_| view.phase == Phase::Failed);
+    let lead = failed.map_or(words.lead, |failed| EN.failure(failed.failure));
+    let status = Status::of(view, now);
+    let data = Data {
+        host: &ask.host,
+        nonce: &ask.nonce,
+        wake_by: ask.wake_by,
+        unsent,
+        state: status,
+        icons: &ICONS,
+        text: &EN,
+    };
+    let page = Waiting {
+        text: &EN,
+        title: named(words.title),
+        heading: named(words.heading),
+        lead: named(lead),
+        unsent_lead: unsent.then(|| named(EN.unsent.lead)),
+        icon: ICONS.of(scene),
+        scene,
+        percent: scene::percent(view, now),
+        stages: steps(scene::stage(view)),
+        eta: expectation(view, now),
+        elapsed: elapsed(view, now),
+        next_try: failed.map_or(String::new(), |failed| next_try(failed.retry_at, now)),
+        button: button(scene),
+        nonce: &ask.nonce,
+        refresh: scene.is_on_its_way() && !unsent,
+        style: STYLE,
+        script: SCRIPT,
+        // In a script element only "<" could end it; the rest is the JSON's own.
+        data: json(&data).replace('<', "\\u003c"),
+    };
+    finish(page.render())
+}
+
+fn plain(words: &Words, host: &str, wait: Span, icon: &'static str, link: Link) -> Page {
+    let wait = EN.time(wait);
+    let named = |pattern| fill(pattern, &[("host", host), ("time", &wait)]);
+    let page = Plain {
+        text: &EN,
+        title: named(words.title),
+        heading: named(words.heading),
+        lead: named(words.lead),
+        icon,
+        link: match link {
+            Link::None => None,
+            Link::Home => Some(("/", named(EN.plain.home))),
+            Link::Again => Some(("", EN.controls.check.into())),
+        },
+        style: STYLE,
+    };
+    finish(page.render())
+}
+
+fn finish(html: askama::Result<String>) -> Page {
+    Page {
+        html: html
+            .expect("writing texts to a string does not fail")
+            .into(),
+        csp: CSP.clone(),
+    }
+}
+
+/// The stages, each marked as reached, reached last, or not reached. The fifth is the page's own.
+fn steps(reached: Option<Stage>) -> Vec<Step> {
+    let last = reached.map(|stage| stage as usize);
+    let step = |(index, label)| {
+        let mark = match last {
+            Some(last) if index < last => 0,
+            Some(last) if index == last => 1,
+            _ => 2,
+        };
+        Step {
+            label,
+            class: ["done", "now", "later"][mark],
+            mark: EN.marks[mark],
+        }
+    };
+    EN.stages.into_iter().enumerate().map(step).collect()
+}
+
+/// What the visitor may expect: of a wake under way, or of one that may be asked for.
+fn expectation(view: &View, now: Time) -> String {
+    let scene = Scene::of(view);
+    let since = scene::wake_of(view).map(|wake| now.since(wake.since));
+    match (view.eta, since) {
+        _ if !scene.is_on_its_way() && !scene.can_be_asked() => String::new(),
+        (Some(eta), Some(since)) if since > eta.p90 => EN.eta_over.into(),
+        (Some(eta), _) => {
+            let (median, p90) = (EN.time(eta.median), EN.time(eta.p90));
+            match median == p90 {
+                true => fill(EN.eta_even, &[("median", &median)]),
+                false => fill(EN.eta, &[("median", &median), ("p90", &p90)]),
+            }
+        }
+        (None, Some(_)) => EN.eta_none.into(),
+        (None, None) => String::new(),
+    }
+}
+
+fn elapsed(view: &View, now: Time) -> String {
+    scene::wake_of(view).map_or(String::new(), |wake| {
+        // A second that has not passed is not counted.
+        let whole = Span::secs(now.since(wake.since).0 / 1_000);
+        fill(EN.elapsed, &[("time", &EN.time(whole))])
+    })
+}
+
+fn next_try(retry_at: Option<Time>, now: Time) -> String {
+    match retry_at {
+        Some(at) if at > now => fill(EN.next_try, &[("time", &EN.time(at.since(now)))]),
+        Some(_) => EN.next_try_now.into(),
+        None => EN.next_try_none.into(),
+    }
+}
+
+const fn button(scene: Scene) -> Option<&'static str> {
+    match scene {
+        Scene::Failed => Some(EN.controls.retry),
+        _ if scene.can_be_asked() => Some(EN.controls.start),
+        _ => None,
+    }
+}

@@ -1,0 +1,106 @@
+//! A service for scripts and programs: the status document, the problem document, the event.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::scene::{self, Scene};
+use super::text::{EN, fill};
+use crate::engine::contract::Stage;
+use crate::engine::time::{Span, Time};
+use crate::engine::view::{Phase, View};
+
+/// What the page's script and other clients read. Fields are only ever added.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    phase: Phase,
+    scene: Scene,
+    stage: Option<Stage>,
+    percent: u8,
+    elapsed_ms: Option<u64>,
+    eta: Option<EtaMs>,
+    retry_after: u32,
+    failure: Option<&'static str>,
+    next_try_ms: Option<u64>,
+    version: u64,
+    healthy: bool,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct EtaMs {
+    median_ms: u64,
+    p90_ms: u64,
+}
+
+/// RFC 9457, with the same extensions as the status.
+#[derive(Debug, Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: String,
+    status: u16,
+    detail: String,
+    host: &'a str,
+    #[serde(flatten)]
+    state: Status,
+}
+
+impl Status {
+    pub(super) fn of(view: &View, now: Time) -> Status {
+        let failed = view.failure.filter(|_| view.phase == Phase::Failed);
+        Status {
+            phase: view.phase,
+            scene: Scene::of(view),
+            stage: scene::stage(view),
+            percent: scene::percent(view, now),
+            elapsed_ms: scene::wake_of(view).map(|wake| now.since(wake.since).0),
+            eta: view.eta.map(|eta| EtaMs {
+                median_ms: eta.median.0,
+                p90_ms: eta.p90.0,
+            }),
+            retry_after: scene::retry_after(view, now),
+            failure: failed.map(|failed| failed.failure.as_str()),
+            next_try_ms: failed
+                .and_then(|failed| failed.retry_at)
+                .map(|at| at.since(now).0),
+            version: view.version,
+            healthy: view.healthy,
+        }
+    }
+}
+
+/// The status document: `phase`, `scene`, `stage`, `percent`, `elapsed_ms`, `eta`, `retry_after`, `failure`,
+/// `next_try_ms`, `version`, `healthy`. Times are lengths from `now` on, because clocks differ.
+#[must_use]
+pub fn status_json(view: &View, now: Time) -> Bytes {
+    json(&Status::of(view, now)).into()
+}
+
+/// The problem document (RFC 9457) for a client that prefers JSON: the service isn't there yet. It goes with
+/// status 503.
+#[must_use]
+pub fn problem_json(view: &View, now: Time, host: &str) -> Bytes {
+    let detail = match view.failure {
+        Some(failed) if view.phase == Phase::Failed => EN.failure(failed.failure),
+        _ => EN.problem,
+    };
+    let wait = EN.time(Span::secs(scene::retry_after(view, now).into()));
+    let problem = Problem {
+        r#type: "urn:anteroom:not-ready",
+        title: fill(EN.scene(Scene::of(view)).heading, &[("host", host)]),
+        status: 503,
+        detail: fill(detail, &[("time", &wait)]),
+        host,
+        state: Status::of(view, now),
+    };
+    json(&problem).into()
+}
+
+/// One frame of the event stream: the status, under the view's version as its id.
+#[must_use]
+pub fn event(view: &View, now: Time) -> Bytes {
+    let status = json(&Status::of(view, now));
+    format!("id: {}\nevent: state\ndata: {status}\n\n", view.version).into()
+}
+
+pub(super) fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain structs of numbers and texts become JSON")
+}

@@ -1,0 +1,515 @@
+use super::*;
+use crate::engine::contract::Stage;
+use crate::engine::eta::Eta;
+use crate::engine::time::{Span, Time};
+use crate::engine::view::{Failure, FailureView, Phase, View, WakeView};
+use text::EN;
+
+const NOW: Time = Time(1_790_000_000_000);
+const PHASES: [Phase; 8] = [
+    Phase::Learning,
+    Phase::Asleep,
+    Phase::Waking,
+    Phase::Awake,
+    Phase::Diverting,
+    Phase::Draining,
+    Phase::Stopping,
+    Phase::Failed,
+];
+const STAGES: [Stage; 4] = [
+    Stage::Asked,
+    Stage::MachineStarting,
+    Stage::MachineUp,
+    Stage::AppAnswering,
+];
+
+fn view(phase: Phase) -> View {
+    View {
+        service: "blog".parse().unwrap(),
+        version: 7,
+        phase,
+        since: NOW,
+        wake: None,
+        eta: Some(Eta {
+            median: Span::secs(24),
+            p90: Span::secs(41),
+        }),
+        failure: (phase == Phase::Failed).then_some(FailureView {
+            failure: Failure::NoCapacity,
+            retry_at: Some(NOW + Span::secs(12)),
+        }),
+        upstreams: Vec::new(),
+        healthy: true,
+        run_by: None,
+        triggered_count: 1,
+        last_activity: None,
+        hold: None,
+        blind: Vec::new(),
+        sleeps_at: None,
+        why: "An inner secret: 10.0.0.7.".into(),
+    }
+}
+
+fn waking(stage: Stage, elapsed: Span) -> View {
+    View {
+        wake: Some(WakeView {
+            since: NOW - elapsed,
+            stage,
+            deadline: NOW + Span::mins(5),
+            after_crash: false,
+        }),
+        ..view(Phase::Waking)
+    }
+}
+
+fn ask(host: &str, wake_by: WakeBy) -> Ask {
+    Ask {
+        host: host.into(),
+        nonce: "v1.1c7.nonce".into(),
+        wake_by,
+    }
+}
+
+fn html(page: &Page) -> &str {
+    std::str::from_utf8(&page.html).unwrap()
+}
+
+fn shown(view: &View) -> String {
+    html(&render(view, NOW, &ask("blog.test", WakeBy::Page))).to_owned()
+}
+
+/// The page without its script and its data: what a visitor without a script has.
+fn body(page: &str) -> &str {
+    let body = page.split_once("<body>").unwrap().1;
+    body.split_once("<script").map_or(body, |(body, _)| body)
+}
+
+/// Every kind of page, for a host.
+fn all(host: &str) -> Vec<Page> {
+    let ask = ask(host, WakeBy::Page);
+    let stages = STAGES.map(|stage| waking(stage, Span::secs(9)));
+    let views = PHASES.map(view).into_iter().chain(stages);
+    let of_views = views.flat_map(|view| [render(&view, NOW, &ask), unsent(&view, NOW, &ask)]);
+    let plain = [
+        unknown(),
+        denied(host),
+        limited(host, Span::mins(3)),
+        unavailable(host),
+    ];
+    of_views.chain(plain).collect()
+}
+
+fn json(bytes: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[test]
+fn no_page_loads_anything_from_anywhere() {
+    for page in all("blog.test") {
+        // The name of SVG's namespace is no address.
+        let html = html(&page).replace("http://www.w3.org/2000/svg", "");
+        for outside in [
+            "http:",
+            "https:",
+            "//",
+            "src=",
+            "@import",
+            "rel=\"style",
+            "url(h",
+        ] {
+            let found = html
+                .find(outside)
+                .map(|at| &html[at.saturating_sub(40)..at + 20]);
+            let comment = found.is_some_and(|text| outside == "//" && text.contains("// "));
+            assert!(found.is_none() || comment, "{outside}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn every_page_is_whole_and_names_its_language() {
+    for page in all("blog.test") {
+        let html = html(&page);
+        assert!(html.starts_with("<!doctype html>\n<html lang=\"en\" dir=\"ltr\">"));
+        assert!(html.trim_end().ends_with("</html>"));
+        assert_eq!(html.matches("<h1").count(), 1);
+        assert!(html.contains("<title>") && html.contains("content=\"noindex\""));
+        assert!(html.contains("rel=\"icon\"") && html.contains("width=device-width"));
+        assert!(!html.contains("10.0.0.7"), "no internals reach a visitor");
+        assert!(!html.contains("{host}</") && !html.contains("{time}</"));
+    }
+}
+
+#[test]
+fn a_host_is_text_wherever_it_stands() {
+    let evil = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
+    for page in all(evil) {
+        let html = html(&page);
+        assert!(!html.contains("<script>alert"), "{html}");
+        assert!(!html.contains("<img"), "{html}");
+    }
+    let page = render(&view(Phase::Asleep), NOW, &ask(evil, WakeBy::Page));
+    assert_eq!(data(html(&page))["host"], evil);
+}
+
+fn data(html: &str) -> serde_json::Value {
+    let start = html.split_once("id=\"state\">").unwrap().1;
+    json(start.split_once("</script>").unwrap().0.as_bytes())
+}
+
+#[test]
+fn the_policy_names_the_hashes_of_the_one_style_and_the_one_script() {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    for page in all("blog.test") {
+        let csp = page.csp.to_str().unwrap();
+        let html = html(&page);
+        assert!(csp.starts_with("default-src 'none';") && !csp.contains("unsafe"));
+        assert_eq!(html.matches("<style").count(), 1);
+        assert!(html.matches("<script>").count() <= 1);
+        assert!(!html.contains(" style=") && !html.contains(" onclick"));
+        for (open, close) in [("<style>", "</style>"), ("<script>", "</script>")] {
+            let Some((_, rest)) = html.split_once(open) else {
+                continue;
+            };
+            let inside = rest.split_once(close).unwrap().0;
+            let hash = sha2::Sha256::digest(inside);
+            let hash = base64::engine::general_purpose::STANDARD.encode(hash);
+            assert!(csp.contains(&format!("'sha256-{hash}'")), "{open}");
+        }
+    }
+}
+
+#[test]
+fn a_stage_is_shown_as_reached_only_when_it_is() {
+    for (reached, stage) in STAGES.into_iter().enumerate() {
+        let page = shown(&waking(stage, Span::secs(9)));
+        let items: Vec<&str> = body(&page).split("<li ").skip(1).collect();
+        assert_eq!(items.len(), EN.stages.len());
+        for (index, item) in items.iter().enumerate() {
+            let class = match index {
+                _ if index < reached => "done",
+                _ if index == reached => "now",
+                _ => "later",
+            };
+            assert!(
+                item.starts_with(&format!("class=\"{class}\"")),
+                "{stage:?}: {item}"
+            );
+            assert_eq!(item.contains("aria-current"), class == "now");
+        }
+    }
+    for phase in PHASES.into_iter().filter(|phase| *phase != Phase::Waking) {
+        let page = shown(&view(phase));
+        assert!(!body(&page).contains("class=\"done\""), "{phase:?}");
+        assert!(!body(&page).contains("class=\"now\""), "{phase:?}");
+        assert!(
+            body(&page).contains("<div id=\"wake\" hidden>"),
+            "{phase:?}"
+        );
+    }
+}
+
+#[test]
+fn only_an_app_that_answers_is_ready() {
+    for phase in PHASES {
+        for healthy in [true, false] {
+            let view = View {
+                healthy,
+                ..view(phase)
+            };
+            let status = json(&status_json(&view, NOW));
+            let ready = phase == Phase::Awake && healthy;
+            assert_eq!(status["scene"] == "ready", ready);
+            assert_eq!(status["percent"] == 100, ready);
+            assert_eq!(shown(&view).contains("blog.test is ready</h1>"), ready);
+        }
+    }
+    let unwell = View {
+        healthy: false,
+        ..view(Phase::Awake)
+    };
+    assert!(shown(&unwell).contains("temporarily unavailable"));
+}
+
+#[test]
+fn a_crash_is_called_a_crash() {
+    let mut view = waking(Stage::Asked, Span::secs(1));
+    view.wake.as_mut().unwrap().after_crash = true;
+    assert!(shown(&view).contains("stopped answering unexpectedly"));
+}
+
+#[test]
+fn the_wait_is_told_as_usual_and_high() {
+    let eta = "It usually takes 24 s, rarely more than 41 s.";
+    assert!(body(&shown(&waking(Stage::Asked, Span::secs(9)))).contains(eta));
+    assert!(body(&shown(&view(Phase::Asleep))).contains(eta));
+    assert!(body(&shown(&waking(Stage::Asked, Span::secs(42)))).contains(EN.eta_over));
+    let first = View {
+        eta: None,
+        ..waking(Stage::Asked, Span::secs(9))
+    };
+    assert!(body(&shown(&first)).contains(EN.eta_none));
+    assert!(!body(&shown(&view(Phase::Awake))).contains("usually"));
+}
+
+#[test]
+fn a_failure_says_why_and_when_it_goes_on() {
+    let page = shown(&view(Phase::Failed));
+    assert!(body(&page).contains(EN.failures.no_capacity));
+    assert!(body(&page).contains("It is tried again in 12 s."));
+    assert!(body(&page).contains("Try again now"));
+    let mut given_up = view(Phase::Failed);
+    given_up.failure.as_mut().unwrap().retry_at = None;
+    assert!(body(&shown(&given_up)).contains("not tried again by itself"));
+}
+
+#[test]
+fn without_a_script_there_is_a_button_where_a_press_helps() {
+    for phase in PHASES {
+        let page = shown(&view(phase));
+        let page = body(&page);
+        let form = page
+            .split_once("<form ")
+            .unwrap()
+            .1
+            .split_once("</form>")
+            .unwrap()
+            .0;
+        let helps = matches!(phase, Phase::Asleep | Phase::Stopping | Phase::Failed);
+        let head = form.split_once('>').unwrap().0;
+        assert_eq!(!head.ends_with("hidden"), helps, "{phase:?}");
+        assert!(head.contains("method=\"post\" action=\"/__anteroom/wake\""));
+        assert!(form.contains("name=\"nonce\" value=\"v1.1c7.nonce\""));
+        assert!(page.contains("<noscript><p><a href=\"\">Check again</a></p></noscript>"));
+    }
+}
+
+#[test]
+fn only_a_wake_under_way_is_looked_at_again_without_a_script() {
+    let refresh = "<noscript><meta http-equiv=\"refresh\"";
+    for phase in PHASES {
+        assert_eq!(
+            shown(&view(phase)).contains(refresh),
+            phase == Phase::Waking
+        );
+    }
+}
+
+#[test]
+fn a_form_that_was_not_sent_is_never_sent_by_us() {
+    for phase in PHASES {
+        let page = unsent(&view(phase), NOW, &ask("blog.test", WakeBy::Page));
+        let html = html(&page);
+        assert!(body(html).contains("What you sent was not delivered."));
+        assert!(
+            !html.contains("http-equiv"),
+            "a refresh would ask for the form's address"
+        );
+        assert_eq!(
+            data(html)["unsent"],
+            true,
+            "the script loads nothing by itself"
+        );
+    }
+}
+
+#[test]
+fn the_script_learns_who_has_to_ask() {
+    for (wake_by, word) in [
+        (WakeBy::Page, "page"),
+        (WakeBy::Click, "click"),
+        (WakeBy::Request, "request"),
+        (WakeBy::Challenge, "challenge"),
+    ] {
+        let page = render(&view(Phase::Asleep), NOW, &ask("blog.test", wake_by));
+        assert_eq!(data(html(&page))["wake_by"], word);
+    }
+}
+
+#[test]
+fn the_plain_pages_carry_no_script() {
+    for page in [
+        unknown(),
+        denied("b.test"),
+        limited("b.test", Span::mins(3)),
+        unavailable("b.test"),
+    ] {
+        assert!(!html(&page).contains("<script"));
+    }
+    assert!(html(&limited("b.test", Span::mins(3))).contains("asked again in 3 min"));
+    assert!(html(&unavailable("b.test")).contains("temporarily unavailable"));
+}
+
+#[test]
+fn the_status_tells_a_wake_in_full() {
+    let status = json(&status_json(&waking(Stage::MachineUp, Span::secs(12)), NOW));
+    let expected = serde_json::json!({
+        "phase": "waking", "scene": "waking", "stage": "machine_up", "percent": 40, "elapsed_ms": 12_000,
+        "eta": { "median_ms": 24_000, "p90_ms": 41_000 }, "retry_after": 12, "failure": null,
+        "next_try_ms": null, "version": 7, "healthy": true,
+    });
+    assert_eq!(status, expected);
+    let status = json(&status_json(&view(Phase::Failed), NOW));
+    assert_eq!(
+        (&status["failure"], &status["next_try_ms"]),
+        (&"no_capacity".into(), &12_000.into())
+    );
+}
+
+#[test]
+fn the_percent_in_the_status_never_falls() {
+    let mut last = 0;
+    for secs in 0..300 {
+        let stage = STAGES[secs as usize / 80];
+        let status = json(&status_json(&waking(stage, Span::secs(secs)), NOW));
+        let percent = status["percent"].as_u64().unwrap();
+        assert!(percent >= last && percent < 100);
+        last = percent;
+    }
+}
+
+#[test]
+fn a_problem_is_a_problem_document() {
+    let problem = json(&problem_json(
+        &waking(Stage::Asked, Span::secs(4)),
+        NOW,
+        "blog.test",
+    ));
+    assert_eq!(problem["type"], "urn:anteroom:not-ready");
+    assert_eq!(problem["title"], "blog.test is waking up");
+    assert_eq!(problem["status"], 503);
+    assert_eq!(
+        problem["detail"],
+        "It does not answer requests now. Ask again in 20 s."
+    );
+    assert_eq!(problem["retry_after"], 20);
+    assert_eq!(problem["stage"], "asked");
+    assert_eq!(problem["eta"]["p90_ms"], 41_000);
+}
+
+#[test]
+fn an_event_is_one_frame_of_one_line() {
+    let event = event(&waking(Stage::Asked, Span::ZERO), NOW);
+    let event = std::str::from_utf8(&event).unwrap();
+    let rest = event.strip_prefix("id: 7\nevent: state\ndata: ").unwrap();
+    let status = rest.strip_suffix("\n\n").unwrap();
+    assert!(!status.contains('\n'));
+    assert_eq!(json(status.as_bytes())["phase"], "waking");
+}
+
+#[test]
+fn it_is_never_worth_asking_at_once_or_after_more_than_a_minute() {
+    for phase in PHASES {
+        for eta in [None, view(phase).eta] {
+            let view = View { eta, ..view(phase) };
+            assert!((1..=60).contains(&retry_after(&view, NOW)), "{phase:?}");
+        }
+    }
+    let after = |secs| retry_after(&waking(Stage::Asked, Span::secs(secs)), NOW);
+    assert_eq!((after(4), after(23), after(24), after(90)), (20, 1, 5, 5));
+    assert_eq!(retry_after(&view(Phase::Failed), NOW), 12);
+}
+
+#[test]
+fn a_page_is_light() {
+    for page in all("blog.example.com") {
+        assert!(page.html.len() < 30_000, "{} bytes", page.html.len());
+    }
+}
+
+/// The contrast of two colours (WCAG 2.2, relative luminance).
+fn contrast(one: &str, other: &str) -> f64 {
+    let luminance = |hex: &str| {
+        let part = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&hex[at..at + 2], 16).unwrap()) / 255.0;
+            match value <= 0.04045 {
+                true => value / 12.92,
+                false => ((value + 0.055) / 1.055).powf(2.4),
+            }
+        };
+        0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
+    };
+    let (one, other) = (luminance(one), luminance(other));
+    (one.max(other) + 0.05) / (one.min(other) + 0.05)
+}
+
+#[test]
+fn every_text_has_a_contrast_of_seven_to_one_in_both_schemes() {
+    let style = include_str!("../../templates/waiting.css");
+    let schemes: Vec<&str> = style.split(":root{").skip(1).collect();
+    assert_eq!(schemes.len(), 2);
+    for scheme in schemes {
+        let colour = |name: &str| {
+            let from = scheme.split_once(&format!("--{name}:")).unwrap().1;
+            from[..7].to_owned()
+        };
+        for (text, ground, least) in [
+            ("ink", "bg", 7.0),
+            ("ink", "sky", 7.0),
+            ("ink", "note", 7.0),
+            ("muted", "bg", 7.0),
+            ("muted", "sky", 7.0),
+            ("accent", "bg", 7.0),
+            ("on", "accent", 7.0),
+            // Not text: WCAG 1.4.11 asks for 3:1.
+            ("line", "bg", 3.0),
+            ("accent", "track", 3.0),
+        ] {
+            let ratio = contrast(&colour(text), &colour(ground));
+            assert!(ratio >= least, "{text} on {ground}: {ratio:.1}");
+        }
+    }
+}
+
+/// Writes every kind of page into the directory named by `ANTEROOM_PAGES`, to be looked at.
+#[test]
+#[ignore = "for people who change the pages"]
+fn samples() {
+    let Some(dir) = std::env::var_os("ANTEROOM_PAGES").map(std::path::PathBuf::from) else {
+        return;
+    };
+    let host = "blog.example.com";
+    let page = |view: &View, by| render(view, NOW, &ask(host, by));
+    let unwell = View {
+        healthy: false,
+        ..view(Phase::Awake)
+    };
+    let mut samples = vec![
+        ("asleep", page(&view(Phase::Asleep), WakeBy::Page)),
+        ("press", page(&view(Phase::Asleep), WakeBy::Click)),
+        (
+            "asked",
+            page(&waking(Stage::Asked, Span::secs(1)), WakeBy::Page),
+        ),
+        (
+            "starting",
+            page(&waking(Stage::MachineStarting, Span::secs(4)), WakeBy::Page),
+        ),
+        (
+            "up",
+            page(&waking(Stage::MachineUp, Span::secs(16)), WakeBy::Page),
+        ),
+        (
+            "over",
+            page(&waking(Stage::MachineUp, Span::secs(70)), WakeBy::Page),
+        ),
+        (
+            "answering",
+            page(&waking(Stage::AppAnswering, Span::secs(23)), WakeBy::Page),
+        ),
+        ("ready", page(&view(Phase::Awake), WakeBy::Page)),
+        ("unwell", page(&unwell, WakeBy::Page)),
+        ("stopping", page(&view(Phase::Stopping), WakeBy::Click)),
+        ("failed", page(&view(Phase::Failed), WakeBy::Page)),
+        ("unknown", unknown()),
+        ("denied", denied(host)),
+        ("limited", limited(host, Span::mins(130))),
+        ("unavailable", unavailable(host)),
+    ];
+    let up = waking(Stage::MachineUp, Span::secs(16));
+    samples.push(("unsent", unsent(&up, NOW, &ask(host, WakeBy::Page))));
+    for (name, page) in samples {
+        std::fs::write(dir.join(format!("{name}.html")), &page.html).unwrap();
+    }
+}

@@ -1,0 +1,293 @@
+(function () {
+'use strict';
+// The waiting page's own hands: asks for the wake, follows it, and opens the site when it answers. All words and
+// all facts come from the data block; nothing here invents a stage. For browsers since 2017.
+var doc = document, id = function (name) { return doc.getElementById(name); };
+var data = JSON.parse(id('state').textContent), text = data.text, nonce = data.nonce;
+var root = '/__anteroom/', stageNames = ['asked', 'machine_starting', 'machine_up', 'app_answering'];
+var state = data.state, since = now();   // the last status, and when it came
+var shown = 0;                           // the bar never falls below this
+var said = '', saidOver = false;         // the last announcement
+var wantsWake = data.wake_by === 'page'; // it asks once by itself, without a press
+var walked = false;                      // it has shown a wake under way
+var asking = false, asks = 0, refusal = null, opening = false, thrown = 0, byHand = data.unsent;
+var paused = false, source = null, pollTimer = 0, checkTimer = 0, failures = 0, checks = 0, streamed = 0;
+var main = id('main'), auto = id('auto'), form = id('form'), start = id('start');
+
+function now() { return window.performance && performance.now ? performance.now() : Date.now(); }
+function later(ms, what) { return setTimeout(what, ms); }
+function jitter(ms) { return ms * (1 + 2 * Math.random()); }
+function fill(pattern, values) {
+  return pattern.replace(/\{(\w+)\}/g, function (_, name) { return name === 'host' ? data.host : values ? values[name] : ''; });
+}
+function time(ms) {
+  var s = Math.max(0, Math.ceil(ms / 1000));
+  if (s >= 300) { s = Math.ceil(s / 60) * 60; }
+  var m = Math.floor(s / 60);
+  s %= 60;
+  return fill(m === 0 ? text.seconds : s === 0 ? text.minutes : text.minutes_seconds, { m: m, s: s });
+}
+// Touches the page only where it changes, so that nothing is read out twice.
+function put(element, words) { if (element.textContent !== words) { element.textContent = words; } }
+function show(element, yes) { if (element.hidden === yes) { element.hidden = !yes; } }
+
+// --- What is shown
+
+function elapsed() { return state.elapsed_ms + (now() - since); }
+function onItsWay() { return state.scene === 'waking' || state.scene === 'crashed'; }
+function canBeAsked() { return state.scene === 'asleep' || state.scene === 'stopping' || state.scene === 'failed'; }
+function isReady() { return state.scene === 'ready'; }
+
+// The curve of the engine's `eta::percent`, so that the bar moves between two statuses.
+function percent() {
+  if (isReady()) { return 100; }
+  if (!onItsWay()) { return 0; }
+  var usual = state.eta ? Math.max(state.eta.median_ms, 1000) : 30000, over = elapsed() - usual;
+  var byTime = over <= 0 ? elapsed() * 80 / usual : 80 + 15 * over / (over + usual);
+  return Math.min(99, Math.max(byTime, [2, 8, 30, 97][stageNames.indexOf(state.stage)] || 0));
+}
+function eta() {
+  if (!onItsWay() && !canBeAsked()) { return ''; }
+  if (!state.eta) { return onItsWay() ? text.eta_none : ''; }
+  if (onItsWay() && elapsed() > state.eta.p90_ms) { return text.eta_over; }
+  var values = { median: time(state.eta.median_ms), p90: time(state.eta.p90_ms) };
+  return fill(values.median === values.p90 ? text.eta_even : text.eta, values);
+}
+function words() {
+  var scenes = text.scenes;
+  if (isReady()) { return data.unsent ? scenes.ready_unsent : !auto.checked || byHand ? scenes.ready_by_hand : scenes.ready; }
+  if (refusal && canBeAsked()) { return scenes[refusal.kind]; }
+  if (state.scene === 'asleep' && (asking || wantsWake)) { return scenes.asking; }
+  return scenes[state.scene];
+}
+function icon() {
+  if (isReady()) { return data.icons.open; }
+  if (onItsWay()) { return data.icons.ajar; }
+  return state.scene === 'failed' || state.scene === 'unhealthy' ? data.icons.fault : data.icons.shut;
+}
+function nextTry() {
+  if (state.scene !== 'failed' || refusal) { return ''; }
+  if (state.next_try_ms === null) { return asking ? text.next_try_now : text.next_try_none; }
+  var left = state.next_try_ms - (now() - since);
+  return left > 0 ? fill(text.next_try, { time: time(left) }) : text.next_try_now;
+}
+function drawStages() {
+  var last = isReady() ? (opening ? 4 : 3) : stageNames.indexOf(state.stage), items = id('stages').children;
+  for (var i = 0; i < items.length; i++) {
+    var mark = i < last ? 0 : i === last ? 1 : 2;
+    items[i].className = ['done', 'now', 'later'][mark];
+    put(items[i].lastChild, ', ' + text.marks[mark]);
+    if (mark === 1) { items[i].setAttribute('aria-current', 'step'); } else { items[i].removeAttribute('aria-current'); }
+  }
+}
+function draw() {
+  var w = words(), wait = refusal ? refusal.until - now() : 0;
+  var lead = state.scene === 'failed' && !refusal ? text.failures[state.failure] || '' : w.lead;
+  var heading = fill(w.heading);
+  lead = fill(lead, { time: time(wait) });
+  if (main.getAttribute('data-scene') !== state.scene) { main.setAttribute('data-scene', state.scene); }
+  put(id('heading'), heading);
+  put(id('lead'), lead);
+  if (doc.title !== fill(w.title)) { doc.title = fill(w.title); }
+  if (id('icon').getAttribute('href') !== icon()) { id('icon').setAttribute('href', icon()); }
+
+  walked = walked || onItsWay();
+  shown = onItsWay() || isReady() ? Math.max(shown, percent()) : 0;
+  id('bar').value = shown;
+  show(id('wake'), onItsWay() || (isReady() && walked));
+  drawStages();
+  // The door opens as far as the bar is.
+  var door = id('door').style, way = onItsWay() ? shown / 100 : isReady() ? 1 : 0;
+  door.setProperty('--open', isReady() ? 1 : way * 0.55);
+  door.setProperty('--light', way ? Math.min(1, 0.35 + way * 0.65) : 0);
+
+  put(id('elapsed'), onItsWay() ? fill(text.elapsed, { time: time(Math.floor(elapsed() / 1000) * 1000) }) : '');
+  put(id('eta'), refusal ? '' : eta());
+  put(id('next'), nextTry());
+  if (refusal && refusal.kind === 'limited' && wait <= 0) { refusal = null; }
+  drawForm();
+  announce(heading, lead);
+}
+function drawForm() {
+  var hand = isReady() && (data.unsent || byHand || !auto.checked);
+  var press = canBeAsked() && !asking && !refusal && !(wantsWake && state.scene !== 'failed');
+  show(form, hand || press);
+  put(start, hand ? (data.unsent ? text.controls.back : text.controls.open) : state.scene === 'failed' ? text.controls.retry : text.controls.start);
+  show(id('controls'), true);
+  show(id('autobox'), !data.unsent);
+  put(id('pause'), paused ? text.controls.resume : text.controls.pause);
+}
+// Each scene and each stage once, as a whole sentence; and once that it takes longer.
+function announce(heading, lead) {
+  var over = onItsWay() && state.eta && elapsed() > state.eta.p90_ms;
+  var key = state.scene + '/' + state.stage + '/' + (refusal ? refusal.kind : '');
+  if (key === said && (!over || saidOver)) { return; }
+  var stage = onItsWay() ? text.stages[stageNames.indexOf(state.stage)] + '. ' : lead + ' ';
+  put(id('say'), heading + '. ' + stage + eta());
+  said = key;
+  saidOver = over;
+}
+
+// --- Hearing how it stands
+
+function take(next) {
+  if (paused || !next || !next.scene) { return; }
+  if (next.scene !== 'asleep' && next.scene !== 'failed') { refusal = null; }
+  state = next;
+  since = now();
+  draw();
+  wakeIfWanted();
+  if (isReady()) { check(); } else { opening = false; checks = 0; }
+}
+// An answer without the marker is the app's own: it may be there already.
+function marked(response) { return response.headers.get('X-Anteroom') !== null; }
+function poll() {
+  clearTimeout(pollTimer);
+  if (paused) { return; }
+  fetch(root + 'status', { cache: 'no-store', headers: { Accept: 'application/json', 'X-Anteroom-Page': '1' } })
+    .then(function (response) {
+      if (!marked(response)) { if (response.status < 500) { check(); } throw 0; }
+      return response.json();
+    })
+    .then(function (next) { failures = 0; take(next); if (!source && ++streamed % 8 === 1) { listen(); } }, function () { failures++; })
+    .then(plan);
+}
+function plan() {
+  clearTimeout(pollTimer);
+  // Under a living stream a poll is only a net; without one it is the way to hear, ever more seldom in trouble.
+  if (!paused) { pollTimer = later(source ? 15000 + jitter(5000) : jitter(1000) * Math.min(10, Math.pow(1.6, failures)), poll); }
+}
+function listen() {
+  if (paused || source || !window.EventSource) { return; }
+  source = new EventSource(root + 'events');
+  var opened = now();
+  source.addEventListener('state', function (event) { failures = 0; plan(); take(JSON.parse(event.data)); });
+  source.onerror = function () {
+    if (!source) { return; }
+    source.close();
+    source = null;
+    // The room ends a stream after a minute, so that visitors spread over its replicas: that is no trouble.
+    if (now() - opened > 10000) { streamed = 0; }
+    plan();
+  };
+}
+
+// --- Asking for the wake
+
+function wakeIfWanted() {
+  if (!wantsWake || asking || paused || !canBeAsked()) { return; }
+  if (state.scene === 'failed' && state.next_try_ms > 0) { return; }
+  if (doc.prerendering || doc.visibilityState === 'hidden') { return; }
+  wantsWake = false;
+  ask('page');
+}
+function ask(by) {
+  asking = true;
+  asks++;
+  draw();
+  fetch(root + 'wake', {
+    method: 'POST', cache: 'no-store',
+    headers: { Accept: 'application/json', 'Content-Type': 'application/x-www-form-urlencoded', 'X-Anteroom-Page': '1' },
+    body: 'nonce=' + encodeURIComponent(nonce) + '&by=' + by
+  }).then(function (response) {
+    if (!marked(response)) { if (response.status < 500) { check(); } throw 0; }
+    return response.json().then(function (answer) { answered(response, answer, by); });
+  }).then(null, function () { again(by); });
+}
+function answered(response, answer, by) {
+  if (response.status === 409) {
+    if (answer.nonce && answer.nonce !== nonce) { nonce = answer.nonce; return again(by); }
+    if (!data.unsent && leap('reload', 60000) < 2) { return reload(); }
+    throw 0;
+  }
+  if (response.status === 429 || response.status === 403) {
+    refusal = { kind: response.status === 429 ? 'limited' : 'denied', until: now() + 1000 * (answer.retry_after || 60) };
+  } else if (!response.ok) { throw 0; }
+  asking = false;
+  asks = 0;
+  if (response.ok) { take(answer); }
+  draw();
+}
+// Trouble on the way: a few more tries, then the button is there again.
+function again(by) {
+  if (asks < 5 && !paused) { later(jitter(500) * Math.pow(2, asks), function () { if (canBeAsked()) { ask(by); } else { asking = false; } }); }
+  else { asking = false; asks = 0; draw(); }
+}
+
+// --- Going in
+
+// The app is asked, without cookies and at the front, whether it really answers along the visitors' way: asking
+// for this very address would spend a link that works only once.
+function check() {
+  if (paused || opening || data.unsent || byHand || !auto.checked) { return; }
+  opening = true;
+  draw();
+  fetch('/', { cache: 'no-store', credentials: 'omit', redirect: 'manual', headers: { Accept: 'text/html' } })
+    .then(function (response) {
+      var failing = response.status >= 502 && response.status <= 504;
+      if (marked(response) || (failing && checks < 4)) { throw 0; }
+      open();
+    })
+    .then(null, function () {
+      clearTimeout(checkTimer);
+      checkTimer = later(Math.min(8000, jitter(400) * Math.pow(1.7, checks++)), function () {
+        opening = false;
+        if (isReady()) { check(); }
+      });
+    });
+}
+// Whoever was thrown back here waits longer each time, and in the end goes in by hand.
+function open() {
+  var count = leap('open', 0);
+  later(thrown ? Math.min(30000, 2000 * Math.pow(2, thrown)) : 0, function () {
+    if (paused || !auto.checked) { opening = false; return draw(); }
+    leap('open', 120000);
+    if (count < 5) { reload(); } else { byHand = true; draw(); }
+  });
+}
+function reload() {
+  // Replacing an address that has a fragment by itself would load nothing.
+  if (location.hash) { location.reload(); } else { location.replace(location.href); }
+}
+// Counts the times this tab has gone this way lately: adds one when a time is given, and says how many before.
+function leap(way, lasts) {
+  try {
+    var key = 'anteroom:' + way, kept = JSON.parse(sessionStorage.getItem(key) || 'null');
+    var count = kept && kept.until > Date.now() ? kept.count : 0;
+    if (lasts) { sessionStorage.setItem(key, JSON.stringify({ count: count + 1, until: Date.now() + lasts })); }
+    return count;
+  } catch (_) { return 1; } // No storage: as if it had been thrown back once.
+}
+
+// --- What the visitor does
+
+form.addEventListener('submit', function (event) {
+  event.preventDefault();
+  if (isReady()) { return data.unsent ? history.back() : reload(); }
+  if (!asking) { refusal = null; asks = 0; wantsWake = false; ask('click'); }
+});
+auto.addEventListener('change', function () { draw(); if (isReady()) { check(); } });
+id('pause').addEventListener('click', function () {
+  paused = !paused;
+  doc.body.className = paused ? 'paused' : '';
+  put(id('say'), paused ? text.controls.paused : '');
+  if (paused) {
+    if (source) { source.close(); source = null; }
+    clearTimeout(pollTimer); clearTimeout(checkTimer);
+    put(id('pause'), text.controls.resume);
+  } else { opening = false; draw(); poll(); listen(); }
+});
+function begin() {
+  thrown = leap('open', 0);
+  draw();
+  // A request that wakes by itself has done so; if it has not, the page asks a little later.
+  if (data.wake_by === 'request') { later(3000, function () { wantsWake = state.scene === 'asleep'; wakeIfWanted(); }); }
+  wakeIfWanted();
+  if (isReady()) { check(); }
+  listen();
+  plan();
+  setInterval(function () { if (!paused) { draw(); } }, 500);
+}
+doc.addEventListener('visibilitychange', wakeIfWanted);
+if (doc.prerendering) { draw(); doc.addEventListener('prerenderingchange', begin); } else { begin(); }
+})();
