@@ -1,5 +1,7 @@
 //! The room's own paths.
 
+use std::time::Duration;
+
 use anteroom::driver::handle::Command;
 use anteroom::engine::contract::TriggerBy;
 use anteroom::engine::time::Span;
@@ -248,11 +250,15 @@ async fn a_silent_stream_is_kept_alive_and_ends_by_itself() {
     let mut comments = 0;
     loop {
         let mut chunk = String::new();
-        // The paused clock runs to the next timer, which may be the reader's own deadline.
+        // The paused clock runs to the next timer, which may be this deadline: then the reader waits on.
         while chunk.is_empty() {
-            tokio::select! {
-                text = visitor.stream.readable() => { text.unwrap(); chunk = visitor.chunk().await; if chunk.is_empty() { break; } }
-                () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+            let readable = visitor.stream.readable();
+            if let Ok(ready) = tokio::time::timeout(Duration::from_secs(1), readable).await {
+                ready.unwrap();
+                chunk = visitor.chunk().await;
+                if chunk.is_empty() {
+                    break;
+                }
             }
         }
         match chunk.as_str() {

@@ -1,3 +1,5 @@
+//! Every kind of request against every state of a service.
+
 use super::*;
 use crate::engine::contract::Upstream;
 use crate::engine::id::InstanceId;
