@@ -16,3 +16,4 @@ mod http_wait;
 mod store_conformance;
 mod store_file;
 mod store_kill;
+mod tidy;
