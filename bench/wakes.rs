@@ -23,9 +23,8 @@ pub(crate) async fn measure(bench: &Bench, findings: &mut Findings) -> anyhow::R
     let wakes = (bench.rounds * 6).max(WAKES_MIN);
     let dynamic = peers::dynamic_dir(bench, "wakes-traefik")?;
     let traefik = peers::traefik(bench, "wakes-traefik").await?;
-    // All by default but two: a drain for the impatient, and no limit on wakes by one network.
-    let more = "ingress = \"failover\"\ndrain_timeout = \"1s\"\nmin_awake = \"1s\"\n\
-                [service.wakes.wake]\nper_client = \"1000/1d\"\nper_network = \"1000/1d\"\nper_service = \"1000/1d\"";
+    // By default but for two, so that the next wake needs no long wait.
+    let more = "ingress = \"failover\"\ndrain_timeout = \"1s\"\nmin_awake = \"1s\"";
     let service = Service::new(bench, "wakes", (400, 1_500), more)?;
     let host = service.host();
     let ports = (kit::free_port()?, kit::free_port()?);
