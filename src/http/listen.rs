@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,25 @@ pub const HEAD_LINES_MAX: usize = 128;
 /// Pause after a failed accept: out of file numbers, above all. Doubled up to the bound.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Connections that the system keeps for us until we take them. A link that is shared brings thousands within a
+/// millisecond; one that finds the queue full comes back only after a second.
+const BACKLOG: u32 = 4_096;
+
+/// Opens the visitors' port, with a queue that is long enough for a crowd. Port 0 takes a free one.
+///
+/// # Errors
+/// The system's, when the address is taken or not ours.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the last run's connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// A connection's place among those that may be open; an upgraded connection takes it along.
 #[derive(Clone, Debug)]

@@ -12,7 +12,6 @@ use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::{Phase, View};
 use anteroom::http::{Keeper, Limits, Room, Setup, Site, Sites, WakeBy};
 use anteroom::signal::edge::Edge;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -98,7 +97,7 @@ impl House {
             seed: 7,
             limits,
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = anteroom::http::listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(anteroom::http::listen::serve(
