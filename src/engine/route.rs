@@ -41,6 +41,8 @@ pub enum Kind {
     Plain,
     /// A GET by a script or a program that wants data.
     Data,
+    /// A GET by a script that wants a piece of HTML.
+    Fragment,
     /// Any other method by a script or a program.
     Call,
     /// A script, a style sheet, an image, a font: part of a page.
@@ -76,6 +78,21 @@ pub enum Form {
     Empty,
     /// The status that gRPC clients understand: 14, unavailable.
     Grpc,
+}
+
+impl Form {
+    /// The word used in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Form::Page => "page",
+            Form::UnsentPage => "unsent_page",
+            Form::Problem => "problem",
+            Form::UnsentProblem => "unsent_problem",
+            Form::Empty => "empty",
+            Form::Grpc => "grpc",
+        }
+    }
 }
 
 /// Whether a request wakes the service by itself, as the service's `wake.by` and `hold` say.
@@ -159,7 +176,7 @@ impl Kind {
             // The server leaves the body of an answer to HEAD away.
             Kind::Navigation | Kind::Plain | Kind::Head => Form::Page,
             Kind::Submission => Form::UnsentPage,
-            Kind::Data => Form::Problem,
+            Kind::Data | Kind::Fragment => Form::Problem,
             Kind::Call => Form::UnsentProblem,
             Kind::Asset
             | Kind::Feed
@@ -180,6 +197,7 @@ impl Kind {
             | Kind::Submission
             | Kind::Plain
             | Kind::Data
+            | Kind::Fragment
             | Kind::Call
             | Kind::Upgrade
             | Kind::Grpc
@@ -191,7 +209,7 @@ impl Kind {
     /// Whether a request of this kind can be kept waiting: its client takes no HTML, so no page can wait for it.
     #[must_use]
     pub const fn can_be_held(self) -> bool {
-        self.wants() && !matches!(self, Kind::Navigation | Kind::Submission)
+        self.wants() && !matches!(self, Kind::Navigation | Kind::Submission | Kind::Fragment)
     }
 }
 
@@ -230,12 +248,16 @@ fn of_get(shape: &Shape<'_>) -> Kind {
     if accept.stream {
         return Kind::EventStream;
     }
+    let by_script = match accept.names_html && !accept.prefers_json {
+        true => Kind::Fragment,
+        false => Kind::Data,
+    };
     match (shape.fetch_mode, shape.fetch_dest) {
         (Some("navigate"), _) | (_, Some("document" | "iframe" | "frame")) => Kind::Navigation,
-        (_, Some("" | "empty")) => Kind::Data,
+        (_, Some("" | "empty")) => by_script,
         (_, Some(_)) => Kind::Asset,
-        (Some("cors" | "same-origin"), None) => Kind::Data,
-        _ if shape.by_script => Kind::Data,
+        (Some("cors" | "same-origin"), None) => by_script,
+        _ if shape.by_script => by_script,
         // No fetch metadata: an old browser or a program.
         _ if accept.feed && !accept.names_html => Kind::Feed,
         _ if accept.prefers_json => Kind::Data,

@@ -8,6 +8,9 @@ use http::header::{self, HeaderName, HeaderValue};
 /// The prefix of what Traefik and we say to each other; an app never sees or says it.
 const OURS: &str = "x-anteroom";
 
+/// The prefix of what a proxy tells about its visitor.
+const FORWARDED: &str = "x-forwarded-";
+
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -38,26 +41,16 @@ pub(super) struct Hop {
 
 /// Makes a visitor's lines fit for the app.
 pub(super) fn to_app(headers: &mut HeaderMap, host: Option<HeaderValue>, hop: &Hop) {
-    let trailers = headers
-        .get(header::TE)
-        .and_then(|te| te.to_str().ok())
-        .is_some_and(|te| {
-            te.split(',')
-                .any(|word| word.trim().eq_ignore_ascii_case("trailers"))
-        });
-    strip_hop_by_hop(headers);
+    let trailers = words(headers, &header::TE).any(|word| word.eq_ignore_ascii_case("trailers"));
+    strip(headers, |name| {
+        // The body's own length is said by the client library; two sources could disagree (RFC 9112 §6.3).
+        *name == header::CONTENT_LENGTH
+            || *name == header::FORWARDED
+            || is_alias(name.as_str())
+            || (!hop.trusted && (name.as_str().starts_with(FORWARDED) || *name == REAL_IP))
+    });
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    // The body's own length is said by the client library; two sources could disagree (RFC 9112 §6.3).
-    headers.remove(header::CONTENT_LENGTH);
-    strip(headers, |name| {
-        name.starts_with(OURS) || name == "forwarded" || is_alias(name)
-    });
-    if !hop.trusted {
-        strip(headers, |name| {
-            name.starts_with("x-forwarded-") || name == REAL_IP
-        });
     }
     append_peer(headers, hop);
     if let Some(host) = host {
@@ -76,44 +69,45 @@ pub(super) fn to_app(headers: &mut HeaderMap, host: Option<HeaderValue>, hop: &H
 
 /// Makes an app's lines fit for the visitor.
 pub(super) fn to_visitor(headers: &mut HeaderMap) {
-    strip_hop_by_hop(headers);
-    strip(headers, |name| name.starts_with(OURS));
+    strip(headers, |_| false);
 }
 
-/// Drops the lines of one connection, also those that `Connection` names.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .filter_map(|word| word.trim().parse().ok())
+/// Drops the lines of one connection, those that `Connection` names, ours, and what else is unwanted.
+fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let named: Vec<HeaderName> = words(headers, &header::CONNECTION)
+        .filter_map(|word| word.parse().ok())
         // What routes or tells the client's address is not a connection's to drop.
-        .filter(|name: &HeaderName| {
-            *name != header::HOST && !name.as_str().starts_with("x-forwarded-")
-        })
+        .filter(|name: &HeaderName| *name != header::HOST && !name.as_str().starts_with(FORWARDED))
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            HOP_BY_HOP.contains(name)
+                || named.contains(name)
+                || name.as_str().starts_with(OURS)
+                || unwanted(name)
+        })
+        .cloned()
+        .collect();
+    for name in gone {
         headers.remove(name);
     }
+}
+
+/// The words of a line that is a list, however many lines it was sent in.
+fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
 }
 
 /// `X_Forwarded_For` and its like: servers that turn names into variables can't tell them from the real ones.
 fn is_alias(name: &str) -> bool {
     name.contains('_') && {
         let name = name.replace('_', "-");
-        name.starts_with("x-forwarded-") || name.starts_with(OURS) || REAL_IP == name.as_str()
-    }
-}
-
-fn strip(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
-    let names: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| unwanted(name.as_str()))
-        .cloned()
-        .collect();
-    for name in names {
-        headers.remove(name);
+        name.starts_with(FORWARDED) || name.starts_with(OURS) || REAL_IP == name.as_str()
     }
 }
 

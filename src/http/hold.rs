@@ -18,9 +18,6 @@ use crate::engine::time::Span;
 use crate::engine::view::Phase;
 use crate::signal::edge::{Pass, Use};
 
-/// The longest body that is kept. What API clients send is smaller; an upload can be sent again.
-pub(super) const BODY_MAX: usize = 1 << 20;
-
 /// Memory for all held requests together, in KiB: 64 MiB.
 pub(super) const HELD_KIB_MAX: u32 = 64 * 1024;
 
@@ -43,7 +40,7 @@ pub(super) async fn hold(
     wake: impl FnOnce(),
 ) -> Result<Reply, Trouble> {
     let until = Instant::now() + Duration::from_millis(length.0.min(HOLD_MAX.0));
-    let (outgoing, _room_taken) = timeout_at(until, keep(room, outgoing))
+    let (outgoing, _room_taken) = timeout_at(until, keep(room, outgoing, found.site.hold_body_max))
         .await
         .map_err(|_| Trouble::TooLate)??;
     wake();
@@ -59,24 +56,25 @@ pub(super) async fn hold(
 async fn keep(
     room: &Room,
     outgoing: Outgoing,
+    body_max: usize,
 ) -> Result<(Outgoing, OwnedSemaphorePermit), Trouble> {
     let (parts, body) = outgoing.request.into_parts();
     let Body::Visitor(body) = body else {
         return Err(Trouble::TooBig);
     };
     let expected = body.size_hint();
-    if expected.lower() > BODY_MAX as u64 {
+    if expected.lower() > body_max as u64 {
         return Err(Trouble::TooBig);
     }
     // A body that does not say its length is given room for the longest.
-    let bytes = expected.upper().unwrap_or(u64::MAX).min(BODY_MAX as u64);
+    let bytes = expected.upper().unwrap_or(u64::MAX).min(body_max as u64);
     let kib = HEAD_KIB + u32::try_from(bytes.div_ceil(1024)).unwrap_or(HELD_KIB_MAX);
     let permit = room
         .held
         .clone()
         .try_acquire_many_owned(kib)
         .map_err(|_| Trouble::TooMany)?;
-    let body = collect(body).await?;
+    let body = collect(body, body_max).await?;
     let request = http::Request::from_parts(parts, body);
     Ok((
         Outgoing {
@@ -87,11 +85,11 @@ async fn keep(
     ))
 }
 
-async fn collect(body: Incoming) -> Result<Body, Trouble> {
+async fn collect(body: Incoming, body_max: usize) -> Result<Body, Trouble> {
     if body.is_end_stream() {
         return Ok(Body::empty());
     }
-    match Limited::new(body, BODY_MAX).collect().await {
+    match Limited::new(body, body_max).collect().await {
         Ok(whole) => Ok(whole.to_bytes().into()),
         Err(_) => Err(Trouble::TooBig),
     }

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
@@ -61,6 +62,9 @@ pub(super) struct Place(
 pub async fn serve(listener: TcpListener, room: Arc<Room>, shutdown: CancellationToken) {
     let places = Arc::new(Semaphore::new(room.limits.connections_max));
     let connections = TaskTracker::new();
+    if let Err(error) = notice_the_dead(&listener) {
+        tracing::warn!(%error, "visitors that vanish will be noticed late");
+    }
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         let accepted = tokio::select! {
@@ -99,6 +103,15 @@ pub async fn serve(listener: TcpListener, room: Arc<Room>, shutdown: Cancellatio
         connections.wait().await;
         room.tunnels.wait().await;
     }
+}
+
+/// A visitor whose machine vanished sends no goodbye, and its tunnel would keep the service awake for ever: the
+/// system asks after 60 s of silence and gives up 60 s later. Accepted connections inherit this (tcp(7)).
+fn notice_the_dead(listener: &TcpListener) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(listener, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepcnt(listener, 4)
 }
 
 /// Takes a place first and a connection then: beyond the bound, visitors wait in the system's queue.

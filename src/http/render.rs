@@ -4,22 +4,10 @@
 use bytes::Bytes;
 use http::HeaderValue;
 
+use crate::config::WakeBy;
 use crate::engine::id::ServiceName;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::View;
-
-/// What a visitor must do to wake a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WakeBy {
-    /// Open the page: its script, or its button.
-    Page,
-    /// Click the button.
-    Click,
-    /// Nothing: a request is enough.
-    Request,
-    /// Solve a challenge.
-    Challenge,
-}
 
 /// Signs and checks the page's nonces.
 #[derive(Debug, Default)]

@@ -121,10 +121,8 @@ pub(super) fn deny(found: &Found, view: &View, now: Time, form: Form) -> Reply {
 
 /// The service can't serve this request now.
 pub(super) fn trouble(found: &Found, view: &View, now: Time, form: Form, what: Trouble) -> Reply {
-    let status = match what {
-        Trouble::TooBig => StatusCode::PAYLOAD_TOO_LARGE,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
+    // Also for a body that is too big to be kept: the app itself may well take it, later.
+    let status = StatusCode::SERVICE_UNAVAILABLE;
     let (kind, detail) = match what {
         Trouble::Unreached => (
             "unreached",

@@ -17,13 +17,15 @@ use tokio_util::task::TaskTracker;
 use super::forward::{self, Upstreams};
 use super::hold::HELD_KIB_MAX;
 use super::wait::Shelf;
+use crate::config::Service;
 use crate::driver::handle::Handle;
 use crate::engine::client;
 use crate::engine::id::ServiceName;
 use crate::engine::route::{ByRequest, Rules};
 use crate::engine::time::{Span, Time};
 
-pub use super::render::{Keeper, WakeBy};
+pub use super::render::Keeper;
+pub use crate::config::WakeBy;
 
 /// Tells the time. Tests pass their own.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -158,17 +160,35 @@ pub struct Site {
     pub wake_by: WakeBy,
     /// How long a client that takes no HTML is kept waiting for the app; none: not at all.
     pub hold: Option<Span>,
+    /// The largest body that is kept, in bytes.
+    pub hold_body_max: usize,
     /// When not empty, only these networks may wake it.
     pub allow: Vec<IpNet>,
     /// These networks may not.
     pub deny: Vec<IpNet>,
-    /// Parts of user agents that neither wake it nor keep it awake.
+    /// Parts of user agents, in lower case, that neither wake it nor keep it awake.
     pub ignore: Vec<String>,
     /// What Traefik says in `X-Anteroom-Key` to prove `X-Anteroom-Service`; none: found by host alone.
     pub key: Option<String>,
 }
 
 impl Site {
+    /// The site of a configured service. `key` is what Traefik says in `X-Anteroom-Key` for it.
+    #[must_use]
+    pub fn of(service: &Service, handle: Handle, key: Option<String>) -> Site {
+        Site {
+            handle,
+            hosts: service.hosts.clone(),
+            wake_by: service.wake.by,
+            hold: service.hold,
+            hold_body_max: service.hold_body_max,
+            allow: service.wake.allow.clone(),
+            deny: service.wake.deny.clone(),
+            ignore: service.ignore.clone(),
+            key,
+        }
+    }
+
     /// Whether this client may wake the service.
     pub(super) fn may_wake(&self, client: IpAddr) -> bool {
         let allowed = self.allow.is_empty() || client::contains(&self.allow, client);
@@ -179,9 +199,7 @@ impl Site {
     pub(super) fn ignores(&self, agent: &str) -> bool {
         !self.ignore.is_empty() && {
             let agent = agent.to_ascii_lowercase();
-            self.ignore
-                .iter()
-                .any(|part| agent.contains(&part.to_ascii_lowercase()))
+            self.ignore.iter().any(|part| agent.contains(part.as_str()))
         }
     }
 
@@ -190,7 +208,7 @@ impl Site {
         Rules {
             by_request: match self.wake_by {
                 WakeBy::Page => ByRequest::Held,
-                WakeBy::Click | WakeBy::Challenge => ByRequest::Never,
+                WakeBy::Click => ByRequest::Never,
                 WakeBy::Request => ByRequest::Always,
             },
             hold: self.hold.is_some(),

@@ -20,6 +20,7 @@ use crate::engine::contract::{Trigger, TriggerBy};
 use crate::engine::route::{self, Decision, Form, Kind, Rules, Shape};
 use crate::engine::time::Span;
 use crate::signal::edge::Use;
+use crate::telemetry::metrics;
 
 /// What is known of a request.
 pub(super) struct Visit {
@@ -48,13 +49,24 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     let (parts, body) = request.into_parts();
     let visit = look(&room, peer, &parts);
     let request = Request::from_parts(parts, body);
-    match visit {
-        None => reply::unknown_host(),
-        Some(visit) if request.uri().path().starts_with(paths::PREFIX) => {
-            Box::pin(paths::answer(&room, visit, request)).await
+    let Some(visit) = visit else {
+        return reply::unknown_host();
+    };
+    let site = Arc::clone(&visit.found.site);
+    let (reply, kind) = match request.uri().path().starts_with(paths::PREFIX) {
+        true => (
+            Box::pin(paths::answer(&room, visit, request)).await,
+            "own_path",
+        ),
+        false => {
+            let kind = visit.kind.form().as_str();
+            (visit.go(&room, request).await, kind)
         }
-        Some(visit) => visit.go(&room, request).await,
+    };
+    if reply.headers().contains_key(reply::MARK) {
+        metrics().answered(site.handle.service(), kind);
     }
+    reply
 }
 
 fn look(room: &Room, peer: IpAddr, parts: &Parts) -> Option<Visit> {

@@ -344,14 +344,14 @@ async fn an_apps_event_stream_is_a_long_connection() {
 async fn a_monitor_passes_and_keeps_nothing_awake() {
     let app = App::echo().await;
     let house = House::with(Limits::default(), |site| {
-        site.ignore = vec!["UptimeBot".to_owned()];
+        site.ignore = vec!["uptimebot".to_owned()];
     })
     .await;
     house.wake(app.address);
     let mut visitor = house.visitor().await;
     assert_eq!(
         visitor
-            .get("/", "user-agent: Mozilla (uptimebot/2)\r\n")
+            .get("/", "user-agent: Mozilla (UptimeBot/2)\r\n")
             .await
             .status,
         200

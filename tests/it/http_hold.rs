@@ -106,7 +106,9 @@ async fn a_body_over_a_mebibyte_is_not_kept() {
             "POST / HTTP/1.1\r\nhost: blog.test\r\ncontent-length: 1048577\r\n{API}\r\n"
         ))
         .await;
-    assert_eq!(visitor.answer().await.status, 413);
+    let answer = visitor.answer().await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("too-big"), "{}", answer.body);
     // The same, without saying it before.
     let mut visitor = house.visitor().await;
     visitor
@@ -117,7 +119,9 @@ async fn a_body_over_a_mebibyte_is_not_kept() {
     visitor
         .send(&format!("100001\r\n{}", "x".repeat(1_048_577)))
         .await;
-    assert_eq!(visitor.answer().await.status, 413);
+    let answer = visitor.answer().await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("too-big"), "{}", answer.body);
     assert!(house.is_left_alone(), "half a request wakes nobody");
 }
 

@@ -116,7 +116,7 @@ fn a_get_shows_its_kind_in_its_head() {
                 accept: Some(BROWSER),
                 ..get
             },
-            Kind::Data,
+            Kind::Fragment,
         ),
         (
             Shape {
@@ -309,7 +309,8 @@ fn a_get_shows_its_kind_in_its_head() {
     }
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
+    Kind::Fragment,
     Kind::Navigation,
     Kind::Submission,
     Kind::Plain,

@@ -81,6 +81,7 @@ impl House {
             hosts: vec!["blog.test".to_owned(), "www.blog.test".to_owned()],
             wake_by: WakeBy::Page,
             hold: None,
+            hold_body_max: 1 << 20,
             allow: Vec::new(),
             deny: Vec::new(),
             ignore: Vec::new(),
