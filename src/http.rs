@@ -14,10 +14,9 @@ mod forward;
 mod headers;
 mod hold;
 mod paths;
-mod render;
 mod reply;
 mod tunnel;
 mod visit;
 mod wait;
 
-pub use room::{Clock, Keeper, Limits, Room, Setup, Site, Sites, WakeBy};
+pub use room::{Clock, Limits, Room, Setup, Site, Sites};

@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::events;
-use super::render;
 use super::reply::{self, Reply};
 use super::room::Room;
 use super::visit::Visit;
@@ -18,6 +17,7 @@ use crate::driver::handle::Command;
 use crate::engine::client;
 use crate::engine::contract::{Trigger, TriggerBy};
 use crate::engine::route::{Form, Kind};
+use crate::page;
 
 /// Where our paths begin.
 pub(super) const PREFIX: &str = "/__anteroom/";
@@ -43,7 +43,7 @@ pub(super) async fn answer(room: &Arc<Room>, visit: Visit, request: Request<Inco
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match (name, reads) {
         ("ping", true) => reply::pong(view.phase),
-        ("status", true) => reply::json(view.phase, render::status_json(&view, now)),
+        ("status", true) => reply::json(view.phase, page::status_json(&view, now)),
         ("events", true) => match *request.method() == Method::GET {
             true => reply::events(view.phase, events::stream(room, &visit.found)),
             false => reply::wrong_method(view.phase, "GET"),
@@ -100,21 +100,23 @@ async fn wake(room: &Room, visit: Visit, request: Request<Incoming>) -> Reply {
         return reply::bad_wake(&handle.view(), room.now());
     };
     let body = body.to_bytes();
-    let nonce = nonce_of(&body).unwrap_or_default();
+    let said = |name| said(&body, name).unwrap_or_default();
+    let nonce = said("nonce");
     let now = room.now();
     if room.keeper.check(handle.service(), &nonce, now).is_err() {
         let view = handle.view();
         return match as_page {
             true => {
-                let prepared = visit.found.page(&view, now, &room.keeper);
-                reply::nonce_stale_page(view.phase, &prepared.page)
+                let page = visit.found.page(&view, now, &room.keeper, false);
+                reply::nonce_stale_page(view.phase, &page)
             }
-            false => reply::nonce_stale(&view, now),
+            false => reply::nonce_stale(&view, &room.keeper.nonce(handle.service(), now)),
         };
     }
     let back = back_to(&parts.headers, &visit.asked_host);
     handle.trigger(Trigger {
-        by: match by_page {
+        // The script says which it was: its own doing, or a press of the button.
+        by: match by_page && said("by") != "click" {
             true => TriggerBy::Page,
             false => TriggerBy::Click,
         },
@@ -174,15 +176,15 @@ fn is_place(path: &str) -> bool {
         && !path.starts_with(PREFIX)
 }
 
-/// The nonce, from a form or a JSON object.
-fn nonce_of(body: &[u8]) -> Option<String> {
+/// A field of the body, which is a form or a JSON object.
+fn said(body: &[u8], name: &str) -> Option<String> {
     let text = std::str::from_utf8(body).ok()?;
     match text.trim_start().starts_with('{') {
         true => {
             let json: serde_json::Value = serde_json::from_str(text).ok()?;
-            Some(json.get("nonce")?.as_str()?.to_owned())
+            Some(json.get(name)?.as_str()?.to_owned())
         }
-        false => field(text, "nonce"),
+        false => field(text, name),
     }
 }
 
@@ -274,7 +276,7 @@ mod tests {
         assert_eq!(field("nonce=%zz", "nonce"), None);
         assert_eq!(field("nonce=%2", "nonce"), None);
         assert_eq!(field("nonce=%ff", "nonce"), None);
-        assert_eq!(nonce_of(b"{\"nonce\":\"n\"}").as_deref(), Some("n"));
-        assert_eq!(nonce_of(b"{\"nonce\":1}"), None);
+        assert_eq!(said(b"{\"nonce\":\"n\"}", "nonce").as_deref(), Some("n"));
+        assert_eq!(said(b"{\"nonce\":1}", "nonce"), None);
     }
 }

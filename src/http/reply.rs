@@ -6,11 +6,11 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::body::{Body, Frames};
-use super::render::{self, Page};
 use super::room::Found;
 use crate::engine::route::Form;
 use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
+use crate::page::{self, Page};
 
 /// Marks our answers; an app's never carry it.
 pub(super) const MARK: HeaderName = HeaderName::from_static("x-anteroom");
@@ -96,13 +96,12 @@ pub(super) fn wait(
     let mark = view.phase.as_str();
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let reply = match form {
-        Form::Page => html(status, mark, &page()),
-        Form::UnsentPage => html(status, mark, &render::unsent(view, now, &found.host)),
+        Form::Page | Form::UnsentPage => html(status, mark, &page()),
         Form::Problem => typed(
             status,
             mark,
             PROBLEM,
-            render::problem_json(view, now, &found.host),
+            page::problem_json(view, now, &found.host),
         ),
         Form::UnsentProblem => {
             let detail = "The service is not awake. The request was not sent to it.";
@@ -111,12 +110,12 @@ pub(super) fn wait(
         Form::Empty => ours(status, mark, Body::empty()),
         Form::Grpc => return grpc(mark),
     };
-    later(reply, render::retry_after(view, now))
+    later(reply, page::retry_after(view, now))
 }
 
 /// The service sleeps, and this client may not wake it.
 pub(super) fn deny(found: &Found, view: &View, now: Time, form: Form) -> Reply {
-    wait(found, view, now, form, || render::denied(&found.host))
+    wait(found, view, now, form, || page::denied(&found.host))
 }
 
 /// The service can't serve this request now.
@@ -150,7 +149,7 @@ pub(super) fn trouble(found: &Found, view: &View, now: Time, form: Form, what: T
         Form::Problem | Form::UnsentProblem => trouble_json(status, view, now, kind, detail),
         Form::Empty => later(
             ours(status, view.phase.as_str(), Body::empty()),
-            render::retry_after(view, now),
+            page::retry_after(view, now),
         ),
         Form::Grpc => grpc(view.phase.as_str()),
     }
@@ -158,13 +157,13 @@ pub(super) fn trouble(found: &Found, view: &View, now: Time, form: Form, what: T
 
 /// The app is awake and well, but this request got no good answer.
 pub(super) fn unavailable(found: &Found, view: &View, now: Time) -> Reply {
-    let page = render::unavailable(&found.host);
+    let page = page::unavailable(&found.host);
     let reply = html(StatusCode::SERVICE_UNAVAILABLE, view.phase.as_str(), &page);
-    later(reply, render::retry_after(view, now))
+    later(reply, page::retry_after(view, now))
 }
 
 fn trouble_json(status: StatusCode, view: &View, now: Time, kind: &str, detail: &str) -> Reply {
-    let retry_after = render::retry_after(view, now);
+    let retry_after = page::retry_after(view, now);
     let body = serde_json::json!({
         "type": format!("urn:anteroom:{kind}"),
         "title": status.canonical_reason(),
@@ -205,7 +204,7 @@ fn grpc(mark: &'static str) -> Reply {
 
 /// No site has this host.
 pub(super) fn unknown_host() -> Reply {
-    html(StatusCode::NOT_FOUND, "unknown", &render::unknown())
+    html(StatusCode::NOT_FOUND, "unknown", &page::unknown())
 }
 
 /// No path of ours.
@@ -262,7 +261,7 @@ pub(super) fn pong(phase: Phase) -> Reply {
 
 /// The wake is asked for: the script is told so.
 pub(super) fn wake_taken(view: &View, now: Time) -> Reply {
-    let body = render::status_json(view, now);
+    let body = page::status_json(view, now);
     typed(StatusCode::ACCEPTED, view.phase.as_str(), JSON, body)
 }
 
@@ -273,10 +272,18 @@ pub(super) fn wake_taken_back_to(phase: Phase, location: &str) -> Reply {
     with(reply, header::LOCATION, location)
 }
 
-/// The page is too old: the script is told to load it again.
-pub(super) fn nonce_stale(view: &View, now: Time) -> Reply {
-    let detail = "The page is too old. Load it again.";
-    trouble_json(StatusCode::CONFLICT, view, now, "stale-page", detail)
+/// The page is too old: the script gets a fresh nonce. That gives nothing away, for everybody may load the page;
+/// what counts is that another site's script can't read this answer.
+pub(super) fn nonce_stale(view: &View, nonce: &str) -> Reply {
+    let body = serde_json::json!({
+        "type": "urn:anteroom:stale-page",
+        "title": "Conflict",
+        "status": 409,
+        "detail": "The page is too old. Load it again.",
+        "nonce": nonce,
+    });
+    let body = body.to_string().into();
+    typed(StatusCode::CONFLICT, view.phase.as_str(), PROBLEM, body)
 }
 
 /// The page is too old: here is a fresh one, with a fresh button.
@@ -296,7 +303,7 @@ pub(super) fn wake_denied(found: &Found, view: &View, now: Time, as_page: bool) 
         true => html(
             StatusCode::FORBIDDEN,
             view.phase.as_str(),
-            &render::denied(&found.host),
+            &page::denied(&found.host),
         ),
         false => {
             let detail = "Your network may not wake this service.";

@@ -17,15 +17,13 @@ use tokio_util::task::TaskTracker;
 use super::forward::{self, Upstreams};
 use super::hold::HELD_KIB_MAX;
 use super::wait::Shelf;
-use crate::config::Service;
+use crate::config::{Service, WakeBy};
 use crate::driver::handle::Handle;
 use crate::engine::client;
 use crate::engine::id::ServiceName;
 use crate::engine::route::{ByRequest, Rules};
 use crate::engine::time::{Span, Time};
-
-pub use super::render::Keeper;
-pub use crate::config::WakeBy;
+use crate::gate::Keeper;
 
 /// Tells the time. Tests pass their own.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;

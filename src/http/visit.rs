@@ -235,7 +235,7 @@ impl Visit {
         let (found, now) = (&self.found, room.now());
         let view = found.site.handle.view();
         reply::wait(found, &view, now, form, || {
-            found.page(&view, now, &room.keeper).page.clone()
+            found.page(&view, now, &room.keeper, form == Form::UnsentPage)
         })
     }
 

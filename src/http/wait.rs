@@ -6,15 +6,18 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
-use super::render::{self, Keeper, Page};
 use super::room::Found;
+use crate::config::WakeBy;
 use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
+use crate::gate::Keeper;
+use crate::page::{self, Ask, Page};
 
-/// The waiting page of one host, as it was last prepared.
+/// The waiting page of one host in both its forms, and its event, as they were last prepared.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    page: ArcSwapOption<Prepared>,
+    waiting: ArcSwapOption<Prepared>,
+    unsent: ArcSwapOption<Prepared>,
     event: Arc<ArcSwapOption<Event>>,
 }
 
@@ -23,7 +26,7 @@ pub(super) struct Shelf {
 pub(super) struct Prepared {
     version: u64,
     tick: u64,
-    pub(super) page: Page,
+    page: Page,
 }
 
 /// A prepared event.
@@ -38,7 +41,8 @@ impl Shelf {
     /// An empty shelf. All hosts of a site share its events.
     pub(super) fn new(event: Arc<ArcSwapOption<Event>>) -> Shelf {
         Shelf {
-            page: ArcSwapOption::empty(),
+            waiting: ArcSwapOption::empty(),
+            unsent: ArcSwapOption::empty(),
             event,
         }
     }
@@ -52,7 +56,7 @@ impl Shelf {
         {
             return event.frame.clone();
         }
-        let frame = render::event(view, now);
+        let frame = page::event(view, now);
         self.event.store(Some(Arc::new(Event {
             version: view.version,
             second,
@@ -63,25 +67,44 @@ impl Shelf {
 }
 
 impl Found {
-    /// The waiting page for this view: at most one second old while a wake is under way, one minute else. A
-    /// race prepares it twice, which harms nobody.
-    pub(super) fn page(&self, view: &View, now: Time, keeper: &Keeper) -> Arc<Prepared> {
+    /// The waiting page for this view: at most one second old while something happens, one minute else. With
+    /// `unsent` it says that the visitor's form was not sent. A race prepares it twice, which harms nobody.
+    pub(super) fn page(&self, view: &View, now: Time, keeper: &Keeper, unsent: bool) -> Page {
         let tick = match view.phase {
             Phase::Waking | Phase::Diverting | Phase::Draining | Phase::Stopping => now.0 / 1_000,
             Phase::Learning | Phase::Asleep | Phase::Awake | Phase::Failed => now.0 / 60_000,
         };
-        if let Some(ready) = &*self.shelf.page.load()
+        let place = match unsent {
+            true => &self.shelf.unsent,
+            false => &self.shelf.waiting,
+        };
+        if let Some(ready) = &*place.load()
             && (ready.version, ready.tick) == (view.version, tick)
         {
-            return Arc::clone(ready);
+            return ready.page.clone();
         }
-        let nonce = keeper.nonce(self.site.handle.service(), now);
-        let prepared = Arc::new(Prepared {
+        let ask = self.ask(keeper, now);
+        let page = match unsent {
+            true => page::unsent(view, now, &ask),
+            false => page::render(view, now, &ask),
+        };
+        place.store(Some(Arc::new(Prepared {
             version: view.version,
             tick,
-            page: render::waiting(view, now, &self.host, &nonce, self.site.wake_by),
-        });
-        self.shelf.page.store(Some(Arc::clone(&prepared)));
-        prepared
+            page: page.clone(),
+        })));
+        page
+    }
+
+    fn ask(&self, keeper: &Keeper, now: Time) -> Ask {
+        Ask {
+            host: self.host.to_string(),
+            nonce: keeper.nonce(self.site.handle.service(), now),
+            wake_by: match self.site.wake_by {
+                WakeBy::Page => page::WakeBy::Page,
+                WakeBy::Click => page::WakeBy::Click,
+                WakeBy::Request => page::WakeBy::Request,
+            },
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Requests that are kept until the app is there.
 
+use anteroom::config::WakeBy;
 use anteroom::engine::contract::TriggerBy;
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::Phase;
-use anteroom::http::{Limits, WakeBy};
+use anteroom::http::Limits;
 
 use crate::support::app::App;
 use crate::support::house::House;

@@ -86,6 +86,31 @@ async fn a_wake_without_the_pages_nonce_is_refused() {
 }
 
 #[tokio::test]
+async fn a_page_that_stood_open_for_long_gets_a_fresh_nonce_and_wakes() {
+    let mut house = House::asleep().await;
+    let mut visitor = house.visitor().await;
+    let old = nonce(&mut visitor).await;
+    house.later(Span::mins(60));
+    let script = "x-anteroom-page: 1\r\n";
+    let stale = visitor
+        .post("/__anteroom/wake", script, &format!("nonce={old}&by=click"))
+        .await;
+    assert_eq!(stale.status, 409);
+    let (_, after) = stale.body.split_once("\"nonce\":\"").expect("a nonce");
+    let fresh = after.split('"').next().expect("a nonce");
+    let taken = visitor
+        .post(
+            "/__anteroom/wake",
+            script,
+            &format!("nonce={fresh}&by=click"),
+        )
+        .await;
+    assert_eq!(taken.status, 202);
+    assert!(taken.body.contains("\"scene\":"), "{}", taken.body);
+    assert_eq!(house.trigger().await.by, TriggerBy::Click);
+}
+
+#[tokio::test]
 async fn another_sites_page_cannot_wake() {
     let mut house = House::asleep().await;
     for lines in [

@@ -1,8 +1,9 @@
 //! What a visitor of a sleeping service gets.
 
+use anteroom::config::WakeBy;
 use anteroom::engine::contract::TriggerBy;
 use anteroom::engine::view::Phase;
-use anteroom::http::{Limits, WakeBy};
+use anteroom::http::Limits;
 
 use crate::support::app::App;
 use crate::support::house::House;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use anteroom::config::WakeBy;
 use anteroom::driver::handle::{Command, Inbox, door};
 use anteroom::engine::contract::{Trigger, Upstream};
 use anteroom::engine::id::InstanceId;
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::{Phase, View};
-use anteroom::http::{Keeper, Limits, Room, Setup, Site, Sites, WakeBy};
+use anteroom::gate::Keeper;
+use anteroom::http::{Limits, Room, Setup, Site, Sites};
 use anteroom::signal::edge::Edge;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +95,7 @@ impl House {
         let room = Room::new(Setup {
             sites: Sites::new(vec![site]),
             trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
-            keeper: Keeper::default(),
+            keeper: Keeper::new([7; 32]),
             clock: Arc::new(move || Time(hands.load(SeqCst))),
             seed: 7,
             limits,
