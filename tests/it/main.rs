@@ -3,8 +3,10 @@
 
 mod support {
     pub(crate) mod app;
+    pub(crate) mod docker;
     pub(crate) mod house;
     pub(crate) mod visitor;
+    pub(crate) mod wait;
 }
 
 mod config;
@@ -13,6 +15,7 @@ mod http_hold;
 mod http_listen;
 mod http_paths;
 mod http_wait;
+mod provider_conformance;
 mod store_conformance;
 mod store_file;
 mod store_kill;

@@ -1,0 +1,158 @@
+//! What every provider promises, held by one suite that runs over each kind, on the real thing where there is
+//! one. What only one kind promises stands in its own module.
+
+mod command;
+mod docker;
+mod process;
+mod webhook;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anteroom::engine::id::InstanceId;
+use anteroom::engine::machine::{ErrorClass, Machine, MachineState};
+use anteroom::provider::Provider;
+
+use crate::support::wait::eventually;
+
+const SEED: InstanceId = InstanceId::SEED;
+/// Far longer than anything here takes.
+const SOON: Duration = Duration::from_secs(30);
+
+/// One machine on one platform.
+trait Platform {
+    /// A provider for the machine, as a fresh Anteroom would build it.
+    fn provider(&self) -> Arc<dyn Provider>;
+    /// How many machines run on the platform under our machine's name.
+    fn running(&self) -> usize;
+    /// A provider whose machine does not exist, where a machine can be missing.
+    fn missing(&self) -> Option<Arc<dyn Provider>>;
+}
+
+async fn state(provider: &dyn Provider) -> MachineState {
+    provider.inspect(SEED).await.expect("it can be read").state
+}
+
+async fn becomes(provider: &dyn Provider, wanted: MachineState) {
+    eventually(SOON, || async { state(provider).await == wanted }).await;
+}
+
+async fn is_up(platform: &dyn Platform, provider: &dyn Provider) -> Machine {
+    becomes(provider, MachineState::Running).await;
+    assert_eq!(platform.running(), 1);
+    let machine = provider.inspect(SEED).await.expect("it can be read");
+    assert!(
+        machine.address.is_some(),
+        "a running machine has an address"
+    );
+    machine
+}
+
+async fn is_down(platform: &dyn Platform, provider: &dyn Provider) {
+    becomes(provider, MachineState::Stopped).await;
+    assert_eq!(platform.running(), 0);
+}
+
+async fn starts_and_stops(platform: &dyn Platform) {
+    let provider = platform.provider();
+    is_down(platform, &*provider).await;
+    for _ in 0..2 {
+        provider.start(SEED).await.expect("it starts");
+        is_up(platform, &*provider).await;
+        provider.stop(SEED).await.expect("it stops");
+        is_down(platform, &*provider).await;
+    }
+}
+
+async fn a_second_call_changes_nothing(platform: &dyn Platform) {
+    let provider = platform.provider();
+    provider.stop(SEED).await.expect("off already");
+    for _ in 0..2 {
+        provider.start(SEED).await.expect("it starts");
+        is_up(platform, &*provider).await;
+    }
+    for _ in 0..2 {
+        provider.stop(SEED).await.expect("it stops");
+        is_down(platform, &*provider).await;
+    }
+}
+
+async fn two_starts_at_once_make_one_machine(platform: &dyn Platform) {
+    let provider = platform.provider();
+    let (one, two) = tokio::join!(provider.start(SEED), provider.start(SEED));
+    one.and(two).expect("both are successes");
+    is_up(platform, &*provider).await;
+    let (one, two) = tokio::join!(provider.stop(SEED), provider.stop(SEED));
+    one.and(two).expect("both are successes");
+    is_down(platform, &*provider).await;
+}
+
+async fn a_missing_machine_is_said_to_be(platform: &dyn Platform) {
+    let clone = InstanceId(1);
+    let Some(provider) = platform.missing() else {
+        return;
+    };
+    for (provider, instance) in [(provider, SEED), (platform.provider(), clone)] {
+        let found = provider.inspect(instance).await.expect("not an error");
+        assert_eq!((found.state, found.address), (MachineState::Missing, None));
+        for trouble in [
+            provider.start(instance).await,
+            provider.stop(instance).await,
+        ] {
+            assert_eq!(trouble.map_err(|t| t.class), Err(ErrorClass::NotFound));
+        }
+    }
+}
+
+/// The driver drops a call at its deadline: wherever that falls, reading works and the next call is right.
+async fn a_call_may_be_dropped_anywhere(platform: &dyn Platform) {
+    let provider = platform.provider();
+    for after_ms in [0, 1, 2, 4, 8, 16, 32] {
+        let after = Duration::from_millis(after_ms);
+        let _ = tokio::time::timeout(after, provider.start(SEED)).await;
+        state(&*provider).await;
+        provider.start(SEED).await.expect("it starts");
+        is_up(platform, &*provider).await;
+        let _ = tokio::time::timeout(after, provider.stop(SEED)).await;
+        state(&*provider).await;
+        provider.stop(SEED).await.expect("it stops");
+        is_down(platform, &*provider).await;
+    }
+}
+
+async fn the_next_anteroom_finds_the_machine(platform: &dyn Platform) {
+    let before = platform.provider();
+    before.start(SEED).await.expect("it starts");
+    let seen = is_up(platform, &*before).await;
+    drop(before);
+    let after = platform.provider();
+    assert_eq!(after.inspect(SEED).await, Ok(seen));
+    after.start(SEED).await.expect("it runs already");
+    is_up(platform, &*after).await;
+    after.stop(SEED).await.expect("it stops");
+    is_down(platform, &*after).await;
+}
+
+/// The suite for one platform. Arguments: what makes a platform, and attributes for every test.
+macro_rules! conforms {
+    ($platform:expr $(, #[$attribute:meta])*) => {
+        conforms!(@each $platform, [$(#[$attribute])*],
+            starts_and_stops
+            a_second_call_changes_nothing
+            two_starts_at_once_make_one_machine
+            a_missing_machine_is_said_to_be
+            a_call_may_be_dropped_anywhere
+            the_next_anteroom_finds_the_machine);
+    };
+    (@each $platform:expr, $attributes:tt, $($name:ident)*) => {
+        $(conforms!(@one $platform, $attributes, $name);)*
+    };
+    (@one $platform:expr, [$(#[$attribute:meta])*], $name:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $(#[$attribute])*
+        async fn $name() {
+            crate::provider_conformance::$name(&$platform).await;
+        }
+    };
+}
+use conforms;
