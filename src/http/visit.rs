@@ -17,7 +17,7 @@ use super::tunnel;
 use crate::driver::handle::Command;
 use crate::engine::client;
 use crate::engine::contract::{Trigger, TriggerBy};
-use crate::engine::route::{self, Decision, Form, Kind, Rules, Shape};
+use crate::engine::route::{self, Decision, Form, Kind, Shape};
 use crate::engine::time::Span;
 use crate::signal::edge::Use;
 use crate::telemetry::metrics;
@@ -173,7 +173,7 @@ impl Visit {
             },
             decision => decision,
         };
-        self.at_closed_gate(room, request, decision, &rules).await
+        self.at_closed_gate(room, request, decision).await
     }
 
     /// What the request is to the idle clock.
@@ -189,7 +189,6 @@ impl Visit {
         room: &Arc<Room>,
         request: Request<Incoming>,
         decision: Decision,
-        rules: &Rules,
     ) -> Reply {
         match decision {
             Decision::Hold { wake, .. } => {
@@ -214,11 +213,8 @@ impl Visit {
                 let view = self.found.site.handle.view();
                 reply::deny(&self.found, &view, room.now(), form)
             }
-            // The gate was closed between two looks: the service is on its way to sleep.
-            Decision::Forward => {
-                debug_assert!(!rules.hold, "a closed gate is never forwarded through");
-                self.wait(room, self.kind.form())
-            }
+            // A closed gate lets nobody through; the page is right whatever comes next.
+            Decision::Forward => self.wait(room, self.kind.form()),
         }
     }
 
