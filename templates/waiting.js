@@ -47,7 +47,7 @@ function percent() {
   return Math.min(99, Math.max(byTime, [2, 8, 30, 97][stageNames.indexOf(state.stage)] || 0));
 }
 function eta() {
-  if (!onItsWay() && !canBeAsked()) { return ''; }
+  if (!onItsWay() && state.scene !== 'asleep') { return ''; }
   if (!state.eta) { return onItsWay() ? text.eta_none : ''; }
   if (onItsWay() && elapsed() > state.eta.p90_ms) { return text.eta_over; }
   var values = { median: time(state.eta.median_ms), p90: time(state.eta.p90_ms) };
@@ -94,12 +94,13 @@ function draw() {
   walked = walked || onItsWay();
   shown = onItsWay() || isReady() ? Math.max(shown, percent()) : 0;
   id('bar').value = shown;
-  show(id('wake'), onItsWay() || (isReady() && walked));
+  show(id('bar'), onItsWay() || (isReady() && walked));
+  show(id('stages'), onItsWay() || (isReady() && walked));
   drawStages();
   // The door opens as far as the bar is.
   var door = id('door').style, way = onItsWay() ? shown / 100 : isReady() ? 1 : 0;
   door.setProperty('--open', isReady() ? 1 : way * 0.55);
-  door.setProperty('--light', way ? Math.min(1, 0.35 + way * 0.65) : 0);
+  door.setProperty('--light', way ? Math.min(1, 0.5 + way * 0.6) : 0);
 
   put(id('elapsed'), onItsWay() ? fill(text.elapsed, { time: time(Math.floor(elapsed() / 1000) * 1000) }) : '');
   put(id('eta'), refusal ? '' : eta());

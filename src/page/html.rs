@@ -278,7 +278,7 @@ fn expectation(view: &View, now: Time) -> String {
     let scene = Scene::of(view);
     let since = scene::wake_of(view).map(|wake| now.since(wake.since));
     match (view.eta, since) {
-        _ if !scene.is_on_its_way() && !scene.can_be_asked() => String::new(),
+        _ if !scene.is_on_its_way() && scene != Scene::Asleep => String::new(),
         (Some(eta), Some(since)) if since > eta.p90 => EN.eta_over.into(),
         (Some(eta), _) => {
             let (median, p90) = (EN.time(eta.median), EN.time(eta.p90));

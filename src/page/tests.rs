@@ -208,7 +208,7 @@ fn a_stage_is_shown_as_reached_only_when_it_is() {
         assert!(!body(&page).contains("class=\"done\""), "{phase:?}");
         assert!(!body(&page).contains("class=\"now\""), "{phase:?}");
         assert!(
-            body(&page).contains("<div id=\"wake\" hidden>"),
+            body(&page).contains("label=\"How far it is\" hidden>"),
             "{phase:?}"
         );
     }
