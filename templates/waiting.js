@@ -23,9 +23,10 @@ function fill(pattern, values) {
 function time(ms) {
   var s = Math.max(0, Math.ceil(ms / 1000));
   if (s >= 300) { s = Math.ceil(s / 60) * 60; }
-  var m = Math.floor(s / 60);
+  var h = Math.floor(s / 3600), m = Math.floor(s / 60) % 60;
   s %= 60;
-  return fill(m === 0 ? text.seconds : s === 0 ? text.minutes : text.minutes_seconds, { m: m, s: s });
+  var pattern = h ? (m ? text.hours_minutes : text.hours) : m === 0 ? text.seconds : s === 0 ? text.minutes : text.minutes_seconds;
+  return fill(pattern, { h: h, m: m, s: s });
 }
 // Touches the page only where it changes, so that nothing is read out twice.
 function put(element, words) { if (element.textContent !== words) { element.textContent = words; } }

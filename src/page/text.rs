@@ -56,6 +56,10 @@ pub struct Text {
     pub minutes: &'static str,
     /// Minutes and seconds.
     pub minutes_seconds: &'static str,
+    /// Whole hours.
+    pub hours: &'static str,
+    /// Hours and minutes.
+    pub hours_minutes: &'static str,
     /// At the foot of every page.
     pub foot: &'static str,
     /// What a program is told.
@@ -290,6 +294,8 @@ pub static EN: Text = Text {
     seconds: "{s} s",
     minutes: "{m} min",
     minutes_seconds: "{m} min {s} s",
+    hours: "{h} h",
+    hours_minutes: "{h} h {m} min",
     foot: "This site sleeps while nobody visits. That saves energy and money.",
     problem: "It does not answer requests now. Ask again in {time}.",
 };
@@ -329,16 +335,20 @@ impl Text {
     #[must_use]
     pub fn time(&self, span: Span) -> String {
         let secs = span.0.div_ceil(1_000);
-        let (m, s) = match secs {
-            300.. => (secs.div_ceil(60), 0),
-            _ => (secs / 60, secs % 60),
+        let secs = match secs {
+            300.. => secs.div_ceil(60).saturating_mul(60),
+            _ => secs,
         };
-        let pattern = match (m, s) {
-            (0, _) => self.seconds,
-            (_, 0) => self.minutes,
-            _ => self.minutes_seconds,
+        let (h, m, s) = (secs / 3_600, secs / 60 % 60, secs % 60);
+        let pattern = match (h, m, s) {
+            (0, 0, _) => self.seconds,
+            (0, _, 0) => self.minutes,
+            (0, _, _) => self.minutes_seconds,
+            (_, 0, _) => self.hours,
+            _ => self.hours_minutes,
         };
-        fill(pattern, &[("m", &m.to_string()), ("s", &s.to_string())])
+        let [h, m, s] = [h, m, s].map(|number| number.to_string());
+        fill(pattern, &[("h", &h), ("m", &m), ("s", &s)])
     }
 }
 
@@ -373,6 +383,8 @@ mod tests {
         assert_eq!(said(60_000), "1 min");
         assert_eq!(said(130_000), "2 min 10 s");
         assert_eq!(said(301_000), "6 min");
+        assert_eq!(said(3_600_000), "1 h");
+        assert_eq!(said(7_801_000), "2 h 11 min");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod http_hold;
 mod http_listen;
 mod http_paths;
 mod http_wait;
+mod page;
 mod provider_conformance;
 mod store_conformance;
 mod store_file;
