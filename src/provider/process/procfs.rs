@@ -115,6 +115,24 @@ mod tests {
     }
 
     #[test]
+    fn a_zombie_is_not_alive() {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let zombie = identify(child.id()).unwrap();
+        let pid = Pid::from_child(&child);
+        // Waits for its end and leaves it a zombie.
+        waitid(
+            WaitId::Pid(pid),
+            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+        )
+        .unwrap();
+        assert_eq!(identify(child.id()), Some(zombie));
+        assert!(!is_alive(zombie));
+        child.wait().unwrap();
+        assert_eq!(identify(zombie.pid), None);
+    }
+
+    #[test]
     fn a_reused_pid_is_another_process() {
         let me = identify(std::process::id()).unwrap();
         assert!(is_alive(me));

@@ -332,20 +332,6 @@ async fn a_process_that_ends_by_itself_is_stopped_and_its_exit_is_kept() {
     assert_eq!(log, format!("127.0.0.1:{}\n", app.port));
 }
 
-/// Its parent, this process, never waits for it: the runtime that would is gone.
-#[test]
-fn a_zombie_is_stopped() {
-    let app = App::new();
-    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
-    runtime().block_on(async { app.process().start(SEED).await.expect("it starts") });
-    runtime().block_on(async {
-        let provider = app.process();
-        is_up(&app, &provider).await;
-        let stopped = provider.stop(SEED).await.expect("it stops");
-        assert_eq!(stopped.state, MachineState::Stopped);
-    });
-}
-
 #[tokio::test]
 async fn a_program_that_is_not_there_is_a_bad_request() {
     for command in [
