@@ -3,7 +3,7 @@
 //! Read in this order:
 //!
 //! 1. [`engine`]: the pure core that decides.
-//! 2. [`provider`], [`store`]: the rooms on one floor, which do not know each other.
+//! 2. [`provider`], [`store`], [`page`], [`gate`]: the rooms on one floor, which do not know each other.
 
 pub mod config;
 pub mod driver;

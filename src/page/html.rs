@@ -28,7 +28,13 @@ pub struct Page {
 }
 
 const STYLE: &str = include_str!("../../templates/waiting.css");
-const SCRIPT: &str = include_str!("../../templates/waiting.js");
+
+/// The script as it is sent: without the lines that are only for its readers, and without indentation.
+static SCRIPT: LazyLock<String> = LazyLock::new(|| {
+    let lines = include_str!("../../templates/waiting.js").lines();
+    let lines = lines.map(str::trim).filter(|line| !line.starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+});
 
 /// The policy of all pages (CSP level 2): hashes, because the bytes are shared and a nonce would be too.
 static CSP: LazyLock<HeaderValue> = LazyLock::new(|| {
@@ -36,7 +42,7 @@ static CSP: LazyLock<HeaderValue> = LazyLock::new(|| {
     let policy = format!(
         "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
          img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        hash(SCRIPT),
+        hash(&SCRIPT),
         hash(STYLE)
     );
     HeaderValue::from_str(&policy).expect("words and base64 are visible ASCII")
@@ -220,7 +226,7 @@ fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
         nonce: &ask.nonce,
         refresh: scene.is_on_its_way() && !unsent,
         style: STYLE,
-        script: SCRIPT,
+        script: &SCRIPT,
         // In a script element only "<" could end it; the rest is the JSON's own.
         data: json(&data).replace('<', "\\u003c"),
     };

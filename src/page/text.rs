@@ -49,6 +49,7 @@ pub struct Text {
     /// What was sent is not lost by us silently.
     pub unsent: Unsent,
     /// Pages without a script.
+    #[serde(skip)]
     pub plain: Plains,
     /// Whole seconds.
     pub seconds: &'static str,
@@ -63,6 +64,7 @@ pub struct Text {
     /// At the foot of every page.
     pub foot: &'static str,
     /// What a program is told.
+    #[serde(skip)]
     pub problem: &'static str,
 }
 
@@ -140,7 +142,7 @@ pub struct Unsent {
 }
 
 /// The pages without a script.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Plains {
     /// No site has this name.
     pub unknown: Words,
