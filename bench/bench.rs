@@ -66,8 +66,8 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     let bench = Bench {
-        anteroom: anteroom.context(USAGE)?,
-        traefik: traefik.context(USAGE)?,
+        anteroom: anteroom.context(USAGE)?.canonicalize()?,
+        traefik: traefik.context(USAGE)?.canonicalize()?,
         work: tempfile::tempdir()?,
         rounds: if quick { 1 } else { 5 },
         seconds: if quick { 1 } else { 4 },

@@ -1,6 +1,7 @@
 //! A visitor in as few bytes as possible: the load must not cost more than what is measured.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -39,9 +40,12 @@ impl Answer {
     }
 }
 
-/// A connection from one of several loopback addresses: one address has too few ports for tens of thousands.
-pub(crate) async fn connect(to: SocketAddr, number: usize) -> anyhow::Result<TcpStream> {
-    let source = Ipv4Addr::new(127, 0, 0, u8::try_from(2 + number / 8_000)?);
+/// A connection from one of many loopback addresses: one address has too few ports for tens of thousands, and a
+/// port that was used rests for a minute.
+pub(crate) async fn connect(to: SocketAddr) -> anyhow::Result<TcpStream> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let [_, a, b, _] = (NUMBER.fetch_add(1, Relaxed) / 4_000 * 256).to_be_bytes();
+    let source = Ipv4Addr::new(127, 1, a, b);
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((source, 0)))?;
     let stream = timeout(ANSWER_MAX, socket.connect(to)).await??;

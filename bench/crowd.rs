@@ -153,11 +153,11 @@ async fn crowd(
 async fn connect(visitors: usize, port: u16) -> anyhow::Result<Vec<TcpStream>> {
     let turns = Arc::new(Semaphore::new(128));
     let mut opening = JoinSet::new();
-    for number in 0..visitors {
+    for _ in 0..visitors {
         let turns = Arc::clone(&turns);
         opening.spawn(async move {
             let _turn = turns.acquire().await?;
-            client::connect(kit::local(port), number).await
+            client::connect(kit::local(port)).await
         });
     }
     let mut streams = Vec::with_capacity(visitors);

@@ -111,11 +111,11 @@ async fn open(count: usize, host: &str, port: u16) -> anyhow::Result<Vec<TcpStre
     let turns = Arc::new(Semaphore::new(OPENING_MAX));
     let request: Arc<str> = client::events_request(host).into();
     let mut opening = JoinSet::new();
-    for number in 0..count {
+    for _ in 0..count {
         let (turns, request) = (Arc::clone(&turns), Arc::clone(&request));
         opening.spawn(async move {
             let _turn = turns.acquire().await?;
-            let mut stream = client::connect(kit::local(port), number).await?;
+            let mut stream = client::connect(kit::local(port)).await?;
             stream.write_all(request.as_bytes()).await?;
             client::hear(&mut stream, "\"asleep\"").await?;
             anyhow::Ok(stream)
