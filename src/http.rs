@@ -5,6 +5,7 @@
 //! It reads a service's view and asks its task through a handle; it never knows a provider or a store. Every
 //! wait has a deadline, every body a bound, and no lock is held while it waits.
 
+pub mod admin;
 pub mod listen;
 pub mod room;
 

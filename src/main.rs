@@ -1,3 +1,5 @@
 //! Parse, log, build, run, exit code.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    anteroom::cli::main()
+}

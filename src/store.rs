@@ -90,6 +90,10 @@ pub trait Store: Send + Sync + 'static {
         entries: &'a [LedgerEntry],
     ) -> Answer<'a, ()>;
 
+    /// The deployment's secret, from which nonces and keys are made: keeps `fresh` if there is none yet, and
+    /// returns what is kept. All replicas on one store have the same.
+    fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]>;
+
     /// Reads the record without taking ownership.
     fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>>;
 

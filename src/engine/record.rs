@@ -9,6 +9,7 @@ use super::time::Time;
 
 /// The lasting state of a service. Written by its owner alone, under its epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Record {
     /// The last operation id that was given out; ids never repeat.
     pub last_op: OpId,

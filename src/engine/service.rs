@@ -312,8 +312,11 @@ impl Service {
     }
 
     fn tell_blind(&mut self, out: &mut Vec<Effect>) {
-        let blind = match self.state {
-            State::Awake(_) => self.idle.blind(self.now, &self.policy),
+        let blind = match &self.state {
+            // The first samples of an awake service need a moment to come.
+            State::Awake(awake) if self.now.since(awake.since) > self.policy.stale_after => {
+                self.idle.blind(self.now, &self.policy)
+            }
             // Asleep and on its way there is nothing that a missing sample could stop.
             _ => Vec::new(),
         };

@@ -169,6 +169,10 @@ impl Store for FileStore {
         )
     }
 
+    fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {
+        Box::pin(self.write(move |database| tables::secret(database, fresh)))
+    }
+
     fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>> {
         let service = service.clone();
         Box::pin(self.read(move |database| tables::load(database, &service)))

@@ -2,7 +2,7 @@
 //! asks the provider afresh. What it holds ends with it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use super::{Answer, Claim, LEDGER_MAX, LedgerEntry, Store, StoreError};
 use crate::engine::id::{Epoch, ServiceName};
@@ -12,6 +12,7 @@ use crate::engine::record::Record;
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     services: Mutex<BTreeMap<ServiceName, Kept>>,
+    secret: OnceLock<[u8; 32]>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +77,10 @@ impl Store for MemoryStore {
             kept.ledger.drain(..over);
             Ok(())
         })
+    }
+
+    fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {
+        Box::pin(async move { Ok(*self.secret.get_or_init(|| fresh)) })
     }
 
     fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>> {

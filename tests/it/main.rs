@@ -2,9 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
 mod support {
+    pub(crate) mod anteroom;
     pub(crate) mod app;
     pub(crate) mod docker;
     pub(crate) mod house;
+    pub(crate) mod load;
+    pub(crate) mod machine;
+    pub(crate) mod traefik;
     pub(crate) mod visitor;
     pub(crate) mod wait;
 }
@@ -15,6 +19,8 @@ mod http_hold;
 mod http_listen;
 mod http_paths;
 mod http_wait;
+mod lifecycle;
+mod lifecycle_traefik;
 mod page;
 mod provider_conformance;
 mod store_conformance;

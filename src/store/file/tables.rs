@@ -5,6 +5,7 @@
 //! | `epochs` | service | the epoch of its owner |
 //! | `records` | service | the record, as JSON |
 //! | `ledger` | service, number | the entry, as JSON; the numbers rise by one and have no gaps |
+//! | `secrets` | `deployment` | 32 random bytes |
 //!
 //! JSON, so that a person can read what a broken file still holds, and a new version what an old one wrote.
 
@@ -25,6 +26,11 @@ const EPOCHS: TableDefinition<'_, &str, u64> = TableDefinition::new("epochs");
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 const LEDGER: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("ledger");
 
+const SECRETS: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::new("secrets");
+
+/// The one secret there is.
+const DEPLOYMENT: &str = "deployment";
+
 /// Pages kept in memory. The whole file of fifty busy services is smaller.
 const CACHE_BYTES: usize = 16 << 20;
 
@@ -40,6 +46,7 @@ pub(super) fn open(path: &Path) -> Result<Database, redb::Error> {
     write.open_table(EPOCHS)?;
     write.open_table(RECORDS)?;
     write.open_table(LEDGER)?;
+    write.open_table(SECRETS)?;
     write.commit()?;
     Ok(database)
 }
@@ -48,9 +55,10 @@ fn has_all(read: &ReadTransaction) -> Result<bool, redb::Error> {
     let opened = read
         .open_table(EPOCHS)
         .and_then(|_| read.open_table(RECORDS))
-        .and_then(|_| read.open_table(LEDGER));
+        .and_then(|_| read.open_table(LEDGER))
+        .and_then(|_| read.open_table(SECRETS).map(drop));
     match opened {
-        Ok(_) => Ok(true),
+        Ok(()) => Ok(true),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
         Err(other) => Err(other.into()),
     }
@@ -99,6 +107,21 @@ pub(super) fn save(
     append(&mut write.open_table(LEDGER)?, service, entries)?;
     write.commit()?;
     Ok(Ok(()))
+}
+
+pub(super) fn secret(database: &Database, fresh: [u8; 32]) -> Outcome<[u8; 32]> {
+    let write = begin(database)?;
+    let kept = write
+        .open_table(SECRETS)?
+        .get(DEPLOYMENT)?
+        .map(|kept| kept.value());
+    let Some(kept) = kept else {
+        write.open_table(SECRETS)?.insert(DEPLOYMENT, fresh)?;
+        write.commit()?;
+        return Ok(Ok(fresh));
+    };
+    write.abort()?;
+    Ok(Ok(kept))
 }
 
 pub(super) fn load(database: &Database, service: &ServiceName) -> Outcome<Option<Record>> {

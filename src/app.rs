@@ -1,0 +1,260 @@
+//! The composition root: what is built from a configuration, in what order it starts and stops.
+//!
+//! Starting: the store, the services' tasks, the visitors' and the admin's listeners. Stopping: the listeners
+//! drain, then the tasks end; machines stay as they are. Reloading: services that changed get a new task, the
+//! others notice nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Secret};
+use crate::driver::clock::Clock;
+use crate::engine::id::ServiceName;
+use crate::http::admin::{self, Admin};
+use crate::http::{Limits, Room, listen, room};
+use live::{Live, Parts};
+
+mod build;
+mod live;
+mod traefik;
+
+/// A task that does not end by then is left behind; the next owner takes over where its record stands.
+const TASK_END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running Anteroom.
+pub struct App {
+    config: Config,
+    parts: Parts,
+    services: BTreeMap<ServiceName, Live>,
+    room: Arc<Room>,
+    admin: Arc<Admin>,
+    listeners: CancellationToken,
+    serving: Vec<JoinHandle<()>>,
+}
+
+impl App {
+    /// Builds and starts everything.
+    ///
+    /// # Errors
+    /// When the store can't be opened, a port can't be listened on, or a service can't be built. Nothing runs
+    /// then.
+    pub async fn start(config: Config) -> anyhow::Result<App> {
+        let clock = Clock::system();
+        let visitors = bind(config.server.listen, "server.listen")?;
+        let admins = bind(config.admin.listen, "admin.listen")?;
+        let store = build::store(&config)?;
+        let secret = store
+            .secret(build::random()?)
+            .await
+            .context("the store's secret")?;
+        let listeners = CancellationToken::new();
+        let traefik = traefik::start(&config, &secret, &listeners)?;
+        let state_dir = build::state_dir(&config);
+        let parts = Parts {
+            store: Arc::clone(&store),
+            clock,
+            traefik,
+            state_dir,
+            secret,
+        };
+        let mut services = BTreeMap::new();
+        for service in config.services.values() {
+            services.insert(service.name.clone(), Live::start(service, &parts)?);
+        }
+        let limits = Limits {
+            drain: config.server.drain_timeout.into(),
+            ..Limits::default()
+        };
+        let room = Room::new(room::Setup {
+            sites: live::sites(&services, &secret),
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            keeper: crate::gate::Keeper::new(secret),
+            clock: Arc::new(move || clock.now()),
+            seed: u64::from_le_bytes(build::random()?),
+            limits,
+        });
+        let admin = Arc::new(Admin {
+            services: ArcSwap::from_pointee(live::handles(&services)),
+            store,
+            token: ArcSwap::from_pointee(token(&config)),
+            traefik: ArcSwap::from_pointee(parts.traefik.as_ref().map(traefik::Traefik::served)),
+        });
+        let serving = vec![
+            tokio::spawn(listen::serve(
+                visitors,
+                Arc::clone(&room),
+                listeners.clone(),
+            )),
+            tokio::spawn(admin::serve(admins, Arc::clone(&admin), listeners.clone())),
+        ];
+        let (visitors, admins) = (config.server.listen, config.admin.listen);
+        tracing::info!(%visitors, %admins, services = services.len(), "listening");
+        Ok(App {
+            config,
+            parts,
+            services,
+            room,
+            admin,
+            listeners,
+            serving,
+        })
+    }
+
+    /// Puts a new configuration in force. What can't be changed without a restart is named in the log and left.
+    pub async fn reload(&mut self, config: Config) {
+        let fixed = [
+            (
+                "server.listen",
+                self.config.server.listen != config.server.listen,
+            ),
+            (
+                "admin.listen",
+                self.config.admin.listen != config.admin.listen,
+            ),
+            ("store", self.config.store != config.store),
+            ("traefik", self.config.traefik != config.traefik),
+        ];
+        for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(key, "this takes a restart; the old value stays in force");
+        }
+        if let Err(error) = self.reload_services(&config).await {
+            return tracing::error!("nothing is changed: {error:#}");
+        }
+        self.room
+            .set_trusted_proxies(config.server.trusted_proxies.clone());
+        self.admin.token.store(Arc::new(token(&config)));
+        tracing::info!(
+            services = self.services.len(),
+            "the configuration is reloaded"
+        );
+        let kept = (self.config.server.listen, self.config.admin.listen);
+        let (store, traefik) = (self.config.store.clone(), self.config.traefik.clone());
+        self.config = config;
+        (self.config.server.listen, self.config.admin.listen) = kept;
+        (self.config.store, self.config.traefik) = (store, traefik);
+    }
+
+    async fn reload_services(&mut self, config: &Config) -> anyhow::Result<()> {
+        let changed =
+            |name: &ServiceName| self.config.services.get(name) != config.services.get(name);
+        // Everything that can fail is tried before anything is changed.
+        for service in config
+            .services
+            .values()
+            .filter(|service| changed(&service.name))
+        {
+            Live::check(service, &self.parts)?;
+        }
+        let leaving: Vec<_> = self
+            .services
+            .keys()
+            .filter(|name| changed(name))
+            .cloned()
+            .collect();
+        if let Some(traefik) = &self.parts.traefik {
+            traefik.update(config).await;
+        }
+        for name in &leaving {
+            if let Some(live) = self.services.remove(name) {
+                live.end(&self.parts, TASK_END_TIMEOUT).await;
+            }
+        }
+        for service in config.services.values() {
+            if !self.services.contains_key(&service.name) {
+                self.services
+                    .insert(service.name.clone(), Live::start(service, &self.parts)?);
+            }
+        }
+        self.room
+            .set_sites(live::sites(&self.services, &self.parts.secret));
+        self.admin
+            .services
+            .store(Arc::new(live::handles(&self.services)));
+        Ok(())
+    }
+
+    /// Ends: no new visitors, running requests are let end, then the tasks end. Machines stay as they are.
+    pub async fn stop(self) {
+        self.listeners.cancel();
+        for serving in self.serving {
+            // A listener that panicked has ended too.
+            let _ = serving.await;
+        }
+        for (_, live) in self.services {
+            live.end(&self.parts, TASK_END_TIMEOUT).await;
+        }
+    }
+}
+
+impl App {
+    /// For the demo. Like [`stop`](App::stop), and then asks every provider to stop its machine.
+    pub async fn stop_with_machines(self) {
+        let providers: Vec<_> = self
+            .config
+            .services
+            .values()
+            .map(|service| build::provider(service, &self.parts.state_dir))
+            .collect();
+        self.stop().await;
+        for provider in providers.into_iter().flatten() {
+            if let Err(trouble) = provider.stop(crate::engine::id::InstanceId::SEED).await {
+                tracing::warn!(%trouble, "a machine could not be stopped");
+            }
+        }
+    }
+}
+
+/// The Traefik configuration that goes with a configuration.
+pub struct TraefikConfiguration {
+    /// What Traefik is started with.
+    pub fixed: String,
+    /// The routing, every service awake at its port on 127.0.0.1.
+    pub dynamic: String,
+}
+
+/// Renders the Traefik configuration for writing by hand. The key by which Traefik proves itself is left to the
+/// published way.
+///
+/// # Errors
+/// When there is no `[traefik]` section, or a name can't be written for Traefik.
+pub fn traefik_configuration(config: &Config) -> anyhow::Result<TraefikConfiguration> {
+    use crate::engine::contract::{Routing, Upstream};
+    use crate::publish::traefik::print;
+    let settings = traefik::settings(config, &[0; 32]);
+    let settings = settings.context("there is no [traefik] section; docs/traefik.md shows one")?;
+    let seed = |port| Upstream {
+        instance: crate::engine::id::InstanceId::SEED,
+        address: ([127, 0, 0, 1], port).into(),
+    };
+    let awake = config
+        .services
+        .values()
+        .map(|s| (s.name.clone(), Routing::Awake(vec![seed(s.port)])));
+    let dynamic = print::dynamic_config(&settings, &awake.collect()).map_err(anyhow::Error::msg)?;
+    Ok(TraefikConfiguration {
+        fixed: print::static_config(&settings),
+        dynamic,
+    })
+}
+
+fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    listen::bind(address).with_context(|| {
+        format!("{key} = \"{address}\" can't be listened on; is another program there? Choose another port")
+    })
+}
+
+fn token(config: &Config) -> Option<String> {
+    config
+        .admin
+        .token
+        .as_ref()
+        .map(Secret::expose)
+        .map(str::to_owned)
+}

@@ -1,0 +1,168 @@
+//! From checked configuration to parts: one line for each kind of store and provider.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::config::{self, Config, Ingress, Service, StoreUrl};
+use crate::driver::probe::{ProbeSettings, Prober};
+use crate::engine::contract::Source;
+use crate::engine::id::ServiceName;
+use crate::engine::service::Policy;
+use crate::engine::time::Span;
+use crate::provider::Provider;
+use crate::store::Store;
+use crate::store::file::FileStore;
+use crate::store::memory::MemoryStore;
+
+/// The engine waits for an answer so much longer than the driver lets a call last: an answer of the driver
+/// always comes first.
+const CALL_MARGIN: Span = Span::secs(10);
+
+pub(super) fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(match &config.store.url {
+        StoreUrl::Memory => Arc::new(MemoryStore::new()),
+        StoreUrl::File(path) => Arc::new(
+            FileStore::open(path).with_context(|| format!("the store {}", path.display()))?,
+        ),
+    })
+}
+
+/// Where providers keep what must outlive the process: beside the store's file, else in a folder of the user's.
+pub(super) fn state_dir(config: &Config) -> PathBuf {
+    match &config.store.url {
+        StoreUrl::File(path) => path.with_extension("run"),
+        StoreUrl::Memory => {
+            let base =
+                std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+            base.join(format!("anteroom-{}", rustix::process::getuid().as_raw()))
+        }
+    }
+}
+
+pub(super) fn provider(service: &Service, state_dir: &Path) -> anyhow::Result<Arc<dyn Provider>> {
+    use crate::provider::{command, docker, process};
+    let name = service.name.clone();
+    let port = service.port;
+    Ok(match &service.provider {
+        config::Provider::Process {
+            command,
+            cwd,
+            env,
+            stop_timeout,
+        } => Arc::new(process::Process::new(process::Settings {
+            service: name,
+            command: command.clone(),
+            port,
+            cwd: cwd.clone(),
+            env: env.clone(),
+            stop_timeout: (*stop_timeout).into(),
+            state_dir: state_dir.to_owned(),
+        })?),
+        config::Provider::Docker {
+            container,
+            endpoint,
+            address,
+            stop_timeout,
+        } => Arc::new(docker::Docker::new(docker::Settings {
+            container: container.clone(),
+            endpoint: endpoint.to_string().parse()?,
+            port,
+            address: match address {
+                config::DockerAddress::Container => docker::AddressFrom::Container,
+                config::DockerAddress::Published => docker::AddressFrom::Published,
+            },
+            stop_timeout: (*stop_timeout).into(),
+        })?),
+        config::Provider::Command {
+            control,
+            address,
+            timeout,
+        } => {
+            let control = match control.clone() {
+                config::Control::Programs { start, stop, state } => {
+                    command::Control::Scripts(command::Scripts { start, stop, state })
+                }
+                config::Control::Webhook { url, token } => {
+                    let token = token.map(|token| token.expose().to_owned());
+                    command::Control::Webhook(command::Webhook { url, token })
+                }
+            };
+            let (address, timeout) = (Some(address.clone()), (*timeout).into());
+            Arc::new(command::Command::new(command::Settings {
+                service: name,
+                control,
+                address,
+                timeout,
+            })?)
+        }
+    })
+}
+
+pub(super) fn prober(service: &Service) -> anyhow::Result<Prober> {
+    let settings = ProbeSettings {
+        path: service.health.path.clone(),
+        host: health_host(service),
+        status: service.health.status.clone(),
+        timeout: service.health.timeout.into(),
+    };
+    Ok(Prober::new(settings)?)
+}
+
+pub(super) fn health_host(service: &Service) -> String {
+    let named = service.health.host.as_ref().or(service.hosts.first());
+    named.cloned().unwrap_or_default()
+}
+
+pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
+    let through_traefik = service.ingress == Ingress::Failover;
+    Policy {
+        idle_timeout: service.idle_timeout,
+        min_awake: service.min_awake,
+        start_timeout: service.start_timeout,
+        drain_timeout: service.drain_timeout,
+        drain_whole: through_traefik,
+        probe_interval: service.health.interval,
+        call_timeout: Span::from(provider.call_timeout()) + CALL_MARGIN,
+        billing_increment: service
+            .cost
+            .as_ref()
+            .and_then(|cost| cost.billing_increment),
+        sources: if through_traefik {
+            vec![Source::Edge, Source::Traefik]
+        } else {
+            vec![Source::Edge]
+        },
+        seed: seed(&service.name),
+        ..Policy::default()
+    }
+}
+
+/// Services that fail together must not come back together; the same service always waits alike.
+fn seed(name: &ServiceName) -> u64 {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, fnv)
+}
+
+/// By this key Traefik proves that it is Traefik who names the service.
+pub(super) fn traefik_key(secret: &[u8; 32], service: &ServiceName) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+    mac.update(b"traefik key of ");
+    mac.update(service.as_str().as_bytes());
+    mac.finalize()
+        .into_bytes()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+pub(super) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
+    Ok(bytes)
+}

@@ -1,0 +1,96 @@
+//! A service that runs: its task, the doors to it, and the token that ends it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::build;
+use super::traefik::Traefik;
+use crate::config::{Ingress, Service};
+use crate::driver::clock::Clock;
+use crate::driver::handle::Handle;
+use crate::driver::task::{self, Running, Setup};
+use crate::driver::way::{RoomOnly, Way};
+use crate::engine::id::ServiceName;
+use crate::http::{Site, Sites};
+use crate::store::Store;
+
+/// What all services share.
+pub(super) struct Parts {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Clock,
+    pub(super) traefik: Option<Traefik>,
+    pub(super) state_dir: PathBuf,
+    pub(super) secret: [u8; 32],
+}
+
+pub(super) struct Live {
+    config: Service,
+    running: Running,
+    end: CancellationToken,
+}
+
+impl Live {
+    /// Whether the service can be built; starts nothing.
+    pub(super) fn check(service: &Service, parts: &Parts) -> anyhow::Result<()> {
+        build::provider(service, &parts.state_dir)?;
+        build::prober(service)?;
+        Ok(())
+    }
+
+    pub(super) fn start(service: &Service, parts: &Parts) -> anyhow::Result<Live> {
+        let provider = build::provider(service, &parts.state_dir)?;
+        let prober = build::prober(service)?;
+        let way: Arc<dyn Way> = match (&parts.traefik, service.ingress) {
+            (Some(traefik), Ingress::Failover) => traefik.way(service),
+            _ => Arc::new(RoomOnly),
+        };
+        let end = CancellationToken::new();
+        let running = task::spawn(Setup {
+            name: service.name.clone(),
+            policy: build::policy(service, provider.as_ref()),
+            provider,
+            store: Arc::clone(&parts.store),
+            way,
+            prober,
+            clock: parts.clock,
+            owner: format!("pid {}", std::process::id()),
+            shutdown: end.clone(),
+        });
+        if let (Some(traefik), Ingress::Failover) = (&parts.traefik, service.ingress) {
+            traefik.listen(service, running.samples.clone());
+        }
+        Ok(Live {
+            config: service.clone(),
+            running,
+            end,
+        })
+    }
+
+    /// Ends the task; the machine stays as it is.
+    pub(super) async fn end(self, parts: &Parts, within: Duration) {
+        self.end.cancel();
+        if let Some(traefik) = &parts.traefik {
+            traefik.forget(&self.config);
+        }
+        let _ = tokio::time::timeout(within, self.running.task).await;
+    }
+}
+
+pub(super) fn handles(services: &BTreeMap<ServiceName, Live>) -> BTreeMap<ServiceName, Handle> {
+    services
+        .iter()
+        .map(|(name, live)| (name.clone(), live.running.handle.clone()))
+        .collect()
+}
+
+pub(super) fn sites(services: &BTreeMap<ServiceName, Live>, secret: &[u8; 32]) -> Sites {
+    let site = |live: &Live| {
+        let key = build::traefik_key(secret, &live.config.name);
+        Site::of(&live.config, live.running.handle.clone(), Some(key))
+    };
+    Sites::new(services.values().map(site).collect())
+}

@@ -1,0 +1,231 @@
+//! Commands that talk to a running Anteroom over its admin listener.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use super::out;
+use crate::config::{Config, Secret};
+use crate::engine::time::{Span, Time};
+
+/// A running Anteroom answers at once; a command does not wait for machines.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What `hold` says beside the service.
+pub(super) struct Hold {
+    pub(super) length: jiff::SignedDuration,
+    pub(super) reason: Option<String>,
+}
+
+struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: Option<String>,
+}
+
+impl Client {
+    fn of(path: &Path) -> anyhow::Result<Client> {
+        let config = super::check::load(path)?;
+        Client::new(&config)
+    }
+
+    fn new(config: &Config) -> anyhow::Result<Client> {
+        let http = crate::telemetry::http_client()
+            .timeout(TIMEOUT)
+            .no_proxy()
+            .build()?;
+        let mut address = config.admin.listen;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        let token = config
+            .admin
+            .token
+            .as_ref()
+            .map(Secret::expose)
+            .map(str::to_owned);
+        Ok(Client {
+            http,
+            base: format!("http://{address}/api/v1/services"),
+            token,
+        })
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let answer = request.send().await.with_context(|| {
+            format!(
+                "no Anteroom answers at {}; is it running with this configuration?",
+                self.base
+            )
+        })?;
+        let status = answer.status();
+        let body: Value = answer
+            .json()
+            .await
+            .context("the answer isn't JSON: is this Anteroom's admin listener?")?;
+        match status.is_success() {
+            true => Ok(body),
+            false => bail!("{}", body["detail"].as_str().unwrap_or("refused")),
+        }
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.ask(self.http.get(format!("{}{path}", self.base)))
+            .await
+    }
+}
+
+pub(super) async fn status(path: &Path, watch: bool, json: bool) -> anyhow::Result<()> {
+    let client = Client::of(path)?;
+    loop {
+        let body = client.get("").await?;
+        if json {
+            out::line(&body.to_string());
+        } else {
+            if watch {
+                out::line("\x1b[2J\x1b[H");
+            }
+            out::table(&status_rows(&body, now()));
+        }
+        if !watch {
+            return Ok(());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        }
+    }
+}
+
+fn status_rows(body: &Value, now: Time) -> Vec<Vec<String>> {
+    let mut rows = vec![
+        ["SERVICE", "PHASE", "FOR", "WAKES", "WHY"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for view in body["services"].as_array().into_iter().flatten() {
+        let word = |key: &str| view[key].as_str().unwrap_or("?").to_owned();
+        let since = Time(view["since"].as_u64().unwrap_or(now.0));
+        let count = view["triggered_count"].as_u64().unwrap_or(0).to_string();
+        rows.push(vec![
+            word("service"),
+            word("phase"),
+            now.since(since).to_string(),
+            count,
+            word("why"),
+        ]);
+    }
+    rows
+}
+
+pub(super) async fn why(path: &Path, service: &str, json: bool) -> anyhow::Result<()> {
+    let body = Client::of(path)?.get(&format!("/{service}/why")).await?;
+    if json {
+        out::line(&body.to_string());
+        return Ok(());
+    }
+    out::line(&format!(
+        "{service} is {}. {}",
+        text(&body["phase"]),
+        text(&body["why"])
+    ));
+    if let Some(by) = body["run_by"].as_object() {
+        out::line(&format!(
+            "Last woken by {} ({}).",
+            text(&by["who"]),
+            text(&by["by"])
+        ));
+    }
+    Ok(())
+}
+
+pub(super) async fn ledger(
+    path: &Path,
+    service: &str,
+    limit: usize,
+    json: bool,
+) -> anyhow::Result<()> {
+    let body = Client::of(path)?
+        .get(&format!("/{service}/ledger?limit={limit}"))
+        .await?;
+    if json {
+        out::line(&body.to_string());
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    for entry in body["entries"].as_array().into_iter().flatten() {
+        rows.push(vec![
+            moment(&entry["when"]),
+            text(&entry["event"]).replace('_', " "),
+            details(entry),
+        ]);
+    }
+    out::table(&rows);
+    Ok(())
+}
+
+/// What an entry says beside its time and its name.
+fn details(entry: &Value) -> String {
+    let fields = entry.as_object().into_iter().flatten();
+    let shown = fields
+        .filter(|(key, _)| !matches!(key.as_str(), "when" | "event"))
+        .map(|(key, value)| match value {
+            Value::Number(ms) if matches!(key.as_str(), "took" | "idle" | "awake" | "after") => {
+                format!("{key} {}", Span(ms.as_u64().unwrap_or(0)))
+            }
+            Value::Number(_) if matches!(key.as_str(), "until" | "retry_at" | "at") => {
+                format!("{key} {}", moment(value))
+            }
+            Value::String(text) => format!("{key} {text}"),
+            other => format!("{key} {other}"),
+        });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+pub(super) async fn command(
+    path: &Path,
+    service: &str,
+    verb: &str,
+    hold: Option<Hold>,
+) -> anyhow::Result<()> {
+    let client = Client::of(path)?;
+    let who = std::env::var("USER").unwrap_or_else(|_| "admin".into());
+    let mut body = json!({ "who": format!("{who} (command line)") });
+    if let Some(hold) = hold {
+        body["for"] = json!(hold.length);
+        body["reason"] = json!(hold.reason.unwrap_or(who));
+    }
+    let request = client
+        .http
+        .post(format!("{}/{service}/{verb}", client.base))
+        .json(&body);
+    client.ask(request).await?;
+    out::line(&format!(
+        "{service}: {verb} accepted; `anteroom status` shows what comes of it"
+    ));
+    Ok(())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("?").to_owned()
+}
+
+fn moment(value: &Value) -> String {
+    let at = value
+        .as_i64()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    at.map_or_else(
+        || "?".into(),
+        |at| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+    )
+}
+
+fn now() -> Time {
+    Time(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
+}

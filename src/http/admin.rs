@@ -1,0 +1,473 @@
+//! The admin listener: state, commands, metrics and discovery. Never public.
+//!
+//! With a token, every call but `/livez` and `/readyz` must carry it. Without one, only loopback peers are
+//! served, and only under a loopback name, so that a web page in the admin's browser can't reach it by a name
+//! that it lets point here (DNS rebinding); a call that a browser sends for another site is refused.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Deserialize;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::driver::handle::{Command, Handle};
+use crate::engine::id::ServiceName;
+use crate::store::Store;
+use crate::telemetry::metrics;
+
+/// A command's body is a few words of JSON.
+const BODY_MAX: usize = 16 * 1024;
+
+/// Admins, Prometheus and Traefik together need a handful.
+const CONNECTIONS_MAX: usize = 256;
+
+/// For a call's head, and for an idle connection.
+const HEAD_WAIT: Duration = Duration::from_secs(30);
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// After a failed accept (out of file numbers, above all).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Ledger entries given when the caller names no limit, and at most.
+const LEDGER_DEFAULT: usize = 50;
+const LEDGER_LIMIT_MAX: usize = 2_000;
+
+/// A hold without a length, and the longest one.
+const HOLD_DEFAULT: Duration = Duration::from_secs(60 * 60);
+const HOLD_MAX: Duration = Duration::from_secs(60 * 60 * 24 * 30);
+
+/// The dynamic configuration for Traefik's HTTP provider, once there is one.
+pub type TraefikConfig = Arc<dyn Fn() -> Option<Bytes> + Send + Sync>;
+
+/// What the admin listener serves.
+pub struct Admin {
+    /// The services, swapped on reload.
+    pub services: ArcSwap<BTreeMap<ServiceName, Handle>>,
+    /// For the ledger.
+    pub store: Arc<dyn Store>,
+    /// The secret; none means loopback only.
+    pub token: ArcSwap<Option<String>>,
+    /// For `/traefik`.
+    pub traefik: ArcSwap<Option<TraefikConfig>>,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+/// Why a call isn't served.
+struct Refusal {
+    status: StatusCode,
+    why: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, why: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            why: why.into(),
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        problem(self.status, &self.why)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ask {
+    #[serde(default, rename = "for")]
+    length: Option<jiff::SignedDuration>,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    who: Option<String>,
+}
+
+/// Serves admins until `shutdown`; a call that is under way then is let end within its own deadlines.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>, shutdown: CancellationToken) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let calls = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, peer)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
+        let (admin, shutdown) = (Arc::clone(&admin), shutdown.clone());
+        calls.spawn(async move {
+            let service = service_fn(move |request| {
+                let admin = Arc::clone(&admin);
+                async move { Ok::<_, Infallible>(admin.answer(peer, request).await) }
+            });
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WAIT)
+                .max_header_size(HEAD_BYTES_MAX)
+                .serve_connection(TokioIo::new(stream), service);
+            let mut serving = std::pin::pin!(serving);
+            // A connection that breaks off is the caller's affair.
+            tokio::select! {
+                _ = serving.as_mut() => {}
+                () = shutdown.cancelled() => {
+                    serving.as_mut().graceful_shutdown();
+                    let _ = tokio::time::timeout(HEAD_WAIT, serving).await;
+                }
+            }
+            drop(place);
+        });
+    }
+    calls.close();
+    calls.wait().await;
+}
+
+impl Admin {
+    /// Answers one call. Never fails.
+    pub async fn answer<B>(&self, peer: SocketAddr, request: Request<B>) -> Answer
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let path = request.uri().path().to_owned();
+        match path.as_str() {
+            "/livez" => return text(StatusCode::OK, "alive\n"),
+            "/readyz" => return self.ready(),
+            _ => {}
+        }
+        if let Err(refusal) = self.admit(peer, &request) {
+            return refusal.answer();
+        }
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match (request.method(), segments.as_slice()) {
+            (&Method::GET, ["metrics"]) => openmetrics(),
+            (&Method::GET, ["traefik"]) => self.traefik_config(),
+            (&Method::GET, ["api", "v1", "services"]) => self.list(),
+            (&Method::GET, ["api", "v1", "services", name]) => self.one(name),
+            (&Method::GET, ["api", "v1", "services", name, "why"]) => self.why(name),
+            (&Method::GET, ["api", "v1", "services", name, "ledger"]) => {
+                self.ledger(name, &query).await
+            }
+            (&Method::POST, ["api", "v1", "services", name, verb]) => {
+                let (name, verb) = ((*name).to_owned(), (*verb).to_owned());
+                match read(request).await {
+                    Ok(ask) => self.command(&name, &verb, ask),
+                    Err(why) => problem(StatusCode::BAD_REQUEST, &why),
+                }
+            }
+            _ => problem(
+                StatusCode::NOT_FOUND,
+                "there is nothing here; see docs/operations.md for the paths",
+            ),
+        }
+    }
+
+    fn admit<B>(&self, peer: SocketAddr, request: &Request<B>) -> Result<(), Refusal> {
+        let headers = request.headers();
+        if let Some(token) = self.token.load().as_ref() {
+            let given = headers
+                .get(header::AUTHORIZATION)
+                .and_then(|value| value.to_str().ok());
+            let given = given
+                .and_then(|value| value.strip_prefix("Bearer "))
+                .unwrap_or_default();
+            return match bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
+                true => Ok(()),
+                false => {
+                    let why = "this call needs the admin token: Authorization: Bearer ...";
+                    Err(Refusal::new(StatusCode::UNAUTHORIZED, why))
+                }
+            };
+        }
+        let host = headers
+            .get(header::HOST)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let refused = |why| Err(Refusal::new(StatusCode::FORBIDDEN, why));
+        if !peer.ip().to_canonical().is_loopback() {
+            return refused("without an admin token only loopback is served; set admin.token");
+        }
+        if !is_loopback_name(host) {
+            return refused(
+                "without an admin token this listener is served under a loopback name only",
+            );
+        }
+        if headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site != "same-origin" && site != "none")
+        {
+            return refused("a call from another site's page is refused");
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> Answer {
+        let services = self.services.load();
+        let learning = services
+            .values()
+            .filter(|s| s.view().phase == crate::engine::view::Phase::Learning)
+            .count();
+        match learning {
+            0 => text(StatusCode::OK, "ready\n"),
+            n => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &format!("{n} services are not known yet\n"),
+            ),
+        }
+    }
+
+    fn handle(&self, name: &str) -> Result<Handle, Refusal> {
+        let services = self.services.load();
+        let found = name
+            .parse()
+            .ok()
+            .and_then(|name: ServiceName| services.get(&name).cloned());
+        found.ok_or_else(|| {
+            let known: Vec<_> = services.keys().map(ServiceName::as_str).collect();
+            let known = if known.is_empty() {
+                "none".into()
+            } else {
+                known.join(", ")
+            };
+            Refusal::new(
+                StatusCode::NOT_FOUND,
+                format!("there is no service {name:?}; there are: {known}"),
+            )
+        })
+    }
+
+    fn list(&self) -> Answer {
+        let services = self.services.load();
+        let views: Vec<_> = services.values().map(|handle| handle.view()).collect();
+        let views: Vec<_> = views.iter().map(AsRef::as_ref).collect();
+        json_answer(StatusCode::OK, &json!({ "services": views }))
+    }
+
+    fn one(&self, name: &str) -> Answer {
+        match self.handle(name) {
+            Ok(handle) => json_answer(StatusCode::OK, &json!(handle.view().as_ref())),
+            Err(refusal) => refusal.answer(),
+        }
+    }
+
+    fn why(&self, name: &str) -> Answer {
+        match self.handle(name) {
+            Ok(handle) => {
+                let view = handle.view();
+                let edge = handle.edge().passed_total();
+                let why = json!({ "service": name, "phase": view.phase, "why": view.why, "blind": view.blind,
+                    "run_by": view.run_by, "hold": view.hold, "last_activity": view.last_activity,
+                    "sleeps_at": view.sleeps_at, "passed_the_room": edge });
+                json_answer(StatusCode::OK, &why)
+            }
+            Err(refusal) => refusal.answer(),
+        }
+    }
+
+    async fn ledger(&self, name: &str, query: &str) -> Answer {
+        let handle = match self.handle(name) {
+            Ok(handle) => handle,
+            Err(refusal) => return refusal.answer(),
+        };
+        let limit = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("limit=")?.parse().ok());
+        let limit = limit.unwrap_or(LEDGER_DEFAULT).min(LEDGER_LIMIT_MAX);
+        match self.store.ledger(handle.service(), limit).await {
+            Ok(entries) => json_answer(
+                StatusCode::OK,
+                &json!({ "service": name, "entries": entries }),
+            ),
+            Err(error) => {
+                tracing::error!(service = name, %error, "the ledger can't be read");
+                problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the store can't be read now; see the log",
+                )
+            }
+        }
+    }
+
+    fn command(&self, name: &str, verb: &str, ask: Ask) -> Answer {
+        let handle = match self.handle(name) {
+            Ok(handle) => handle,
+            Err(refusal) => return refusal.answer(),
+        };
+        let who = ask.who.unwrap_or_else(|| "admin".into());
+        let command = match verb {
+            "wake" => Command::Wake { who },
+            "sleep" => Command::Sleep,
+            "release" => Command::Release,
+            "hold" => {
+                let length = match ask.length.map(Duration::try_from) {
+                    None => HOLD_DEFAULT,
+                    Some(Ok(length)) if length <= HOLD_MAX && !length.is_zero() => length,
+                    Some(_) => {
+                        return problem(
+                            StatusCode::BAD_REQUEST,
+                            "a hold lasts between 1s and 30 days",
+                        );
+                    }
+                };
+                Command::Hold {
+                    length,
+                    reason: ask.reason.unwrap_or(who),
+                }
+            }
+            _ => {
+                return problem(
+                    StatusCode::NOT_FOUND,
+                    "the commands are wake, sleep, hold and release",
+                );
+            }
+        };
+        match handle.command(command) {
+            Ok(()) => json_answer(
+                StatusCode::ACCEPTED,
+                &json!({ "service": name, "accepted": verb }),
+            ),
+            Err(busy) => problem(StatusCode::SERVICE_UNAVAILABLE, &busy.to_string()),
+        }
+    }
+
+    /// An empty configuration would wipe Traefik's routers; while nothing is known yet, 503 keeps the old one.
+    fn traefik_config(&self) -> Answer {
+        match self
+            .traefik
+            .load()
+            .as_ref()
+            .as_ref()
+            .and_then(|config| config())
+        {
+            Some(body) => with_type(StatusCode::OK, "application/json", body),
+            None => problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "there is no routing to publish yet",
+            ),
+        }
+    }
+}
+
+async fn read<B>(request: Request<B>) -> Result<Ask, String>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let body = Limited::new(request.into_body(), BODY_MAX).collect();
+    let body = tokio::time::timeout(Duration::from_secs(10), Box::pin(body)).await;
+    let body = body.map_err(|_| "the body did not come within 10s".to_owned())?;
+    let body = body
+        .map_err(|_| format!("the body is longer than {BODY_MAX} bytes or broke off"))?
+        .to_bytes();
+    match body.is_empty() {
+        true => Ok(Ask::default()),
+        false => serde_json::from_slice(&body)
+            .map_err(|error| format!("the body is not as expected: {error}")),
+    }
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let Ok(authority) = host.parse::<http::uri::Authority>() else {
+        return false;
+    };
+    let name = authority.host().trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+fn openmetrics() -> Answer {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    with_type(StatusCode::OK, kind, metrics().text().into())
+}
+
+fn text(status: StatusCode, body: &str) -> Answer {
+    with_type(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::copy_from_slice(body.as_bytes()),
+    )
+}
+
+fn json_answer(status: StatusCode, value: &serde_json::Value) -> Answer {
+    with_type(status, "application/json", format!("{value:#}\n").into())
+}
+
+/// RFC 9457.
+fn problem(status: StatusCode, detail: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    with_type(
+        status,
+        "application/problem+json",
+        format!("{body}\n").into(),
+    )
+}
+
+fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    headers.insert(
+        header::CACHE_CONTROL,
+        header::HeaderValue::from_static("no-store"),
+    );
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        header::HeaderValue::from_static("nosniff"),
+    );
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_are_loopback_names() {
+        for good in [
+            "localhost:8081",
+            "127.0.0.1:8081",
+            "127.0.0.1",
+            "[::1]:8081",
+            "[::1]",
+            "LOCALHOST",
+        ] {
+            assert!(is_loopback_name(good), "{good}");
+        }
+        for bad in [
+            "",
+            "evil.test",
+            "evil.test:8081",
+            "127.0.0.1.evil.test",
+            "10.0.0.1:8081",
+            "localhost.evil.test",
+        ] {
+            assert!(!is_loopback_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The main job behind the real Traefik with a real container: at 300 requests a second throughout, every answer
+//! is the app's whole 200 or the room's 503 page.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::lifecycle::{client, press};
+use crate::support::anteroom::Anteroom;
+use crate::support::docker::{self, Engine};
+use crate::support::load::{self, Load};
+use crate::support::machine::{APP, Machine};
+use crate::support::traefik::{Places, Traefik};
+use crate::support::wait::{eventually, free_port};
+
+const SOON: Duration = Duration::from_secs(40);
+const HOST: &str = "blog.example.com";
+const PER_SECOND: u32 = 300;
+
+/// Everything that a test of this module needs.
+struct House {
+    traefik: Traefik,
+    anteroom: Anteroom,
+    _dir: tempfile::TempDir,
+}
+
+impl House {
+    /// `service` is the lines of the service that say where its machine is.
+    async fn start(way: &str, kind: &str, machine: SocketAddr, service: &str) -> House {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (room, admin) = (free_port(), free_port());
+        let traefik = Traefik::start(
+            dir.path(),
+            way,
+            &Places {
+                room,
+                admin,
+                machine,
+            },
+        )
+        .await;
+        let services = format!(
+            "{}[service.blog]\nhosts = [\"{HOST}\"]\nmin_awake = \"0s\"\nidle_timeout = \"8s\"\ndrain_timeout = \"2s\"\n\
+             start_timeout = \"30s\"\nhealth = {{ interval = \"100ms\", timeout = \"1s\" }}\n{service}\n",
+            traefik.section(kind, room),
+        );
+        let anteroom = Anteroom::start_at(dir.path(), &services, room, admin).await;
+        anteroom.phase("blog", "asleep", SOON).await;
+        let house = House {
+            traefik,
+            anteroom,
+            _dir: dir,
+        };
+        eventually(SOON, async || {
+            house.get().await.headers().contains_key("x-anteroom")
+        })
+        .await;
+        house
+    }
+
+    fn load(&self) -> Load {
+        load::start(
+            self.traefik.web,
+            HOST,
+            PER_SECOND,
+            Duration::from_secs(120),
+            APP,
+        )
+    }
+
+    async fn get(&self) -> reqwest::Response {
+        let request = client()
+            .get(format!("http://{}/", self.traefik.web))
+            .header("host", HOST);
+        request
+            .header("accept", "text/html")
+            .send()
+            .await
+            .expect("Traefik answers")
+    }
+
+    /// Waits until visitors get the app.
+    async fn open(&self) {
+        eventually(SOON, async || {
+            self.get()
+                .await
+                .text()
+                .await
+                .is_ok_and(|text| text.contains(APP))
+        })
+        .await;
+    }
+
+    async fn passed_the_room(&self) -> u64 {
+        self.anteroom.admin(reqwest::Method::GET, "/blog/why").await["passed_the_room"]
+            .as_u64()
+            .expect("a count")
+    }
+}
+
+/// A container whose app takes a second to listen.
+fn container(engine: &Engine) -> String {
+    let app = format!(
+        "/bin/busybox mkdir -p /www; echo '{APP}' > /www/index.html; /bin/busybox sleep 1; \
+         exec /bin/busybox httpd -f -p 80 -h /www"
+    );
+    engine.create(&[], &["/bin/busybox", "sh", "-c", &app])
+}
+
+fn docker_lines(engine: &Engine, container: &str) -> String {
+    format!(
+        "port = 80\nprovider = {{ kind = \"docker\", container = \"{container}\", endpoint = \"unix://{}\" }}",
+        engine.socket.display()
+    )
+}
+
+fn played_lines(machine: &Machine) -> String {
+    format!("port = {}\n{}", machine.app_port(), machine.provider())
+}
+
+fn nowhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik and docker.io: run tests/run"]
+async fn a_container_wakes_serves_and_sleeps_and_no_visitor_sees_an_error() {
+    let engine = docker::docker();
+    let container = container(engine);
+    let house = House::start(
+        "published",
+        "file",
+        nowhere(),
+        &docker_lines(engine, &container),
+    )
+    .await;
+    let load = house.load();
+    // Asleep: pages, and nothing wakes by requests alone.
+    eventually(SOON, async || {
+        load.so_far()
+            .get("503 room, page")
+            .is_some_and(|pages| *pages > 200)
+    })
+    .await;
+    assert_eq!(house.anteroom.view("blog").await["phase"], "asleep");
+    // A wake under load, until Traefik leads straight to the container.
+    assert_eq!(press(&client(), &house.anteroom).await, 202);
+    house.open().await;
+    eventually(SOON, async || {
+        let before = house.passed_the_room().await;
+        let answered = load.so_far().get("200 app").copied().unwrap_or_default();
+        eventually(SOON, async || {
+            load.so_far()
+                .get("200 app")
+                .is_some_and(|now| *now > answered + 300)
+        })
+        .await;
+        house.passed_the_room().await == before
+    })
+    .await;
+    // An admin's sleep under load: divert, drain, stop, pages again.
+    house.anteroom.command("blog", "sleep").await;
+    house.anteroom.phase("blog", "asleep", SOON).await;
+    load::assert_clean(&load.stop().await);
+    // And by itself, when nobody comes.
+    press(&client(), &house.anteroom).await;
+    house.open().await;
+    house.anteroom.phase("blog", "asleep", SOON).await;
+    assert_eq!(house.get().await.status(), 503);
+    let state = engine.cli(&["inspect", "-f", "{{.State.Running}}", &container]);
+    assert_eq!(state, "false");
+    engine.remove(&container);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik and docker.io: run tests/run"]
+async fn killing_the_app_and_anteroom_under_load_shows_no_visitor_an_error() {
+    let engine = docker::docker();
+    let container = container(engine);
+    let mut house = House::start(
+        "published",
+        "file",
+        nowhere(),
+        &docker_lines(engine, &container),
+    )
+    .await;
+    press(&client(), &house.anteroom).await;
+    house.open().await;
+    let load = house.load();
+    eventually(SOON, async || {
+        load.so_far()
+            .get("200 app")
+            .is_some_and(|answers| *answers > 500)
+    })
+    .await;
+    // The app dies; it is noticed, woken again, and let in again.
+    let mark = house.anteroom.mark();
+    engine.cli(&["kill", &container]);
+    house.anteroom.log_after(mark, "ready in", SOON).await;
+    let answered = load.so_far().get("200 app").copied().unwrap_or_default();
+    eventually(SOON, async || {
+        load.so_far()
+            .get("200 app")
+            .is_some_and(|now| *now > answered + 500)
+    })
+    .await;
+    // Anteroom dies; the visitors do not notice, and its next life takes over.
+    let kept = std::fs::read(house.traefik.dynamic.join("anteroom.yml")).expect("a routing");
+    house.anteroom.kill().await;
+    let answered = load.so_far().get("200 app").copied().unwrap_or_default();
+    eventually(SOON, async || {
+        load.so_far()
+            .get("200 app")
+            .is_some_and(|now| *now > answered + 500)
+    })
+    .await;
+    house.anteroom = house.anteroom.again().await;
+    house.anteroom.phase("blog", "awake", SOON).await;
+    let answered = load.so_far().get("200 app").copied().unwrap_or_default();
+    eventually(SOON, async || {
+        load.so_far()
+            .get("200 app")
+            .is_some_and(|now| *now > answered + 500)
+    })
+    .await;
+    let now = std::fs::read(house.traefik.dynamic.join("anteroom.yml")).expect("a routing");
+    assert_eq!(kept, now, "an unchanged routing is not written again");
+    load::assert_clean(&load.stop().await);
+    house.anteroom.phase("blog", "asleep", SOON).await;
+    engine.remove(&container);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik: run tests/run"]
+async fn traefik_fetches_the_routing_where_there_is_no_shared_disk() {
+    let machine = Machine::new(Duration::from_millis(200)).await;
+    let house = House::start("published-http", "http", nowhere(), &played_lines(&machine)).await;
+    assert_eq!(house.get().await.status(), 503);
+    press(&client(), &house.anteroom).await;
+    house.open().await;
+    house.anteroom.phase("blog", "asleep", SOON).await;
+    assert!(!machine.runs());
+    assert_eq!(house.get().await.status(), 503);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik: run tests/run"]
+async fn a_websocket_through_traefik_keeps_the_service_awake() {
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+    let machine = Machine::new(Duration::from_millis(200)).await;
+    let house = House::start("published", "file", nowhere(), &played_lines(&machine)).await;
+    press(&client(), &house.anteroom).await;
+    house.open().await;
+    let mut request = format!("ws://{}/", house.traefik.web)
+        .into_client_request()
+        .expect("a request");
+    request
+        .headers_mut()
+        .insert("host", HOST.parse().expect("a host"));
+    let (socket, _) = tokio_tungstenite::connect_async(request)
+        .await
+        .expect("the upgrade passes");
+    let opened = house.anteroom.view("blog").await["last_activity"]
+        .as_u64()
+        .expect("a time");
+    eventually(SOON, async || {
+        let view = house.anteroom.view("blog").await;
+        assert_eq!(view["phase"], "awake", "{view}");
+        view["last_activity"]
+            .as_u64()
+            .is_some_and(|at| at > opened + 16_000)
+    })
+    .await;
+    drop(socket);
+    house.anteroom.phase("blog", "asleep", SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik: run tests/run"]
+async fn the_hand_written_way_falls_back_to_the_room_and_counts_the_direct_traffic() {
+    let machine = Machine::new(Duration::from_millis(200)).await;
+    let house = House::start(
+        "hand-written",
+        "none",
+        machine.address(),
+        &played_lines(&machine),
+    )
+    .await;
+    eventually(SOON, async || {
+        house.get().await.headers().contains_key("x-anteroom")
+    })
+    .await;
+    press(&client(), &house.anteroom).await;
+    house.open().await;
+    assert_eq!(house.anteroom.view("blog").await["phase"], "awake");
+    house.anteroom.phase("blog", "asleep", SOON).await;
+    assert_eq!(house.get().await.status(), 503);
+}
+
+/// The file that is published must be left whole when it is replaced, and be the operator's to read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik: run tests/run"]
+async fn a_routing_that_traefik_refuses_is_put_back() {
+    let machine = Machine::new(Duration::from_millis(200)).await;
+    let house = House::start("published", "file", nowhere(), &played_lines(&machine)).await;
+    let file: &Path = &house.traefik.dynamic.join("anteroom.yml");
+    let good = std::fs::read(file).expect("a routing");
+    // A second file with an unknown field blocks every change of the directory.
+    let broken = house.traefik.dynamic.join("zz-broken.yml");
+    std::fs::write(&broken, "http: {nonsense: 1}").expect("the directory is ours");
+    press(&client(), &house.anteroom).await;
+    house
+        .anteroom
+        .log("the routing is not in force", SOON)
+        .await;
+    eventually(SOON, async || {
+        std::fs::read(file).is_ok_and(|now| now == good)
+    })
+    .await;
+    // The service is awake all the same: the room forwards.
+    house.open().await;
+    std::fs::remove_file(&broken).expect("it is ours");
+    let before = house.passed_the_room().await;
+    eventually(SOON, async || {
+        let now = std::fs::read_to_string(file).unwrap_or_default();
+        now.contains("failover")
+    })
+    .await;
+    assert!(before > 0);
+}
