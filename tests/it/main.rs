@@ -4,6 +4,7 @@
 mod support {
     pub(crate) mod anteroom;
     pub(crate) mod app;
+    pub(crate) mod browser;
     pub(crate) mod docker;
     pub(crate) mod house;
     pub(crate) mod load;
@@ -20,6 +21,7 @@ mod http_listen;
 mod http_paths;
 mod http_wait;
 mod lifecycle;
+mod lifecycle_browser;
 mod lifecycle_traefik;
 mod page;
 mod provider_conformance;

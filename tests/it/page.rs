@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 use anteroom::engine::contract::Stage;
 use anteroom::page::WakeBy;
 
-use browser::Browser;
+use crate::support::browser::Browser;
 use room::{Room, Ways};
 
-mod browser;
 mod room;
 
 const WAKE: &str = "POST /__anteroom/wake nonce=v1.a.b&by=page";
@@ -20,6 +19,7 @@ fn stage(label: &str) -> String {
 }
 
 #[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn the_page_asks_once_follows_the_wake_and_opens_the_app_where_the_visitor_wanted() {
     let room = Room::open(Ways::default()).await;
     let browser = Browser::start(&[]).await;
@@ -74,6 +74,7 @@ async fn the_page_asks_once_follows_the_wake_and_opens_the_app_where_the_visitor
 }
 
 #[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn without_events_the_page_asks_how_it_stands() {
     let room = Room::open(Ways {
         events: false,
@@ -91,6 +92,7 @@ async fn without_events_the_page_asks_how_it_stands() {
 }
 
 #[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn a_site_that_wants_a_press_is_left_asleep_until_then() {
     let room = Room::open(Ways {
         wake_by: WakeBy::Click,
@@ -108,6 +110,7 @@ async fn a_site_that_wants_a_press_is_left_asleep_until_then() {
 }
 
 #[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn without_a_script_the_button_sends_the_form() {
     let room = Room::open(Ways::default()).await;
     let browser = Browser::start(&["--blink-settings=scriptEnabled=false"]).await;
@@ -120,6 +123,7 @@ async fn without_a_script_the_button_sends_the_form() {
 }
 
 #[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn a_form_that_was_not_sent_is_not_sent_by_the_page_either() {
     let room = Room::open(Ways::default()).await;
     let browser = Browser::start(&[]).await;
@@ -139,6 +143,7 @@ async fn a_form_that_was_not_sent_is_not_sent_by_the_page_either() {
 }
 
 #[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn a_visitor_who_is_thrown_back_is_not_sent_in_circles() {
     let room = Room::open(Ways {
         throws_back: true,
@@ -157,6 +162,7 @@ async fn a_visitor_who_is_thrown_back_is_not_sent_in_circles() {
 }
 
 #[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn a_visitor_may_stay_and_go_in_by_hand() {
     let room = Room::open(Ways::default()).await;
     let browser = Browser::start(&[]).await;
@@ -172,6 +178,7 @@ async fn a_visitor_may_stay_and_go_in_by_hand() {
 }
 
 #[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn a_paused_page_stands_still() {
     let room = Room::open(Ways::default()).await;
     let browser = Browser::start(&[]).await;

@@ -10,20 +10,20 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::visitor::soon;
+use super::visitor::soon;
 
 /// A browser may need this long on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A browser with a profile of its own.
-pub(super) struct Browser {
-    pub(super) client: Client,
+pub(crate) struct Browser {
+    pub(crate) client: Client,
     _driver: Child,
 }
 
 impl Browser {
     /// Starts one, with these extra arguments.
-    pub(super) async fn start(more: &[&str]) -> Browser {
+    pub(crate) async fn start(more: &[&str]) -> Browser {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -62,12 +62,12 @@ impl Browser {
         }
     }
 
-    pub(super) async fn go(&self, url: &str) {
+    pub(crate) async fn go(&self, url: &str) {
         self.client.goto(url).await.unwrap();
     }
 
     /// Waits until the page has an element.
-    pub(super) async fn sees(&self, xpath: &str) {
+    pub(crate) async fn sees(&self, xpath: &str) {
         let wait = self.client.wait().at_most(PATIENCE);
         if let Err(error) = wait.for_element(Locator::XPath(xpath)).await {
             let source = self.client.source().await.unwrap();
@@ -78,33 +78,33 @@ impl Browser {
     }
 
     /// Waits until the tab has this title.
-    pub(super) async fn has_title(&self, title: &str) {
+    pub(crate) async fn has_title(&self, title: &str) {
         self.sees(&format!("//title[.='{title}']")).await;
     }
 
     /// Waits until the headline reads so.
-    pub(super) async fn reads(&self, heading: &str) {
+    pub(crate) async fn reads(&self, heading: &str) {
         self.sees(&format!("//h1[.='{heading}']")).await;
     }
 
-    pub(super) async fn presses(&self, selector: &str) {
+    pub(crate) async fn presses(&self, selector: &str) {
         let element = self.client.find(Locator::Css(selector)).await.unwrap();
         element.click().await.unwrap();
     }
 
-    pub(super) async fn asks(&self, expression: &str) -> serde_json::Value {
+    pub(crate) async fn asks(&self, expression: &str) -> serde_json::Value {
         let script = format!("return {expression};");
         self.client.execute(&script, Vec::new()).await.unwrap()
     }
 
     /// Lets the page ask for this, and waits for the answer.
-    pub(super) async fn fetches(&self, path: &str) {
+    pub(crate) async fn fetches(&self, path: &str) {
         let script = "const done = arguments[1]; fetch(arguments[0]).then(r => r.text()).then(() => setTimeout(done, 100));";
         let answer = self.client.execute_async(script, vec![path.into()]).await;
         answer.unwrap();
     }
 
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         self.client.close().await.unwrap();
     }
 }
