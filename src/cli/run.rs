@@ -17,6 +17,7 @@ pub(super) async fn run(path: &Path, log_json: bool) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    raise_file_limit();
     let mut app = App::start(config).await?;
     let mut reload = signal(SignalKind::hangup())?;
     let mut term = signal(SignalKind::terminate())?;
@@ -34,4 +35,17 @@ pub(super) async fn run(path: &Path, log_json: bool) -> anyhow::Result<()> {
     tracing::info!("ending: running requests are let end; machines stay as they are");
     app.stop().await;
     Ok(())
+}
+
+/// Every visitor's connection is an open file; the limit that a shell gives is far below what the room serves.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }

@@ -345,9 +345,38 @@ async fn admin_commands_do_what_they_say() {
 }
 
 /// The value of the form's hidden field, with or without quotes.
-fn nonce_of(page: &str) -> Option<&str> {
+pub(crate) fn nonce_of(page: &str) -> Option<&str> {
     let (_, rest) = page
         .split_once("name=nonce value=")
         .or_else(|| page.split_once("name=\"nonce\" value="))?;
     rest.trim_start_matches('"').split(['"', '>', ' ']).next()
+}
+
+#[tokio::test]
+async fn a_reload_changes_what_changed_and_a_bad_file_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::new(Duration::from_millis(50)).await;
+    let services = service(&machine, "").replace("idle_timeout = \"2s\"", "idle_timeout = \"10m\"");
+    let anteroom = Anteroom::start(dir.path(), &services).await;
+    anteroom.phase("blog", "asleep", SOON).await;
+    let client = client();
+    press(&client, &anteroom).await;
+    let_in(&client, &anteroom).await;
+    let good = std::fs::read_to_string(&anteroom.config).expect("the file");
+
+    let mark = anteroom.mark();
+    std::fs::write(&anteroom.config, good.replace("10m", "10 parsecs")).expect("the file is ours");
+    anteroom.hang_up();
+    let line = anteroom.log_after(mark, "nothing is changed", SOON).await;
+    assert!(line.contains("nothing is changed"));
+    let_in(&client, &anteroom).await;
+
+    let mark = anteroom.mark();
+    std::fs::write(&anteroom.config, good.replace("10m", "1s")).expect("the file is ours");
+    anteroom.hang_up();
+    anteroom
+        .log_after(mark, "the configuration is reloaded", SOON)
+        .await;
+    anteroom.phase("blog", "asleep", SOON).await;
+    assert_eq!((machine.starts(), machine.stops()), (1, 1));
 }

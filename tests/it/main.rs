@@ -15,6 +15,7 @@ mod support {
 }
 
 mod config;
+mod demo;
 mod http_forward;
 mod http_hold;
 mod http_listen;

@@ -189,6 +189,12 @@ impl Anteroom {
         self.child.kill().await.expect("it runs");
     }
 
+    /// Asks it to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        let id = rustix::process::Pid::from_raw(self.id().cast_signed()).expect("a process id");
+        rustix::process::kill_process(id, rustix::process::Signal::HUP).expect("it is ours");
+    }
+
     /// Asks it to end, and waits.
     pub(crate) async fn terminate(&mut self, within: Duration) -> std::process::ExitStatus {
         let id = rustix::process::Pid::from_raw(self.id().cast_signed()).expect("a process id");
