@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 
 mod app;
+mod bare;
 mod client;
 mod crowd;
 mod forward;
@@ -48,6 +49,9 @@ async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1).peekable();
     if args.next_if(|arg| arg == "app").is_some() {
         return app::serve(&args.collect::<Vec<_>>()).await;
+    }
+    if args.next_if(|arg| arg == "bare").is_some() {
+        return bare::serve(&args.collect::<Vec<_>>()).await;
     }
     let (mut anteroom, mut traefik, mut report, mut streams) = (None, None, None, None);
     let (mut quick, mut parts) = (false, Vec::new());

@@ -98,6 +98,16 @@ pub(crate) async fn nginx(
     start(&mut command, &dir, port).await
 }
 
+/// The HTTP library alone, which answers this head and body to everything.
+pub(crate) async fn bare(bench: &Bench, answer: &str) -> anyhow::Result<Peer> {
+    let (dir, port) = (place(bench, "bare")?, kit::free_port()?);
+    let file = dir.join("answer");
+    std::fs::write(&file, answer)?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("bare").arg(port.to_string()).arg(&file);
+    start(&mut command, &dir, port).await
+}
+
 /// nginx in front of an app.
 pub(crate) async fn nginx_proxy(bench: &Bench, app: u16) -> anyhow::Result<Peer> {
     let upstreams = format!(
