@@ -2,6 +2,7 @@
 //! go on when a full disk has room again.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -32,6 +33,15 @@ fn entry(at: u64) -> LedgerEntry {
 fn in_directory(test: impl FnOnce(&Path)) {
     let directory = tempfile::tempdir().unwrap();
     test(&directory.path().join("store"));
+}
+
+#[test]
+fn nobody_else_may_read_the_file() {
+    in_directory(|file| {
+        let _store = FileStore::open(file).unwrap();
+        let mode = fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    });
 }
 
 #[tokio::test]

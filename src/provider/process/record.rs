@@ -9,8 +9,9 @@
 //! is inherited across `fork` and dropped by `exec`, so an Anteroom that starts after a crash waits until
 //! the child of the dead one carries its mark: two starts never make two processes.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -73,7 +74,12 @@ impl Files {
 
     /// Waits for other Anterooms; each holds it for no longer than a spawn takes. Let go when dropped.
     pub(super) fn lock(&self) -> io::Result<File> {
-        fs::create_dir_all(&self.folder)?;
+        // What the processes say may be private.
+        let ours_alone = 0o700;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(ours_alone)
+            .create(&self.folder)?;
         let path = self.path("lock");
         let mut options = OpenOptions::new();
         let file = options

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Creates an empty store at `path` if nothing is there. A kill at any moment leaves either nothing or a whole
@@ -19,6 +20,13 @@ pub(super) fn unless_there(path: &Path) -> Result<(), redb::Error> {
 }
 
 fn make(new: &Path, path: &Path) -> Result<(), redb::Error> {
+    // It will hold the secret that nonces are signed with.
+    let ours_alone = 0o600;
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(ours_alone)
+        .open(new)?;
     drop(super::tables::open(new)?);
     // A link, not a rename: it does not replace a file that another process made meanwhile.
     match fs::hard_link(new, path) {
