@@ -36,6 +36,8 @@ pub struct App {
     room: Arc<Room>,
     admin: Arc<Admin>,
     listeners: CancellationToken,
+    /// Ends the publisher and the scraper: after the tasks that need them.
+    helpers: CancellationToken,
     serving: Vec<JoinHandle<()>>,
 }
 
@@ -55,7 +57,8 @@ impl App {
             .await
             .context("the store's secret")?;
         let listeners = CancellationToken::new();
-        let traefik = traefik::start(&config, &secret, &listeners)?;
+        let helpers = CancellationToken::new();
+        let traefik = traefik::start(&config, &secret, &helpers)?;
         let state_dir = build::state_dir(&config);
         let parts = Parts {
             store: Arc::clone(&store),
@@ -103,6 +106,7 @@ impl App {
             room,
             admin,
             listeners,
+            helpers,
             serving,
         })
     }
@@ -190,6 +194,7 @@ impl App {
         for (_, live) in self.services {
             live.end(&self.parts, TASK_END_TIMEOUT).await;
         }
+        self.helpers.cancel();
     }
 }
 

@@ -2,8 +2,14 @@
 //!
 //! Read in this order:
 //!
-//! 1. [`engine`]: the pure core that decides.
-//! 2. [`provider`], [`store`], [`page`], [`gate`]: the rooms on one floor, which do not know each other.
+//! 1. [`engine`]: the pure core that decides; [`engine::contract`] says what goes in and what comes out.
+//! 2. [`driver`]: the one task of each service, which carries out what the engine decides.
+//! 3. [`provider`], [`store`], [`signal`], [`publish`], [`page`], [`gate`], [`config`]: the rooms on one floor,
+//!    which do not know each other.
+//! 4. [`http`]: the visitors' and the admins' side.
+//! 5. [`app`]: what is built, in what order it starts and stops; [`cli`]: the command line.
+//!
+//! Imports run down only: cli, app, http, driver, the rooms, engine. `docs/architecture.md` has the whole plan.
 
 pub mod app;
 pub mod cli;
