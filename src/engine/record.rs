@@ -11,7 +11,7 @@ use super::time::Time;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
-    /// The last operation id that was given out; ids never repeat.
+    /// The last operation id that was given out when this was written; a new life starts well above it.
     pub last_op: OpId,
     /// Where the service was in its life.
     pub stand: Stand,

@@ -3,6 +3,7 @@
 use super::state::{Asleep, Learning, StartStep, State, StopStep, Stopping};
 use super::{CallKind, Service};
 use crate::engine::contract::{Effect, Event, Routing, SleepWhy};
+use crate::engine::id::OpId;
 use crate::engine::machine::{Machine, MachineState, Trouble};
 use crate::engine::record::{Record, Stand};
 use crate::engine::time::{Span, Time};
@@ -13,13 +14,17 @@ pub(super) const PATROL_INTERVAL: Span = Span::mins(5);
 /// After so many failed looks a waiting visitor is told that the wake fails.
 const LOOKS_BEFORE_FAILING: u32 = 3;
 
+/// Ids that a life may give out after its last record: they are skipped by the next one. Sixteen million are
+/// years of probes, and leave room for half a billion lives in the integers that JSON holds exactly.
+const IDS_PER_LIFE: u64 = 1 << 24;
+
 impl Service {
-    pub(super) fn loaded(&mut self, record: Option<Box<Record>>, _out: &mut [Effect]) {
+    pub(super) fn loaded(&mut self, record: Option<Box<Record>>, out: &mut Vec<Effect>) {
         if !matches!(self.state, State::Fresh) {
             return;
         }
         let record = record.map_or_else(Record::default, |record| *record);
-        self.op = record.last_op;
+        self.op = OpId(record.last_op.0.saturating_add(IDS_PER_LIFE));
         self.up_since = record.up_since;
         self.run_by = record.run_by;
         self.triggered_count = record.triggered_count;
@@ -42,6 +47,8 @@ impl Service {
                 self.enter(State::Learning(learning));
             }
         }
+        // The next life's ids start above this one's from now on.
+        self.record(false, out);
     }
 
     pub(super) fn advance_learning(&mut self, out: &mut Vec<Effect>) {
