@@ -226,6 +226,8 @@ impl State {
             State::Fresh => Stand::Unknown,
             State::Learning(learning) => learning.stand.clone(),
             State::Asleep(_) => Stand::Asleep,
+            // A machine that was only found running is not to be started by the next owner.
+            State::Waking(waking) if waking.trigger.is_none() => Stand::Unknown,
             State::Waking(waking) => Stand::Waking {
                 since: waking.began,
             },

@@ -249,6 +249,11 @@ impl Service {
         let State::Waking(waking) = &mut self.state else {
             return;
         };
+        if waking.trigger.is_none() {
+            let what = "the machine that was found running went off again".into();
+            out.push(Effect::Tell(Event::Vanished { what }));
+            return self.rest(out);
+        }
         match waking.start {
             StartStep::Look | StartStep::Ask => {
                 waking.start = StartStep::Ask;
