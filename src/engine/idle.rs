@@ -17,6 +17,7 @@ pub const BILLING_MARGIN: Span = Span::mins(2);
 #[derive(Clone, Debug, Default)]
 pub struct IdleClock {
     last_activity: Time,
+    last_use: Time,
     sources: BTreeMap<Source, Sample>,
 }
 
@@ -54,8 +55,14 @@ pub struct Facts<'a> {
 }
 
 impl IdleClock {
-    /// Starts anew: what happened before isn't known.
+    /// Starts anew: somebody came.
     pub fn restart(&mut self, now: Time) {
+        self.last_activity = self.last_activity.max(now);
+        self.last_use = self.last_activity;
+    }
+
+    /// Starts anew: what happened before isn't known.
+    pub fn know_nothing(&mut self, now: Time) {
         self.last_activity = self.last_activity.max(now);
     }
 
@@ -65,8 +72,12 @@ impl IdleClock {
             .sources
             .get(&activity.source)
             .is_some_and(|last| is_fresh(last, now, policy));
-        if activity.busy() || !unbroken {
+        // Open requests alone do not count: the end of one that qualifies is told as use, and a monitor's never.
+        if activity.used || !unbroken {
             self.last_activity = now;
+        }
+        if activity.used || activity.long > 0 {
+            self.last_use = now;
         }
         let sample = Sample {
             at: now,
@@ -86,6 +97,12 @@ impl IdleClock {
     #[must_use]
     pub fn last_activity(&self) -> Time {
         self.last_activity
+    }
+
+    /// The last moment at which somebody was seen to use the service; what isn't known is not counted.
+    #[must_use]
+    pub fn last_use(&self) -> Time {
+        self.last_use
     }
 
     /// Required sources without a fresh sample.

@@ -354,7 +354,8 @@ impl Service {
             State::Asleep(_) => self.asleep_heard(answer, out),
             State::Waking(_) => self.waking_heard(kind, answer, out),
             State::Awake(_) => self.awake_heard(answer, out),
-            State::Diverting(_) | State::Draining(_) => self.leaving_heard(answer, out),
+            // Gone or not, the stop that follows is idempotent; called off, the machine is looked at again.
+            State::Diverting(_) | State::Draining(_) => {}
             State::Stopping(_) => self.stopping_heard(kind, answer, out),
             State::Failed(_) => {} // The next try reads the state anew.
         }

@@ -13,6 +13,9 @@ const INSPECT_INTERVAL: Span = Span::secs(60);
 /// So many failed probes in a row make an awake app unhealthy; one alone may be a hiccup.
 const PROBE_FAILURES_MAX: u32 = 2;
 
+/// A machine that is reported off for so long is off, even if somebody answers at its address.
+const BELIEVED_AFTER: Span = Span::secs(20);
+
 /// A machine that vanished so soon after traffic vanished from under somebody.
 const RECENT: Span = Span::mins(2);
 
@@ -31,6 +34,7 @@ impl Service {
             probe_failures: 0,
             probe: ProbeSlot::due_at(now),
             next_inspect_at: now,
+            gone_since: None,
             no_sleep_before: now,
             sleep_asked: false,
         }));
@@ -166,12 +170,32 @@ impl Service {
 
     pub(super) fn awake_heard(&mut self, answer: Result<Machine, Trouble>, out: &mut Vec<Effect>) {
         // A provider that can't be asked changes nothing about a service that answers.
-        let Ok(machine) = answer else { return };
+        let (Ok(machine), State::Awake(awake)) = (answer, &mut self.state) else {
+            return;
+        };
         match machine.state {
-            MachineState::Running => self.awake_moved(&machine, out),
-            MachineState::Starting => {}
-            state => self.vanished(&format!("the machine is {}", word(state)), out),
+            MachineState::Running => {
+                awake.gone_since = None;
+                self.awake_moved(&machine, out);
+            }
+            MachineState::Starting => awake.gone_since = None,
+            state => self.awake_gone(state, out),
         }
+    }
+
+    /// A provider's word may be older than the app's last answer, so the app is asked once more.
+    fn awake_gone(&mut self, state: MachineState, out: &mut Vec<Effect>) {
+        let now = self.now;
+        let soon = now + self.policy.probe_interval;
+        let State::Awake(awake) = &mut self.state else {
+            return;
+        };
+        let gone_since = *awake.gone_since.get_or_insert(now);
+        if awake.probe_failures > 0 || now.since(gone_since) >= BELIEVED_AFTER {
+            return self.vanished(&format!("the machine is {}", word(state)), out);
+        }
+        awake.next_inspect_at = soon;
+        awake.probe.next_at = awake.probe.next_at.min(now);
     }
 
     fn awake_moved(&mut self, machine: &Machine, out: &mut Vec<Effect>) {
@@ -198,7 +222,7 @@ impl Service {
             what: what.to_owned(),
         }));
         self.up_since = None;
-        let in_use = self.idle.open() > 0 || self.now.since(self.idle.last_activity()) < RECENT;
+        let in_use = self.idle.open() > 0 || self.now.since(self.idle.last_use()) < RECENT;
         if in_use {
             self.wake_after_crash(what, out)
         } else {

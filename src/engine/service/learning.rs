@@ -31,7 +31,7 @@ impl Service {
         self.hold = record.hold;
         self.history = record.history;
         // What happened while nobody watched isn't known, and unknown is not idle.
-        self.idle.restart(self.now);
+        self.idle.know_nothing(self.now);
         match record.stand {
             Stand::Awake { upstream } | Stand::Leaving { upstream } => {
                 self.want_routing(Routing::Awake(vec![upstream]));

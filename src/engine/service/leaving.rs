@@ -7,7 +7,6 @@ use super::Service;
 use super::state::{Leaving, LeavingStep, State, StopStep, Stopping};
 use crate::engine::contract::{Activity, Effect, Event, Routing, SleepWhy};
 use crate::engine::id::OpId;
-use crate::engine::machine::{Machine, MachineState, Trouble};
 use crate::engine::time::{Span, Time};
 
 /// Diverting that is not proven by then is called off.
@@ -181,21 +180,5 @@ impl Service {
             why: why.to_owned(),
         }));
         self.record(false, out);
-    }
-
-    /// An answer about the machine that was asked for while awake.
-    pub(super) fn leaving_heard(
-        &mut self,
-        answer: Result<Machine, Trouble>,
-        out: &mut Vec<Effect>,
-    ) {
-        let Ok(machine) = answer else { return };
-        match machine.state {
-            MachineState::Running | MachineState::Starting => {}
-            _ => self.vanished(
-                "the machine went away while the service was being put to sleep",
-                out,
-            ),
-        }
     }
 }

@@ -83,6 +83,8 @@ pub(super) struct Awake {
     pub(super) probe_failures: u32,
     pub(super) probe: ProbeSlot,
     pub(super) next_inspect_at: Time,
+    /// Since when the provider calls the machine off though the app answers.
+    pub(super) gone_since: Option<Time>,
     /// After a stop was called off for a reason that time must mend: not again before.
     pub(super) no_sleep_before: Time,
     /// An admin asked for sleep.

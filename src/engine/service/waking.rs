@@ -314,8 +314,12 @@ impl Service {
         }
         out.push(Effect::Tell(Event::Woken { took }));
         let upstream = super::state::seed_at(address);
+        let asked_for = waking.trigger.is_some();
         self.resume_awake(upstream);
-        self.idle.restart(self.now);
+        match asked_for {
+            true => self.idle.restart(self.now),
+            false => self.idle.know_nothing(self.now),
+        }
         self.want_routing(Routing::Awake(vec![upstream]));
         self.record(false, out);
     }
