@@ -258,7 +258,7 @@ impl Service {
             }
             State::Asleep(_) => self.begin_wake(Some(trigger), false, out),
             // A wake that nobody asked for (a machine found running) has its first visitor now.
-            State::Waking(waking) => waking.adopt_visitor(&trigger, &mut self.run_by),
+            State::Waking(waking) => waking.adopt_visitor(now, &trigger, &mut self.run_by),
             State::Awake(_) => self.idle.restart(now),
             State::Diverting(leaving) | State::Draining(leaving) if leaving.keeps_to_its_plan() => {
                 leaving.wanted = leaving.wanted.take().or(Some((trigger, now)));
@@ -270,7 +270,10 @@ impl Service {
             State::Stopping(stopping) => {
                 stopping.wanted = stopping.wanted.take().or(Some((trigger, now)))
             }
-            State::Failed(failed) => failed.wanted_at = Some(now),
+            State::Failed(failed) => {
+                failed.wanted_at = Some(now);
+                failed.trigger = failed.trigger.take().or(Some(trigger));
+            }
         }
     }
 

@@ -10,23 +10,22 @@ use crate::engine::view::Failure;
 /// The least wait before a failed wake is tried again by itself.
 const RETRY_WAIT_MIN: Span = Span::secs(10);
 
+/// A failure is shown at least so long before the service is given up.
+const SHOWN_MIN: Span = Span::secs(30);
+
 impl Service {
     pub(super) fn fail_wake(&mut self, failure: Failure, why: String, out: &mut Vec<Effect>) {
-        let (began, stage, tries, trigger) = match &self.state {
+        let (began, stage, tries, trigger, wanted_at) = match &self.state {
             State::Waking(waking) => (
                 waking.began,
                 waking.stage,
                 waking.tries,
                 waking.trigger.clone(),
+                waking.wanted_at,
             ),
-            _ => (self.now, Stage::Asked, 0, None),
+            _ => (self.now, Stage::Asked, 0, None, None),
         };
         let retry_at = self.now + RETRY_WAIT_MIN + self.wait_after(tries + 1);
-        let wanted_at = trigger.as_ref().map(|_| self.now);
-        out.push(Effect::Tell(Event::WakeFailed {
-            why: why.clone(),
-            retry_at: Some(retry_at),
-        }));
         self.want_routing(Routing::Asleep);
         let tries = tries + 1;
         let failed = Failed {
@@ -39,6 +38,10 @@ impl Service {
             trigger,
             wanted_at,
         };
+        out.push(Effect::Tell(Event::WakeFailed {
+            why: failed.why.clone(),
+            retry_at: self.retries_at(&failed),
+        }));
         self.enter(State::Failed(failed));
         self.record(false, out);
     }
@@ -50,21 +53,34 @@ impl Service {
         if self.gives_up_at(failed) <= self.now {
             return self.give_up(out);
         }
-        if failed.retry_at <= self.now && failed.wanted_at.is_some() {
+        if self.retries_at(failed).is_some_and(|at| at <= self.now) {
             let Failed {
                 trigger,
                 tries,
                 began,
+                wanted_at,
                 ..
             } = failed.clone();
-            let trigger = trigger.or_else(|| self.run_by.clone());
             self.wake_again(trigger, false, StartStep::Look, tries, began, out);
+            if let State::Waking(waking) = &mut self.state {
+                waking.wanted_at = wanted_at;
+            }
         }
     }
 
-    /// When nobody has asked for so long, the service is given up.
+    /// When nobody has asked for so long, the service is given up. A failure is shown for a while first, and a
+    /// hold wins.
     pub(super) fn gives_up_at(&self, failed: &Failed) -> Time {
-        failed.wanted_at.unwrap_or(self.since) + self.policy.idle_timeout
+        let held_until = self.hold.as_ref().map_or(Time(0), |hold| hold.until);
+        (failed.wanted_at.unwrap_or(self.since) + self.policy.idle_timeout)
+            .max(self.since + SHOWN_MIN)
+            .max(held_until)
+    }
+
+    /// When the wake is tried again by itself: while somebody has asked for it within the idle timeout.
+    pub(super) fn retries_at(&self, failed: &Failed) -> Option<Time> {
+        let wanted_until = failed.wanted_at? + self.policy.idle_timeout;
+        Some(failed.retry_at).filter(|at| *at < wanted_until)
     }
 
     fn give_up(&mut self, out: &mut Vec<Effect>) {

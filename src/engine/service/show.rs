@@ -96,7 +96,7 @@ impl Service {
         };
         Some(FailureView {
             failure: failed.failure,
-            retry_at: failed.wanted_at.map(|_| failed.retry_at),
+            retry_at: self.retries_at(failed),
         })
     }
 
@@ -198,13 +198,10 @@ impl Service {
                     .min()
             }
             State::Stopping(stopping) => when_free(stopping.next_call_at),
-            State::Failed(failed) => {
-                let retry = failed.wanted_at.map(|_| failed.retry_at);
-                [Some(self.gives_up_at(failed)), retry]
-                    .into_iter()
-                    .flatten()
-                    .min()
-            }
+            State::Failed(failed) => [Some(self.gives_up_at(failed)), self.retries_at(failed)]
+                .into_iter()
+                .flatten()
+                .min(),
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Waking {
     pub(super) stage: Stage,
     /// None when the machine was found running and nobody asked.
     pub(super) trigger: Option<Trigger>,
+    /// The last time that somebody asked for the service.
+    pub(super) wanted_at: Option<Time>,
     pub(super) after_crash: bool,
     /// Which try of the same wake this is, from 0: failures of whole wakes before it.
     pub(super) tries: u32,
@@ -187,7 +189,13 @@ impl ProbeSlot {
 }
 
 impl Waking {
-    pub(super) fn adopt_visitor(&mut self, trigger: &Trigger, run_by: &mut Option<Trigger>) {
+    pub(super) fn adopt_visitor(
+        &mut self,
+        now: Time,
+        trigger: &Trigger,
+        run_by: &mut Option<Trigger>,
+    ) {
+        self.wanted_at = Some(now);
         if self.trigger.is_none() {
             self.trigger = Some(trigger.clone());
             *run_by = Some(trigger.clone());

@@ -69,6 +69,7 @@ impl Service {
             began,
             deadline: self.now + delay + self.policy.start_timeout,
             stage: Stage::Asked,
+            wanted_at: trigger.as_ref().map(|_| self.now),
             trigger,
             after_crash,
             tries,
