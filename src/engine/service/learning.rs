@@ -105,9 +105,10 @@ impl Service {
         match stand {
             Stand::Waking { since } => self.continue_wake(since, out),
             _ if wanted.is_some() => self.begin_wanted(wanted, out),
-            Stand::Stopping { why } if up => self.resume_stop(why, out),
-            Stand::Stopping { why } => self.fell_asleep(why, Span::ZERO, out),
+            // A stop that was only intended is not carried out: whether the machine is in use isn't known any more
+            // (the last owner may have come back to Awake with a store that took no record of it).
             _ if up => self.adopt(out),
+            Stand::Stopping { why } => self.fell_asleep(why, Span::ZERO, out),
             _ => self.rest(out),
         }
     }
@@ -138,14 +139,16 @@ impl Service {
         }
     }
 
+    /// The machine is going down already: watch it until it is off.
     fn resume_stop(&mut self, why: SleepWhy, out: &mut Vec<Effect>) {
         self.want_routing(Routing::Asleep);
         self.enter(State::Stopping(Stopping {
             why,
             upstream: None,
             awake_since: self.up_since,
-            step: StopStep::Ask,
+            step: StopStep::Accepted(self.now),
             record_op: None,
+            asked: false,
             failures: 0,
             next_call_at: self.now,
             wanted: None,

@@ -70,7 +70,11 @@ impl Service {
 
     /// Nothing is open, by samples taken since the drain began.
     fn is_drained(&self, since: Time, until: Time) -> bool {
-        until <= self.now && self.idle.heard_since(since, &self.policy) && self.idle.open() == 0
+        // With a call in flight the stop could not follow the last look at once.
+        let free = self.call.is_none();
+        free && until <= self.now
+            && self.idle.heard_since(since, &self.policy)
+            && self.idle.open() == 0
     }
 
     fn set_step(&mut self, to: LeavingStep) {
@@ -152,15 +156,12 @@ impl Service {
             awake_since: Some(leaving.awake.since),
             step: StopStep::Ask,
             record_op: None,
+            asked: false,
             failures: 0,
             next_call_at: self.now,
             wanted: leaving.wanted.clone(),
         };
         self.enter(State::Stopping(stopping));
-        let record_op = self.record(true, out);
-        if let State::Stopping(stopping) = &mut self.state {
-            stopping.record_op = Some(record_op);
-        }
         out.push(Effect::Tell(Event::StopBegan));
     }
 

@@ -122,6 +122,8 @@ pub(super) struct Stopping {
     pub(super) awake_since: Option<Time>,
     pub(super) step: StopStep,
     pub(super) record_op: Option<OpId>,
+    /// A stop was asked for in this phase; before that, the machine is as it was.
+    pub(super) asked: bool,
     pub(super) failures: u32,
     pub(super) next_call_at: Time,
     pub(super) wanted: Wanted,

@@ -3,7 +3,7 @@
 
 use super::state::{State, StopStep};
 use super::{CallKind, Service};
-use crate::engine::contract::{Effect, Event, Routing, SleepWhy};
+use crate::engine::contract::{Effect, Event, Routing, SleepWhy, Upstream};
 use crate::engine::id::OpId;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use crate::engine::time::Span;
@@ -13,6 +13,9 @@ const STOP_AGAIN_AFTER: Span = Span::secs(60);
 
 /// After so many failed calls a waiting visitor is served by the machine that can't be stopped.
 const FAILURES_BEFORE_SERVING: u32 = 3;
+
+/// Between two looks whether the routing is in force, before a stop that is not preceded by a proof.
+const ROUTING_LOOK_INTERVAL: Span = Span::secs(5);
 
 impl Service {
     pub(super) fn advance_stopping(&mut self, out: &mut Vec<Effect>) {
@@ -26,14 +29,37 @@ impl Service {
             let wanted = stopping.wanted.take();
             return self.begin_wanted_looking(wanted, out);
         }
-        if stopping.next_call_at <= self.now {
-            let kind = if stopping.step == StopStep::Ask {
-                CallKind::Stop
-            } else {
-                CallKind::Inspect
-            };
-            self.make_call(kind, out);
+        if stopping.next_call_at > self.now || self.call.is_some() {
+            return;
         }
+        match stopping.step {
+            StopStep::Look | StopStep::Accepted(_) => self.make_call(CallKind::Inspect, out),
+            StopStep::Ask => self.ask_for_stop(out),
+        }
+    }
+
+    /// Every stop stands behind a required record, also a repeated one: a process that no longer owns the service
+    /// learns it there, and does not stop what the new owner has woken.
+    fn ask_for_stop(&mut self, out: &mut Vec<Effect>) {
+        let settled = self.publishing.is_settled();
+        let held_until = self.hold.as_ref().map(|hold| hold.until);
+        let now = self.now;
+        let State::Stopping(stopping) = &mut self.state else {
+            return;
+        };
+        if let Some(until) = held_until.filter(|_| !stopping.asked) {
+            stopping.next_call_at = until;
+            return;
+        }
+        if !settled {
+            stopping.next_call_at = now + ROUTING_LOOK_INTERVAL;
+            return;
+        }
+        let record_op = self.record(true, out);
+        if let State::Stopping(stopping) = &mut self.state {
+            stopping.record_op = Some(record_op);
+        }
+        self.make_call(CallKind::Stop, out);
     }
 
     pub(super) fn stopping_heard(
@@ -42,6 +68,9 @@ impl Service {
         answer: Result<Machine, Trouble>,
         out: &mut Vec<Effect>,
     ) {
+        if let State::Stopping(stopping) = &mut self.state {
+            stopping.asked |= kind == CallKind::Stop;
+        }
         let off = Machine {
             state: MachineState::Stopped,
             address: None,
@@ -128,19 +157,31 @@ impl Service {
         }
     }
 
-    /// The stop's own record could not be written, so the stop was not asked for: stay awake.
+    /// The stop's own record could not be written, so the stop was not asked for: the service stays awake. One
+    /// that was asked for before is tried again.
     pub(super) fn not_recorded(&mut self, op: OpId, out: &mut Vec<Effect>) {
         let State::Stopping(stopping) = &self.state else {
             return;
         };
-        let Some(upstream) = stopping.upstream.filter(|_| stopping.record_op == Some(op)) else {
+        if stopping.record_op != Some(op) {
             return;
-        };
-        self.call = self.call.take_if(|call| call.kind != CallKind::Stop);
-        let wanted = self.now;
+        }
+        self.call = None;
+        match stopping.upstream.filter(|_| !stopping.asked) {
+            Some(upstream) => self.stay_awake(upstream, out),
+            None => {
+                let what = "the store does not take the record of the stop";
+                let trouble = Trouble::new(ErrorClass::Transient, what);
+                self.stopping_call_failed(CallKind::Stop, &trouble, out);
+            }
+        }
+    }
+
+    fn stay_awake(&mut self, upstream: Upstream, out: &mut Vec<Effect>) {
+        let now = self.now;
         self.resume_awake(upstream);
         if let State::Awake(awake) = &mut self.state {
-            awake.no_sleep_before = wanted + Span::mins(1);
+            awake.no_sleep_before = now + Span::mins(1);
         }
         self.want_routing(Routing::Awake(vec![upstream]));
         let why = "the store does not take the record of the stop".to_owned();
