@@ -15,8 +15,12 @@ pub(super) const PATROL_INTERVAL: Span = Span::mins(5);
 const LOOKS_BEFORE_FAILING: u32 = 3;
 
 /// Ids that a life may give out after its last record: they are skipped by the next one. Sixteen million are
-/// years of probes, and leave room for half a billion lives in the integers that JSON holds exactly.
+/// years of probes.
 const IDS_PER_LIFE: u64 = 1 << 24;
+
+/// Ids for each millisecond of the wall clock: a life that wrote no record at all has ids of its own too. Today's
+/// ids stay below 2^53, which JSON holds exactly.
+const IDS_PER_MS: u64 = 1 << 10;
 
 impl Service {
     pub(super) fn loaded(&mut self, record: Option<Box<Record>>, out: &mut Vec<Effect>) {
@@ -24,7 +28,7 @@ impl Service {
             return;
         }
         let record = record.map_or_else(Record::default, |record| *record);
-        self.op = OpId(record.last_op.0.saturating_add(IDS_PER_LIFE));
+        self.op = first_op(record.last_op, self.now);
         self.up_since = record.up_since;
         self.run_by = record.run_by;
         self.triggered_count = record.triggered_count;
@@ -210,4 +214,10 @@ impl Service {
             waking.began = asked_at.min(waking.began);
         }
     }
+}
+
+/// Where the ids of a life begin: above those of every earlier one.
+fn first_op(last_op: OpId, now: Time) -> OpId {
+    let after_record = last_op.0.saturating_add(IDS_PER_LIFE);
+    OpId(after_record.max(now.0.saturating_mul(IDS_PER_MS)))
 }
