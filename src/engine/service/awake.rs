@@ -222,7 +222,8 @@ impl Service {
             what: what.to_owned(),
         }));
         self.up_since = None;
-        let in_use = self.idle.open() > 0 || self.now.since(self.idle.last_use()) < RECENT;
+        // An open request alone may be a monitor's; a person whose long upload broke asks again by the page.
+        let in_use = self.now.since(self.idle.last_use()) < RECENT;
         if in_use {
             self.wake_after_crash(what, out)
         } else {
