@@ -159,7 +159,11 @@ impl Service {
                 }
                 self.waking_saw(&machine, out);
             }
-            Err(trouble) if trouble.class == ErrorClass::AlreadyThere => self.start_accepted(out),
+            Err(trouble)
+                if trouble.class == ErrorClass::AlreadyThere && kind == CallKind::Start =>
+            {
+                self.start_accepted(out);
+            }
             Err(trouble) => self.waking_call_failed(kind, trouble, out),
         }
     }
