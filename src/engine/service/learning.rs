@@ -100,7 +100,13 @@ impl Service {
             return;
         };
         let wanted = learning.wanted.take();
-        let stand = learning.stand.clone();
+        let stand = match &learning.stand {
+            // Whoever asked has given up long ago, and asks again by the page if not.
+            Stand::Waking { since } if self.now.since(*since) > self.policy.start_timeout => {
+                Stand::Unknown
+            }
+            stand => stand.clone(),
+        };
         let up = match machine.state {
             MachineState::Running | MachineState::Starting | MachineState::Failed => true,
             MachineState::Stopped | MachineState::Suspended | MachineState::Missing => false,
