@@ -221,7 +221,6 @@ impl Service {
         {
             self.released(out);
         }
-        self.tell_blind(out);
         // A phase may hand over to the next one at once, at most through the whole circle.
         for _ in 0..8 {
             let before = self.state.phase();
@@ -230,6 +229,7 @@ impl Service {
                 break;
             }
         }
+        self.tell_blind(out);
         self.advance_publishing(out);
     }
 
