@@ -137,15 +137,18 @@ fn every_planted_bug_is_found_by_its_invariant() {
     }
     let mut missed = Vec::new();
     for (bug, invariant) in BUGS {
-        let found = (0..DAYS_TO_FIND_A_BUG).find_map(|seed| {
-            let (broken, _) = live(seed, Some(bug), false);
-            broken.map(|broken| (seed, broken))
+        let mut others = Vec::new();
+        let found = (0..DAYS_TO_FIND_A_BUG).find(|seed| match live(*seed, Some(bug), false).0 {
+            Some(broken) if broken.invariant == invariant => true,
+            Some(broken) => {
+                others.push((*seed, broken.invariant));
+                false
+            }
+            None => false,
         });
         match found {
-            Some((seed, broken)) if broken.invariant == invariant => {
-                println!("{bug:?}: {invariant} on day {seed}");
-            }
-            found => missed.push((bug, invariant, found)),
+            Some(seed) => println!("{bug:?}: {invariant} on day {seed}, before that {others:?}"),
+            None => missed.push((bug, invariant, others)),
         }
     }
     assert!(missed.is_empty(), "not found: {missed:#?}");
