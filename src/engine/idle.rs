@@ -76,7 +76,8 @@ impl IdleClock {
         if activity.used || !unbroken {
             self.last_activity = now;
         }
-        if activity.used || activity.long > 0 {
+        // After a gap, "since the last sample" may be long ago.
+        if (activity.used && unbroken) || activity.long > 0 {
             self.last_use = now;
         }
         let sample = Sample {

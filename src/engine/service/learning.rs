@@ -14,13 +14,12 @@ pub(super) const PATROL_INTERVAL: Span = Span::mins(5);
 /// After so many failed looks a waiting visitor is told that the wake fails.
 const LOOKS_BEFORE_FAILING: u32 = 3;
 
-/// Ids that a life may give out after its last record: they are skipped by the next one. Sixteen million are
-/// years of probes.
-const IDS_PER_LIFE: u64 = 1 << 24;
-
-/// Ids for each millisecond of the wall clock: a life that wrote no record at all has ids of its own too. Today's
-/// ids stay below 2^53, which JSON holds exactly.
+/// Ids for each millisecond of the wall clock, so that the ids of a life begin above those of every earlier one,
+/// also of one that wrote no record. No life uses them up, and today's stay below 2^53, which JSON holds exactly.
 const IDS_PER_MS: u64 = 1 << 10;
+
+/// When the clock ran backwards, so many ids above the last recorded one are skipped instead: years of probes.
+const IDS_SKIPPED: u64 = 1 << 24;
 
 impl Service {
     pub(super) fn loaded(&mut self, record: Option<Box<Record>>, out: &mut Vec<Effect>) {
@@ -222,8 +221,10 @@ impl Service {
     }
 }
 
-/// Where the ids of a life begin: above those of every earlier one.
+/// Where the ids of a life begin.
 fn first_op(last_op: OpId, now: Time) -> OpId {
-    let after_record = last_op.0.saturating_add(IDS_PER_LIFE);
-    OpId(after_record.max(now.0.saturating_mul(IDS_PER_MS)))
+    match now.0.saturating_mul(IDS_PER_MS) {
+        by_clock if by_clock > last_op.0 => OpId(by_clock),
+        _ => OpId(last_op.0.saturating_add(IDS_SKIPPED)),
+    }
 }
