@@ -47,6 +47,7 @@ pub(crate) struct Process {
     pub(crate) edge_turn: u64,
     /// Traefik's count at the last sample that was taken in.
     pub(crate) baseline: Option<u64>,
+    pub(crate) baseline_at: u64,
     pub(crate) last_stand: Option<SleepWhy>,
     pub(crate) watched: Watched,
 }
@@ -84,6 +85,7 @@ impl World {
             tick_at: None,
             edge_turn: 0,
             baseline: None,
+            baseline_at: 0,
             last_stand: None,
             watched,
         });
@@ -217,6 +219,11 @@ impl World {
 
     fn step(&mut self, life: u64, input: Input) {
         let clock = self.clock();
+        if let Input::Seen(activity) = &input
+            && activity.busy()
+        {
+            self.note(|| format!("  life {life} sees {activity:?}"));
+        }
         self.before_step(life, &input);
         let Some(process) = self.process(life) else {
             return;

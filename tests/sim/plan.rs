@@ -45,7 +45,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn of(seed: u64) -> Plan {
         let mut rng = Rng::new(seed);
-        let calm = seed % 8 == 0;
+        let calm = seed.is_multiple_of(8);
         let rate = |rng: &mut Rng, rates: &[u64]| if calm { 0 } else { rng.pick(rates) };
         let failover = rng.chance(600);
         let policy = policy(&mut rng, seed, failover);

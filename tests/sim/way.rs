@@ -127,6 +127,7 @@ impl World {
                 used,
                 ..Activity::quiet(Source::Traefik)
             });
+            process.baseline_at = now;
             process.watched.fresh(Source::Traefik, now);
         }
         self.answer(life, Input::LookedOnce(op, Ok(samples)));
@@ -165,7 +166,7 @@ impl World {
             _ => 30 * SECOND,
         };
         self.after(every, Event::SampleTraefik { life });
-        let count = self.way.count;
+        let (count, taken_at) = (self.way.count, self.now);
         if self.now < self.facts.traefik_silent_until {
             return;
         }
@@ -178,11 +179,18 @@ impl World {
                 // The sample is old when it arrives.
                 _ => {
                     let delay = self.rng.within(1, 20) * SECOND;
-                    self.after(delay, Event::TraefikSeen { life, count });
+                    self.after(
+                        delay,
+                        Event::TraefikSeen {
+                            life,
+                            count,
+                            taken_at,
+                        },
+                    );
                 }
             }
         } else {
-            self.traefik_seen(life, count);
+            self.traefik_seen(life, count, taken_at);
         }
     }
 
@@ -195,13 +203,17 @@ impl World {
         }
     }
 
-    pub(crate) fn traefik_seen(&mut self, life: u64, count: u64) {
+    pub(crate) fn traefik_seen(&mut self, life: u64, count: u64, taken_at: u64) {
         let now = self.now;
         let Some(process) = self.process(life) else {
             return;
         };
+        if taken_at < process.baseline_at {
+            return; // Older than what is known already.
+        }
+        process.baseline_at = taken_at;
         if process.baseline.is_some_and(|before| count < before) {
-            // Older than what is known already, or Traefik has restarted: what happened is unknown.
+            // Traefik has restarted: what happened is unknown.
             process.baseline = Some(count);
             return self.lose_traefik(life);
         }

@@ -86,6 +86,7 @@ pub(crate) enum Event {
     TraefikSeen {
         life: u64,
         count: u64,
+        taken_at: u64,
     },
     Visit,
     Straggler,
@@ -218,7 +219,11 @@ impl World {
             Event::Look { life, op } => self.look(life, op),
             Event::SampleEdge { life, turn } => self.sample_edge(life, turn),
             Event::SampleTraefik { life } => self.sample_traefik(life),
-            Event::TraefikSeen { life, count } => self.traefik_seen(life, count),
+            Event::TraefikSeen {
+                life,
+                count,
+                taken_at,
+            } => self.traefik_seen(life, count, taken_at),
             Event::Visit => self.visit(),
             Event::Straggler => self.somebody_comes(),
             Event::Person(id) => self.person_acts(id),
