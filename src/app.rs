@@ -64,6 +64,7 @@ impl App {
             store: Arc::clone(&store),
             clock,
             traefik,
+            probes: crate::driver::probe::client()?,
             state_dir,
             secret,
         };

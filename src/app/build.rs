@@ -102,14 +102,14 @@ pub(super) fn provider(service: &Service, state_dir: &Path) -> anyhow::Result<Ar
     })
 }
 
-pub(super) fn prober(service: &Service) -> anyhow::Result<Prober> {
+pub(super) fn prober(service: &Service, client: reqwest::Client) -> Prober {
     let settings = ProbeSettings {
         path: service.health.path.clone(),
         host: health_host(service),
         status: service.health.status.clone(),
         timeout: service.health.timeout.into(),
     };
-    Ok(Prober::new(settings)?)
+    Prober::new(client, settings)
 }
 
 pub(super) fn health_host(service: &Service) -> String {

@@ -23,6 +23,7 @@ pub(super) struct Parts {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Clock,
     pub(super) traefik: Option<Traefik>,
+    pub(super) probes: reqwest::Client,
     pub(super) state_dir: PathBuf,
     pub(super) secret: [u8; 32],
 }
@@ -37,13 +38,12 @@ impl Live {
     /// Whether the service can be built; starts nothing.
     pub(super) fn check(service: &Service, parts: &Parts) -> anyhow::Result<()> {
         build::provider(service, &parts.state_dir)?;
-        build::prober(service)?;
         Ok(())
     }
 
     pub(super) fn start(service: &Service, parts: &Parts) -> anyhow::Result<Live> {
         let provider = build::provider(service, &parts.state_dir)?;
-        let prober = build::prober(service)?;
+        let prober = build::prober(service, parts.probes.clone());
         let way: Arc<dyn Way> = match (&parts.traefik, service.ingress) {
             (Some(traefik), Ingress::Failover) => traefik.way(service),
             _ => Arc::new(RoomOnly),

@@ -19,6 +19,20 @@ pub struct ProbeSettings {
     pub timeout: Duration,
 }
 
+/// The client that all probers of a process share: one for each of a thousand services would be 100 MB. It opens
+/// a connection for each probe and follows no redirect: a kept connection would prove only that it was open, and
+/// the redirect's target isn't this app.
+///
+/// # Errors
+/// When the TLS library can't be set up.
+pub fn client() -> Result<reqwest::Client, reqwest::Error> {
+    crate::telemetry::http_client()
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0)
+        .no_proxy()
+        .build()
+}
+
 /// Asks apps whether they are ready.
 #[derive(Clone, Debug)]
 pub struct Prober {
@@ -27,19 +41,10 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// A prober that opens a connection for each probe and follows no redirect: a kept connection would prove
-    /// only that it was open, and the redirect's target isn't this app.
-    ///
-    /// # Errors
-    /// When the TLS library can't be set up.
-    pub fn new(settings: ProbeSettings) -> Result<Prober, reqwest::Error> {
-        let client = crate::telemetry::http_client()
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(0)
-            .no_proxy()
-            .timeout(settings.timeout)
-            .build()?;
-        Ok(Prober { client, settings })
+    /// A prober that asks with this client, made by [`client`].
+    #[must_use]
+    pub fn new(client: reqwest::Client, settings: ProbeSettings) -> Prober {
+        Prober { client, settings }
     }
 
     /// One probe.
@@ -48,6 +53,7 @@ impl Prober {
         let request = self
             .client
             .get(url)
+            .timeout(self.settings.timeout)
             .header(http::header::HOST, &self.settings.host);
         match request
             .header(http::header::USER_AGENT, "anteroom-probe")

@@ -25,9 +25,6 @@ use crate::engine::client;
 /// The longest request head. Traefik and browsers send up to 8 KiB; a longer one is answered with 431.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// The most lines in a request head.
-pub const HEAD_LINES_MAX: usize = 128;
-
 /// Pause after a failed accept: out of file numbers, above all. Doubled up to the bound.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -151,7 +148,7 @@ async fn connection(
         // It is the bound of an idle connection, too.
         .header_read_timeout(head_wait)
         .max_header_size(HEAD_BYTES_MAX)
-        .max_headers(HEAD_LINES_MAX)
+        // At most 100 lines, the library's own bound: naming any costs an allocation for each request.
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut serving = std::pin::pin!(serving);
