@@ -33,7 +33,6 @@ async fn a_browser_comes_cold_and_gets_the_app_without_a_key_being_touched() {
     let (anteroom, url) = house(&machine, &dir).await;
     let browser = Browser::start(&[]).await;
     browser.go(&url).await;
-    browser.reads("127.0.0.1 is waking up").await;
     browser.sees(&the_app()).await;
     let now = browser.client.current_url().await.expect("an address");
     assert_eq!(now.as_str(), url);

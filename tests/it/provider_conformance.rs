@@ -39,7 +39,8 @@ async fn becomes(provider: &dyn Provider, wanted: MachineState) {
 
 async fn is_up(platform: &dyn Platform, provider: &dyn Provider) -> Machine {
     becomes(provider, MachineState::Running).await;
-    assert_eq!(platform.running(), 1);
+    // A process that is about to become the app can't be recognised for a moment.
+    eventually(SOON, || async { platform.running() == 1 }).await;
     let machine = provider.inspect(SEED).await.expect("it can be read");
     assert!(
         machine.address.is_some(),
