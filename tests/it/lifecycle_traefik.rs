@@ -91,6 +91,22 @@ impl House {
         .await;
     }
 
+    /// Waits until the app's answers come while the room's counter stands still.
+    async fn goes_direct(&self, load: &Load) {
+        eventually(SOON, async || {
+            let before = self.passed_the_room().await;
+            let answered = load.so_far().get("200 app").copied().unwrap_or_default();
+            let more = async || {
+                load.so_far()
+                    .get("200 app")
+                    .is_some_and(|now| *now > answered + 300)
+            };
+            eventually(SOON, more).await;
+            self.passed_the_room().await == before
+        })
+        .await;
+    }
+
     async fn passed_the_room(&self) -> u64 {
         self.anteroom.admin(reqwest::Method::GET, "/blog/why").await["passed_the_room"]
             .as_u64()
@@ -146,18 +162,7 @@ async fn a_container_wakes_serves_and_sleeps_and_no_visitor_sees_an_error() {
     // A wake under load, until Traefik leads straight to the container.
     assert_eq!(press(&client(), &house.anteroom).await, 202);
     house.open().await;
-    eventually(SOON, async || {
-        let before = house.passed_the_room().await;
-        let answered = load.so_far().get("200 app").copied().unwrap_or_default();
-        eventually(SOON, async || {
-            load.so_far()
-                .get("200 app")
-                .is_some_and(|now| *now > answered + 300)
-        })
-        .await;
-        house.passed_the_room().await == before
-    })
-    .await;
+    house.goes_direct(&load).await;
     // An admin's sleep under load: divert, drain, stop, pages again.
     house.anteroom.command("blog", "sleep").await;
     house.anteroom.phase("blog", "asleep", SOON).await;
@@ -197,13 +202,8 @@ async fn killing_the_app_and_anteroom_under_load_shows_no_visitor_an_error() {
     let mark = house.anteroom.mark();
     engine.cli(&["kill", &container]);
     house.anteroom.log_after(mark, "ready in", SOON).await;
-    let answered = load.so_far().get("200 app").copied().unwrap_or_default();
-    eventually(SOON, async || {
-        load.so_far()
-            .get("200 app")
-            .is_some_and(|now| *now > answered + 500)
-    })
-    .await;
+    // Only then: while the room still forwards, it can't die unnoticed.
+    house.goes_direct(&load).await;
     // Anteroom dies; the visitors do not notice, and its next life takes over.
     let kept = std::fs::read(house.traefik.dynamic.join("anteroom.yml")).expect("a routing");
     house.anteroom.kill().await;
