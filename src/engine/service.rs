@@ -30,6 +30,8 @@ mod publishing;
 mod show;
 mod state;
 mod stopping;
+#[cfg(test)]
+mod tests;
 mod waking;
 
 /// What the operator wants of a service, and the bounds of its provider.

@@ -1,0 +1,474 @@
+//! The phases, one sentence at a time. Days of all of them together are lived in `tests/sim`.
+
+mod play;
+
+use super::*;
+use crate::engine::contract::{SleepWhy, Stage};
+use crate::engine::machine::MachineState;
+use crate::engine::record::Stand;
+use crate::engine::view::{Failure, Phase};
+use play::{MINUTE, Play, SECOND, is_start, is_stop, machine, refused, trigger, upstream, words};
+
+#[test]
+fn a_wake_records_starts_probes_and_then_lets_visitors_in() {
+    let mut play = Play::asleep();
+    play.give(Input::Triggered(trigger()));
+    assert_eq!(words(&play.out), ["record", "start"]);
+    play.started(MachineState::Starting);
+    assert_eq!(words(&play.out), [""; 0]);
+    assert_eq!(
+        play.engine.view().wake.map(|wake| wake.stage),
+        Some(Stage::MachineStarting)
+    );
+    play.pass(SECOND);
+    assert_eq!(words(&play.out), ["inspect"]);
+    play.inspected(MachineState::Running);
+    assert_eq!(words(&play.out), ["probe"]);
+    assert_eq!(
+        play.engine.view().wake.map(|wake| wake.stage),
+        Some(Stage::MachineUp)
+    );
+    assert!(play.engine.view().upstreams.is_empty());
+    play.probed(ProbeResult::NotReady("refused".into()));
+    play.pass(SECOND);
+    play.probed(ProbeResult::Ready);
+    assert_eq!(
+        words(&play.out),
+        ["record", "inspect", "probe", "publish awake"]
+    );
+    assert_eq!(play.engine.view().upstreams, [upstream()]);
+}
+
+#[test]
+fn ten_thousand_triggers_are_one_start() {
+    let mut play = Play::asleep();
+    let mut starts = 0;
+    for _ in 0..10_000 {
+        play.give(Input::Triggered(trigger()));
+        starts += play.asked(is_start);
+    }
+    assert_eq!(starts, 1);
+    assert_eq!(play.engine.view().triggered_count, 10_000);
+}
+
+#[test]
+fn late_start_answer_after_timeout_is_ignored() {
+    let mut play = Play::asleep();
+    play.give(Input::Triggered(trigger()));
+    let late = play.call();
+    play.pass(46 * SECOND);
+    play.pass(2 * SECOND);
+    assert_eq!(
+        words(&play.out),
+        ["inspect"],
+        "a lost answer is followed by a look"
+    );
+    let before = play.engine.view();
+    play.give(Input::Started(late, Ok(machine(MachineState::Running))));
+    assert_eq!(play.out, []);
+    assert_eq!(play.engine.view(), before);
+}
+
+#[test]
+fn a_refusal_to_look_is_no_accepted_start() {
+    let mut play = Play::asleep();
+    play.give(Input::Triggered(trigger()));
+    play.give(Input::Started(
+        play.call(),
+        Err(refused(ErrorClass::Ambiguous)),
+    ));
+    play.pass(2 * SECOND);
+    play.give(Input::Inspected(
+        play.call(),
+        Err(refused(ErrorClass::AlreadyThere)),
+    ));
+    assert_eq!(
+        play.engine.view().wake.map(|wake| wake.stage),
+        Some(Stage::Asked)
+    );
+}
+
+#[test]
+fn a_sleep_diverts_proves_looks_records_and_stops_in_this_order() {
+    let mut play = Play::idle();
+    assert!(words(&play.out).ends_with(&["record", "publish asleep"]));
+    play.settle();
+    assert_eq!(words(&play.out), ["prove"]);
+    let op = play.op(|effect| matches!(effect, Effect::ProveDivert(_)));
+    play.give(Input::Diverted(op, Ok(())));
+    play.now = play.now + Span(1);
+    play.give(Input::Seen(Activity::quiet(Source::Edge)));
+    assert_eq!(words(&play.out), ["look"]);
+    play.looked(Activity::quiet(Source::Edge));
+    assert_eq!(words(&play.out), ["must record", "stop"]);
+    play.give(Input::Stopped(
+        play.call(),
+        Ok(machine(MachineState::Stopped)),
+    ));
+    assert_eq!(play.phase(), Phase::Asleep);
+}
+
+#[test]
+fn a_trigger_while_stopping_brings_the_service_back() {
+    let mut play = Play::stopping();
+    play.give(Input::Triggered(trigger()));
+    assert_eq!(play.phase(), Phase::Stopping);
+    play.give(Input::Stopped(
+        play.call(),
+        Ok(machine(MachineState::Stopped)),
+    ));
+    assert_eq!(play.phase(), Phase::Waking);
+    assert_eq!(play.asked(is_start), 1);
+}
+
+#[test]
+fn a_machine_that_cannot_be_stopped_serves_the_visitor_who_waits() {
+    let mut play = Play::stopping();
+    play.give(Input::Triggered(trigger()));
+    for _ in 0..20 {
+        if let Some(call) = play.engine.call {
+            let answer = Err(refused(ErrorClass::Transient));
+            play.give(match call.kind {
+                CallKind::Stop => Input::Stopped(call.op, answer),
+                _ => Input::Inspected(call.op, answer),
+            });
+        }
+        if play.phase() == Phase::Waking {
+            return;
+        }
+        play.pass(30 * SECOND);
+    }
+    panic!("the visitor waits for ever");
+}
+
+#[test]
+fn a_visitor_a_hold_and_a_missing_source_call_the_stop_off_at_every_step() {
+    let steps = [Play::idle, Play::draining, Play::looking];
+    for (number, step) in steps.iter().enumerate() {
+        let hold = Input::Held {
+            until: Time(u64::MAX / 2),
+            reason: "backup".into(),
+        };
+        let used = Activity {
+            used: true,
+            ..Activity::quiet(Source::Edge)
+        };
+        let objections = [
+            Input::Triggered(trigger()),
+            Input::Seen(used),
+            hold,
+            Input::SignalLost(Source::Edge),
+        ];
+        for objection in objections {
+            let mut play = step();
+            play.give(objection.clone());
+            assert!(
+                play.cancelled(),
+                "step {number}, {objection:?}: {:?}",
+                play.out
+            );
+            assert_eq!(play.engine.view().upstreams, [upstream()]);
+        }
+        let mut play = step();
+        play.pass(61 * SECOND);
+        assert!(
+            play.cancelled(),
+            "step {number}, no sample for a minute: {:?}",
+            play.out
+        );
+    }
+}
+
+#[test]
+fn the_last_look_calls_the_stop_off_when_it_sees_anybody_or_fails() {
+    let quiet = Activity::quiet(Source::Edge);
+    let busy = [
+        Activity {
+            used: true,
+            ..quiet
+        },
+        Activity {
+            in_flight: 1,
+            ..quiet
+        },
+        Activity { long: 1, ..quiet },
+        Activity::quiet(Source::Traefik),
+    ];
+    for sample in busy {
+        let mut play = Play::looking();
+        play.looked(sample);
+        assert!(play.cancelled(), "{sample:?}");
+    }
+}
+
+#[test]
+fn a_stop_that_is_not_recorded_is_not_asked_for() {
+    let mut play = Play::stopping();
+    let op = play.op(|effect| matches!(effect, Effect::Record { required: true, .. }));
+    play.give(Input::NotRecorded(op));
+    assert!(play.cancelled());
+    assert_eq!(play.engine.view().upstreams, [upstream()]);
+}
+
+#[test]
+fn every_repeated_stop_has_a_required_record_before_it() {
+    let mut play = Play::stopping();
+    play.give(Input::Stopped(
+        play.call(),
+        Err(refused(ErrorClass::Transient)),
+    ));
+    play.pass(2 * SECOND);
+    play.inspected(MachineState::Running);
+    assert_eq!(words(&play.out), ["must record", "stop"]);
+    let op = play.op(|effect| matches!(effect, Effect::Record { required: true, .. }));
+    play.give(Input::NotRecorded(op));
+    assert_eq!(
+        play.phase(),
+        Phase::Stopping,
+        "an earlier stop may have worked: look first"
+    );
+    play.pass(10 * SECOND);
+    assert_eq!(words(&play.out), ["inspect"]);
+}
+
+#[test]
+fn a_service_stays_awake_for_its_minimum() {
+    let policy = Policy {
+        idle_timeout: Span::mins(1),
+        min_awake: Span::mins(10),
+        ..Policy::default()
+    };
+    let mut play = Play::awake_with(policy);
+    let woken = play.now;
+    play.quiet_until(Phase::Diverting);
+    assert!(play.now.since(woken) >= Span::mins(10));
+}
+
+#[test]
+fn a_paid_hour_is_used_up_and_the_next_one_is_not_begun() {
+    let policy = Policy {
+        billing_increment: Some(Span::mins(60)),
+        ..Policy::default()
+    };
+    let mut play = Play::awake_with(policy);
+    let up = play.engine.up_since.expect("it is up");
+    play.quiet_until(Phase::Diverting);
+    let ran = play.now.since(up);
+    assert!(ran >= Span::mins(58) && ran < Span::mins(60), "{ran}");
+}
+
+/// Lets a wake run into its start timeout, with a machine that runs and an app that is silent.
+fn fail_by_silence(play: &mut Play) {
+    for _ in 0..1_000 {
+        if play.phase() == Phase::Failed {
+            return;
+        }
+        if let Some(call) = play.engine.call {
+            let answer = Ok(machine(MachineState::Running));
+            play.give(match call.kind {
+                CallKind::Start => Input::Started(call.op, answer),
+                _ => Input::Inspected(call.op, answer),
+            });
+        }
+        play.pass(SECOND);
+    }
+    panic!("it never fails");
+}
+
+#[test]
+fn a_failed_wake_is_tried_again_while_somebody_wants_it_and_given_up_after() {
+    let mut play = Play::asleep();
+    let began = play.now;
+    play.give(Input::Triggered(trigger()));
+    let mut tries = 0;
+    while play.now.since(began) < Span::mins(60) {
+        fail_by_silence(&mut play);
+        tries += 1;
+        assert_eq!(
+            play.engine.view().failure.map(|failure| failure.failure),
+            Some(Failure::AppSilent)
+        );
+        while play.phase() == Phase::Failed {
+            play.pass(SECOND);
+        }
+        if play.phase() == Phase::Stopping {
+            break;
+        }
+        assert_eq!(play.phase(), Phase::Waking);
+    }
+    assert!(tries > 2, "{tries} tries");
+    assert!(
+        play.now.since(began) >= Span::mins(30),
+        "somebody wanted it that long"
+    );
+    assert_eq!(
+        play.phase(),
+        Phase::Stopping,
+        "nobody has asked for half an hour"
+    );
+    play.inspected(MachineState::Running);
+    assert_eq!(play.asked(is_stop), 1);
+}
+
+#[test]
+fn a_hold_wins_over_giving_up() {
+    let mut play = Play::asleep();
+    play.give(Input::Triggered(trigger()));
+    play.give(Input::Started(play.call(), Err(refused(ErrorClass::Quota))));
+    assert_eq!(play.phase(), Phase::Failed);
+    let until = play.now + Span::mins(120);
+    play.give(Input::Held {
+        until,
+        reason: "repair".into(),
+    });
+    while play.now < until {
+        let stopping = play.phase() == Phase::Stopping;
+        assert!(!stopping, "given up while it is held");
+        if play.phase() == Phase::Waking
+            && let Some(call) = play.engine.call
+        {
+            let answer = Err(refused(ErrorClass::Quota));
+            play.give(match call.kind {
+                CallKind::Start => Input::Started(call.op, answer),
+                _ => Input::Inspected(call.op, Ok(machine(MachineState::Stopped))),
+            });
+        }
+        play.pass(10 * SECOND);
+    }
+}
+
+#[test]
+fn a_machine_that_goes_down_under_a_visitor_is_woken_again() {
+    let mut play = Play::awake();
+    play.pass(11 * SECOND);
+    play.probed(ProbeResult::NotReady("refused".into()));
+    play.inspected(MachineState::Stopped);
+    assert_eq!(play.phase(), Phase::Waking);
+    assert!(play.engine.view().wake.is_some_and(|wake| wake.after_crash));
+    play.inspected(MachineState::Stopped);
+    assert_eq!(play.asked(is_start), 1);
+}
+
+#[test]
+fn a_machine_that_goes_down_when_nobody_uses_it_stays_down() {
+    let mut play = Play::awake();
+    for _ in 0..200 {
+        play.now = play.now + Span(SECOND);
+        play.give(Input::Seen(Activity::quiet(Source::Edge)));
+    }
+    play.probed(ProbeResult::NotReady("refused".into()));
+    play.inspected(MachineState::Stopped);
+    assert_eq!(play.phase(), Phase::Asleep);
+}
+
+#[test]
+fn the_app_is_believed_before_an_old_word_of_the_provider() {
+    let mut play = Play::awake();
+    play.pass(61 * SECOND);
+    play.inspected(MachineState::Stopped);
+    assert_eq!(play.phase(), Phase::Awake);
+    play.probed(ProbeResult::Ready);
+    play.pass(SECOND);
+    play.inspected(MachineState::Running);
+    assert_eq!(play.phase(), Phase::Awake);
+}
+
+#[test]
+fn a_machine_found_running_is_not_started_once_it_is_off_again() {
+    let mut play = Play::asleep();
+    play.pass(6 * MINUTE);
+    play.inspected(MachineState::Running);
+    assert_eq!(play.phase(), Phase::Waking);
+    play.pass(4 * SECOND);
+    play.inspected(MachineState::Stopped);
+    assert_eq!(play.phase(), Phase::Asleep);
+    assert_eq!(play.asked(is_start), 0);
+}
+
+#[test]
+fn ids_of_a_new_life_are_above_those_of_the_last() {
+    let old = Play::awake();
+    let last = old.engine.op;
+    let later = Play::awake();
+    assert_eq!(later.engine.op, last, "the same life has the same ids");
+    for clock in [old.now + Span(SECOND), Time(0)] {
+        let mut out = Vec::new();
+        let mut heir = Service::new("blog".parse().unwrap(), Policy::default(), clock);
+        let record = Record {
+            last_op: last,
+            ..Record::default()
+        };
+        heir.step(clock, Input::Loaded(Some(Box::new(record))), &mut out);
+        assert!(heir.op > last);
+    }
+}
+
+/// What follows from each record and each state of the machine.
+#[test]
+fn every_record_resumes_by_what_the_machine_is() {
+    use MachineState::{Running, Starting, Stopped, Stopping};
+    use Phase as P;
+    let now = Time(1_000_000_000);
+    let (fresh, old) = (now - Span::mins(1), now - Span::mins(60));
+    let failed = Stand::Failed {
+        failure: Failure::AppSilent,
+        since: fresh,
+    };
+    let idle = Stand::Stopping {
+        why: SleepWhy::Idle,
+    };
+    let waking = Stand::Waking { since: fresh };
+    let long_ago = Stand::Waking { since: old };
+    let awake = Stand::Awake {
+        upstream: upstream(),
+    };
+    let leaving = Stand::Leaving {
+        upstream: upstream(),
+    };
+    let table = [
+        (
+            Stand::Unknown,
+            [P::Asleep, P::Waking, P::Waking, P::Learning],
+        ),
+        (
+            Stand::Asleep,
+            [P::Asleep, P::Waking, P::Waking, P::Learning],
+        ),
+        (waking, [P::Waking, P::Waking, P::Waking, P::Waking]),
+        (long_ago, [P::Asleep, P::Waking, P::Waking, P::Learning]),
+        (awake, [P::Awake, P::Awake, P::Awake, P::Awake]),
+        (leaving, [P::Awake, P::Awake, P::Awake, P::Awake]),
+        (idle, [P::Asleep, P::Waking, P::Waking, P::Stopping]),
+        (failed, [P::Asleep, P::Waking, P::Waking, P::Learning]),
+    ];
+    for (stand, phases) in table {
+        for (state, phase) in [Stopped, Starting, Running, Stopping]
+            .into_iter()
+            .zip(phases)
+        {
+            let mut play = Play::resumed(stand.clone());
+            play.inspected(state);
+            assert_eq!(
+                play.phase(),
+                phase,
+                "{stand:?}, and the machine is {state:?}"
+            );
+            assert_eq!(
+                play.asked(is_stop),
+                0,
+                "{stand:?}: nothing is stopped unseen"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_recorded_awake_service_whose_machine_is_off_rests_and_is_not_started() {
+    let mut play = Play::resumed(Stand::Awake {
+        upstream: upstream(),
+    });
+    play.probed(ProbeResult::NotReady("refused".into()));
+    play.inspected(MachineState::Stopped);
+    assert_eq!(play.phase(), Phase::Asleep);
+    assert_eq!(play.asked(is_start), 0);
+}
