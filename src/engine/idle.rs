@@ -72,12 +72,13 @@ impl IdleClock {
             .sources
             .get(&activity.source)
             .is_some_and(|last| is_fresh(last, now, policy));
-        // Open requests alone do not count: the end of one that qualifies is told as use, and a monitor's never.
-        if activity.used || !unbroken {
+        // An open request alone is no use: the end of one that qualifies is told as use, a monitor's never is.
+        let used = activity.used || activity.long > 0;
+        if used || !unbroken {
             self.last_activity = now;
         }
         // After a gap, "since the last sample" may be long ago.
-        if (activity.used && unbroken) || activity.long > 0 {
+        if used && (unbroken || activity.long > 0) {
             self.last_use = now;
         }
         let sample = Sample {
@@ -245,6 +246,22 @@ mod tests {
             clock.verdict(Time(7_200_000), &policy, facts(None)),
             Verdict::InUse
         );
+    }
+
+    #[test]
+    fn a_monitor_that_is_being_answered_does_not_restart_the_clock() {
+        let (mut clock, policy) = (IdleClock::default(), policy());
+        quiet(&mut clock, 0, 1_700, &policy);
+        let monitor = Activity {
+            in_flight: 1,
+            ..Activity::quiet(Source::Edge)
+        };
+        clock.saw(Time(1_705_000), monitor, &policy);
+        let verdict = clock.verdict(Time(1_705_000), &policy, facts(None));
+        assert_eq!(verdict, Verdict::InUse);
+        quiet(&mut clock, 1_710, 1_800, &policy);
+        let verdict = clock.verdict(Time(1_800_000), &policy, facts(None));
+        assert_eq!(verdict, Verdict::Sleep);
     }
 
     #[test]
