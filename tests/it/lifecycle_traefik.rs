@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::sync::{Mutex, MutexGuard};
+
 use crate::lifecycle::{client, press};
 use crate::support::anteroom::Anteroom;
 use crate::support::docker::{self, Engine};
@@ -22,11 +24,16 @@ struct House {
     traefik: Traefik,
     anteroom: Anteroom,
     _dir: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One house at a time: two loads at once starve the machine, and then Traefik's own health checks fail.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 impl House {
     /// `service` is the lines of the service that say where its machine is.
     async fn start(way: &str, kind: &str, machine: SocketAddr, service: &str) -> House {
+        let turn = TURN.lock().await;
         let dir = tempfile::tempdir().expect("a folder");
         let (room, admin) = (free_port(), free_port());
         let traefik = Traefik::start(
@@ -50,6 +57,7 @@ impl House {
             traefik,
             anteroom,
             _dir: dir,
+            _turn: turn,
         };
         eventually(SOON, async || {
             house.get().await.headers().contains_key("x-anteroom")
