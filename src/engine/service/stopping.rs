@@ -22,7 +22,9 @@ impl Service {
         let State::Stopping(stopping) = &mut self.state else {
             return;
         };
-        if stopping.failures >= FAILURES_BEFORE_SERVING
+        // A service that was given up is woken for the next visitor at once, as long as no stop was asked for.
+        let still_free = !stopping.asked && stopping.upstream.is_none();
+        if (stopping.failures >= FAILURES_BEFORE_SERVING || still_free)
             && stopping.wanted.is_some()
             && self.call.is_none()
         {

@@ -311,6 +311,27 @@ fn a_failed_wake_is_tried_again_while_somebody_wants_it_and_given_up_after() {
 }
 
 #[test]
+fn a_visitor_of_a_service_that_was_given_up_and_is_held_is_woken_for() {
+    let mut play = Play::asleep();
+    play.give(Input::Triggered(trigger()));
+    play.give(Input::Started(play.call(), Err(refused(ErrorClass::Quota))));
+    while play.phase() != Phase::Stopping {
+        if play.engine.call.is_some() {
+            play.inspected(MachineState::Stopping);
+        }
+        play.pass(10 * SECOND);
+    }
+    let until = play.now + Span::mins(120);
+    let reason = "repair".into();
+    play.give(Input::Held { until, reason });
+    play.inspected(MachineState::Running);
+    play.pass(10 * SECOND);
+    assert_eq!(play.asked(is_stop), 0, "the hold wins");
+    play.give(Input::Triggered(trigger()));
+    assert_eq!(play.phase(), Phase::Waking);
+}
+
+#[test]
 fn a_hold_wins_over_giving_up() {
     let mut play = Play::asleep();
     play.give(Input::Triggered(trigger()));
