@@ -1,0 +1,146 @@
+//! The way to a stop, and what calls it off.
+
+use super::*;
+
+#[test]
+fn a_sleep_diverts_proves_looks_records_and_stops_in_this_order() {
+    let mut play = Play::idle();
+    assert!(words(&play.out).ends_with(&["record", "publish asleep"]));
+    play.settle();
+    assert_eq!(words(&play.out), ["prove"]);
+    let op = play.op(|effect| matches!(effect, Effect::ProveDivert(_)));
+    play.give(Input::Diverted(op, Ok(())));
+    play.now = play.now + Span(1);
+    play.give(Input::Seen(Activity::quiet(Source::Edge)));
+    assert_eq!(words(&play.out), ["look"]);
+    play.looked(Activity::quiet(Source::Edge));
+    assert_eq!(words(&play.out), ["must record", "stop"]);
+    play.give(Input::Stopped(
+        play.call(),
+        Ok(machine(MachineState::Stopped)),
+    ));
+    assert_eq!(play.phase(), Phase::Asleep);
+}
+
+#[test]
+fn a_trigger_while_stopping_brings_the_service_back() {
+    let mut play = Play::stopping();
+    play.give(Input::Triggered(trigger()));
+    assert_eq!(play.phase(), Phase::Stopping);
+    play.give(Input::Stopped(
+        play.call(),
+        Ok(machine(MachineState::Stopped)),
+    ));
+    assert_eq!(play.phase(), Phase::Waking);
+    assert_eq!(play.asked(is_start), 1);
+}
+
+#[test]
+fn a_machine_that_cannot_be_stopped_serves_the_visitor_who_waits() {
+    let mut play = Play::stopping();
+    play.give(Input::Triggered(trigger()));
+    for _ in 0..20 {
+        if let Some(call) = play.engine.call {
+            let answer = Err(refused(ErrorClass::Transient));
+            play.give(match call.kind {
+                CallKind::Stop => Input::Stopped(call.op, answer),
+                _ => Input::Inspected(call.op, answer),
+            });
+        }
+        if play.phase() == Phase::Waking {
+            return;
+        }
+        play.pass(30 * SECOND);
+    }
+    panic!("the visitor waits for ever");
+}
+
+#[test]
+fn a_visitor_a_hold_and_a_missing_source_call_the_stop_off_at_every_step() {
+    let steps = [Play::idle, Play::draining, Play::looking];
+    for (number, step) in steps.iter().enumerate() {
+        let hold = Input::Held {
+            until: Time(u64::MAX / 2),
+            reason: "backup".into(),
+        };
+        let used = Activity {
+            used: true,
+            ..Activity::quiet(Source::Edge)
+        };
+        let objections = [
+            Input::Triggered(trigger()),
+            Input::Seen(used),
+            hold,
+            Input::SignalLost(Source::Edge),
+        ];
+        for objection in objections {
+            let mut play = step();
+            play.give(objection.clone());
+            assert!(
+                play.cancelled(),
+                "step {number}, {objection:?}: {:?}",
+                play.out
+            );
+            assert_eq!(play.engine.view().upstreams, [upstream()]);
+        }
+        let mut play = step();
+        play.pass(61 * SECOND);
+        assert!(
+            play.cancelled(),
+            "step {number}, no sample for a minute: {:?}",
+            play.out
+        );
+    }
+}
+
+#[test]
+fn the_last_look_calls_the_stop_off_when_it_sees_anybody_or_fails() {
+    let quiet = Activity::quiet(Source::Edge);
+    let busy = [
+        Activity {
+            used: true,
+            ..quiet
+        },
+        Activity {
+            in_flight: 1,
+            ..quiet
+        },
+        Activity { long: 1, ..quiet },
+        Activity::quiet(Source::Traefik),
+    ];
+    for sample in busy {
+        let mut play = Play::looking();
+        play.looked(sample);
+        assert!(play.cancelled(), "{sample:?}");
+    }
+}
+
+#[test]
+fn a_stop_that_is_not_recorded_is_not_asked_for() {
+    let mut play = Play::stopping();
+    let op = play.op(|effect| matches!(effect, Effect::Record { required: true, .. }));
+    play.give(Input::NotRecorded(op));
+    assert!(play.cancelled());
+    assert_eq!(play.engine.view().upstreams, [upstream()]);
+}
+
+#[test]
+fn every_repeated_stop_has_a_required_record_before_it() {
+    let mut play = Play::stopping();
+    play.give(Input::Stopped(
+        play.call(),
+        Err(refused(ErrorClass::Transient)),
+    ));
+    play.pass(2 * SECOND);
+    play.inspected(MachineState::Running);
+    assert_eq!(words(&play.out), ["must record", "stop"]);
+    let op = play.op(|effect| matches!(effect, Effect::Record { required: true, .. }));
+    play.give(Input::NotRecorded(op));
+    assert_eq!(
+        play.phase(),
+        Phase::Stopping,
+        "an earlier stop may have worked: look first"
+    );
+    play.pass(10 * SECOND);
+    assert_eq!(words(&play.out), ["inspect"]);
+}
