@@ -165,7 +165,7 @@ pub(super) const KEYS: &[Key] = &[
 
     key("health", "path", Special("a path that starts with /"), Value(r#""/""#), "What is asked for, by GET.", r#""/healthz""#),
     key("health", "status", Special("a list of statuses"), Value(r#""200-399""#), "The answers that mean ready: statuses and ranges with commas between.", r#""200-299,401""#),
-    key("health", "interval", Duration("100ms", "1h"), Value(r#""1s""#), "The pause between two probes.", r#""1s""#),
+    key("health", "interval", Duration("100ms", "1h"), Value(r#""1s""#), "The longest pause between two probes. The first seconds of a wake have shorter ones.", r#""1s""#),
     key("health", "timeout", Duration("100ms", "5m"), Value(r#""2s""#), "How long the app may take to answer a probe.", r#""2s""#),
     key("health", "host", Special("a hostname"), Nothing("the first of `hosts`"), "The `Host` header of the probe.", r#""blog.example.com""#),
 

@@ -48,7 +48,8 @@ pub struct Policy {
     /// Drain for all of `drain_timeout`: for a path whose running requests can't be counted (Traefik counts a
     /// request when it ends).
     pub drain_whole: bool,
-    /// Between two readiness probes while waking.
+    /// Between two readiness probes while waking, at most; the first ones follow each other faster. Also between two
+    /// looks at a machine on its way up or down.
     pub probe_interval: Span,
     /// Between two probes of the awake app.
     pub check_interval: Span,

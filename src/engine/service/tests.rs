@@ -90,6 +90,29 @@ fn a_refusal_to_look_is_no_accepted_start() {
 }
 
 #[test]
+fn a_quick_wake_is_probed_quickly_and_a_slow_one_at_the_interval() {
+    let mut play = Play::asleep();
+    play.give(Input::Triggered(trigger()));
+    play.started(MachineState::Running);
+    let began = play.now;
+    let mut pauses = Vec::new();
+    while play.now.since(began) < Span::secs(60) {
+        let asked = play.now;
+        play.probed(ProbeResult::NotReady("refused".into()));
+        while play.asked(|effect| matches!(effect, Effect::Probe(..))) == 0 {
+            play.pass(10);
+            if play.engine.call.is_some() {
+                play.inspected(MachineState::Running);
+            }
+        }
+        pauses.push(play.now.since(asked).as_millis());
+    }
+    assert_eq!((pauses[0], pauses[19]), (100, 100));
+    assert!(pauses.is_sorted(), "{pauses:?}");
+    assert_eq!(pauses.last(), Some(&1_000), "the interval is the bound");
+}
+
+#[test]
 fn a_service_stays_awake_for_its_minimum() {
     let policy = Policy {
         idle_timeout: Span::mins(1),
