@@ -1,4 +1,6 @@
 //! Sources of activity. [`edge`] counts what passes the room itself; [`traefik`] reads what passes it by.
+//! [`samples`] keeps what they say until the service's task takes it.
 
 pub mod edge;
+pub mod samples;
 pub mod traefik;

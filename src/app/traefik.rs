@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::build;
 use crate::config::{self, Config, Ingress, Publish, Service};
 use crate::driver::way::{ThroughTraefik, Way};
-use crate::engine::contract::Input;
 use crate::http::admin::TraefikConfig;
 use crate::publish::traefik::form::{self, ServiceSettings};
 use crate::publish::traefik::{self as publisher, Kind, Publisher, Settings};
+use crate::signal::samples::Samples;
 use crate::signal::traefik::{TraefikSignal, Watched};
 
 pub(super) struct Traefik {
@@ -106,7 +105,7 @@ impl Traefik {
     }
 
     /// The service's task hears of its traffic from now on.
-    pub(super) fn listen(&self, service: &Service, samples: mpsc::Sender<Input>) {
+    pub(super) fn listen(&self, service: &Service, samples: Samples) {
         let name = form::main_name(&service.name);
         let watched = Watched {
             router: name.clone(),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +12,7 @@ use super::handle::{Command, Handle, Inbox, door};
 use super::probe::Prober;
 use super::story::Story;
 use super::way::Way;
-use crate::engine::contract::{Effect, Input, Trigger, TriggerBy};
+use crate::engine::contract::{Effect, Input, Source, Trigger, TriggerBy};
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::machine::{ErrorClass, Machine, Trouble};
 use crate::engine::record::Record;
@@ -22,6 +21,7 @@ use crate::engine::time::{Span, Time};
 use crate::engine::view::{Phase, View};
 use crate::provider::Provider;
 use crate::signal::edge::Edge;
+use crate::signal::samples::Samples;
 use crate::store::{LedgerEntry, Store, StoreError};
 
 /// A write of the record that takes longer has failed; the next try writes the whole record again.
@@ -32,9 +32,6 @@ const SAVE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Ledger entries that wait for the store. When it is away for longer than that, the oldest are dropped.
 const ENTRIES_WAITING_MAX: usize = 1_000;
-
-/// Samples of traffic that may wait for the task.
-pub const SAMPLES_WAITING_MAX: usize = 16;
 
 /// Between two samples of the edge of an awake service, at most.
 const EDGE_SAMPLE: Duration = Duration::from_secs(5);
@@ -71,8 +68,8 @@ pub struct Setup {
 pub struct Running {
     /// For the room.
     pub handle: Handle,
-    /// For signals that do not pass the room.
-    pub samples: mpsc::Sender<Input>,
+    /// For the signal of Traefik, whose requests do not pass the room.
+    pub samples: Samples,
     /// Ends when the task has ended.
     pub task: JoinHandle<()>,
 }
@@ -82,7 +79,7 @@ pub fn spawn(setup: Setup) -> Running {
     let edge = Edge::new();
     let service = Service::new(setup.name.clone(), setup.policy.clone(), setup.clock.now());
     let (handle, inbox) = door(service.view(), Arc::clone(&edge));
-    let (samples, samples_out) = mpsc::channel(SAMPLES_WAITING_MAX);
+    let samples = Samples::new(Source::Traefik);
     let story = Story::new(setup.name.clone());
     let task = Task {
         setup,
@@ -98,8 +95,8 @@ pub fn spawn(setup: Setup) -> Running {
     };
     Running {
         handle,
-        samples,
-        task: tokio::spawn(task.run(inbox, samples_out)),
+        samples: samples.clone(),
+        task: tokio::spawn(task.run(inbox, samples)),
     }
 }
 
@@ -120,11 +117,11 @@ struct Task {
 struct Disowned;
 
 impl Task {
-    async fn run(mut self, mut inbox: Inbox, mut samples: mpsc::Receiver<Input>) {
+    async fn run(mut self, mut inbox: Inbox, samples: Samples) {
         let shutdown = self.setup.shutdown.clone();
         let ended = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            ended = self.live(&mut inbox, &mut samples) => ended,
+            ended = self.live(&mut inbox, &samples) => ended,
         };
         self.edge.close();
         if ended.is_err() {
@@ -132,11 +129,7 @@ impl Task {
         }
     }
 
-    async fn live(
-        &mut self,
-        inbox: &mut Inbox,
-        samples: &mut mpsc::Receiver<Input>,
-    ) -> Result<(), Disowned> {
+    async fn live(&mut self, inbox: &mut Inbox, samples: &Samples) -> Result<(), Disowned> {
         let record = self.claim().await;
         self.step(Input::Loaded(record.map(Box::new)), inbox)
             .await?;
@@ -155,7 +148,7 @@ impl Task {
                 },
                 Some(trigger) = inbox.triggers.recv() => Input::Triggered(trigger),
                 Some(command) = inbox.commands.recv() => self.command(command),
-                Some(sample) = samples.recv() => sample,
+                sample = samples.recv() => sample,
                 _ = edge_tick.tick(), if sampling => Input::Seen(self.edge.sample()),
                 () = sleep_until(wake_at), if wakeup.is_some() => Input::Tick,
                 () = sleep_until(save_at.unwrap_or(wake_at)), if save_at.is_some() => {

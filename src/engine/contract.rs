@@ -49,7 +49,8 @@ pub enum Input {
     Published(OpId, Result<(), String>),
     /// The answer to [`Effect::ProveDivert`]: `Ok` once a probe along the visitors' way met the room.
     Diverted(OpId, Result<(), String>),
-    /// The answer to [`Effect::LastLook`]: one fresh sample of each required source, taken with the gate closed.
+    /// The answer to [`Effect::LastLook`]: one fresh sample of each required source, taken with the gate
+    /// closed; it tells of all use since the source's sample before it. One that comes too late still tells of use.
     LookedOnce(OpId, Result<Vec<Activity>, String>),
     /// A sample of one source of activity.
     Seen(Activity),

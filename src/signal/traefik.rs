@@ -5,17 +5,20 @@
 //! probes are in no router's counter, and what the routers send to the room is counted by the room itself.
 
 mod count;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::contract::{Activity, Input, Source};
+use super::samples::Samples;
+use crate::engine::contract::Activity;
 use crate::engine::id::ServiceName;
 use count::Counters;
 
@@ -54,13 +57,10 @@ struct Inner {
 #[derive(Clone)]
 struct Listening {
     watched: Watched,
-    samples: mpsc::Sender<Input>,
+    samples: Samples,
     /// Whether its routers lead to the room: then Traefik forgets its line.
     diverted: bool,
 }
-
-/// What a scrape says of each service: whether it was used since the scrape before.
-type Verdicts = BTreeMap<ServiceName, Option<bool>>;
 
 impl TraefikSignal {
     /// Starts scraping `api` (Traefik's API address; its metrics are at `/metrics`) until `end`.
@@ -76,7 +76,11 @@ impl TraefikSignal {
             loop {
                 tokio::select! {
                     () = end.cancelled() => return,
-                    _ = tick.tick() => scraper.tell_all().await,
+                    _ = tick.tick() => {
+                        if let Err(why) = scraper.scrape().await {
+                            tracing::warn!(why, "Traefik's counters can't be read");
+                        }
+                    }
                 }
             }
         });
@@ -101,7 +105,7 @@ impl TraefikSignal {
     }
 
     /// From now on this service's task hears of its traffic.
-    pub fn listen(&self, service: ServiceName, watched: Watched, samples: mpsc::Sender<Input>) {
+    pub fn listen(&self, service: ServiceName, watched: Watched, samples: Samples) {
         self.services().insert(
             service,
             Listening {
@@ -132,74 +136,49 @@ impl TraefikSignal {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A fresh scrape for one service's last look. The other services hear of it, too: a scrape takes the
-    /// difference to the one before it.
+    /// A fresh scrape for one service's last look: its use since its task last heard of any.
     ///
     /// # Errors
     /// When Traefik does not answer, or its counters can't be compared.
     pub async fn look_now(&self, service: &ServiceName) -> Result<Activity, String> {
-        let verdicts = self.scrape().await?;
-        self.tell(&verdicts, Some(service));
-        match verdicts.get(service) {
-            Some(Some(used)) => Ok(sample(*used)),
-            _ => Err("Traefik's counters can't be compared with earlier ones".into()),
-        }
-    }
-
-    async fn tell_all(&self) {
-        match self.scrape().await {
-            Ok(verdicts) => self.tell(&verdicts, None),
-            Err(why) => {
-                tracing::warn!(why, "Traefik's counters can't be read");
-                for listening in self.services().values() {
-                    let _ = listening
-                        .samples
-                        .try_send(Input::SignalLost(Source::Traefik));
-                }
-            }
-        }
-    }
-
-    fn tell(&self, verdicts: &Verdicts, except: Option<&ServiceName>) {
-        for (service, listening) in self
+        self.scrape().await?;
+        let samples = self
             .services()
-            .iter()
-            .filter(|(name, _)| Some(*name) != except)
-        {
-            let input = match verdicts.get(service) {
-                Some(Some(used)) => Input::Seen(sample(*used)),
-                Some(None) | None => Input::SignalLost(Source::Traefik),
-            };
-            // A task that does not keep up hears of the next one; a missing sample is never taken for idleness.
-            let _ = listening.samples.try_send(input);
-        }
+            .get(service)
+            .map(|listening| listening.samples.clone());
+        samples
+            .and_then(|samples| samples.take_heard())
+            .ok_or_else(|| "Traefik's counters can't be compared with earlier ones".into())
     }
 
-    async fn scrape(&self) -> Result<Verdicts, String> {
+    /// Reads the counters and tells every service's task what they say.
+    async fn scrape(&self) -> Result<(), String> {
         let mut last = self.inner.last.lock().await;
         let text = match self.fetch().await {
             Ok(text) => text,
             Err(why) => {
                 // What happens until the next good scrape isn't known.
                 *last = None;
+                for listening in self.services().values() {
+                    listening.samples.lost();
+                }
                 return Err(why);
             }
         };
         let services = self.services().clone();
-        let now = Counters::read(&text, services.values().map(|listening| &listening.watched));
-        let used = |listening: &Listening| {
-            let Listening {
-                watched, diverted, ..
-            } = listening;
-            last.as_ref()
-                .and_then(|last| now.used_since(last, watched, *diverted))
-        };
-        let verdicts = services
-            .iter()
-            .map(|(name, listening)| (name.clone(), used(listening)))
-            .collect();
+        let watched = services.values().map(|listening| &listening.watched);
+        let now = Counters::read(&text, watched);
+        for listening in services.values() {
+            let used = last
+                .as_ref()
+                .and_then(|last| now.used_since(last, &listening.watched, listening.diverted));
+            match used {
+                Some(used) => listening.samples.heard(used),
+                None => listening.samples.lost(),
+            }
+        }
         *last = Some(now);
-        Ok(verdicts)
+        Ok(())
     }
 
     async fn fetch(&self) -> Result<String, String> {
@@ -237,12 +216,5 @@ impl std::fmt::Debug for TraefikSignal {
         f.debug_struct("TraefikSignal")
             .field("url", &self.inner.url)
             .finish_non_exhaustive()
-    }
-}
-
-fn sample(used: bool) -> Activity {
-    Activity {
-        used,
-        ..Activity::quiet(Source::Traefik)
     }
 }

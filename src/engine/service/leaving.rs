@@ -116,13 +116,12 @@ impl Service {
         result: Result<Vec<Activity>, String>,
         out: &mut Vec<Effect>,
     ) {
-        let State::Draining(leaving) = &self.state else {
-            return;
+        let keeps = match &self.state {
+            State::Draining(leaving) if leaving.step == (LeavingStep::Looking { op }) => {
+                leaving.keeps_to_its_plan()
+            }
+            _ => return self.looked_too_late(result),
         };
-        if leaving.step != (LeavingStep::Looking { op }) {
-            return;
-        }
-        let keeps = leaving.keeps_to_its_plan();
         match result {
             Err(why) => self.cancel_leaving(&format!("the last look failed: {why}"), out),
             Ok(samples) => {
@@ -143,6 +142,14 @@ impl Service {
                     false => self.begin_stop(out),
                 }
             }
+        }
+    }
+
+    /// Nobody waits for this look any more, and what was open then says nothing of now. But a source tells of use
+    /// once.
+    fn looked_too_late(&mut self, result: Result<Vec<Activity>, String>) {
+        if result.is_ok_and(|samples| samples.iter().any(|sample| sample.used)) {
+            self.idle.restart(self.now);
         }
     }
 

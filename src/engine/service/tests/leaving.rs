@@ -1,5 +1,6 @@
 //! The way to a stop, and what calls it off.
 
+use super::super::state::LeavingStep;
 use super::*;
 
 #[test]
@@ -113,6 +114,27 @@ fn the_last_look_calls_the_stop_off_when_it_sees_anybody_or_fails() {
         play.looked(sample);
         assert!(play.cancelled(), "{sample:?}");
     }
+}
+
+#[test]
+fn a_look_that_nobody_waits_for_any_more_still_tells_of_use() {
+    let mut play = Play::looking();
+    let State::Draining(leaving) = &play.engine.state else {
+        panic!("not draining")
+    };
+    let LeavingStep::Looking { op } = leaving.step else {
+        panic!("not looking")
+    };
+    let reason = "repair".into();
+    let until = play.now + Span::mins(1);
+    play.give(Input::Held { until, reason });
+    assert!(play.cancelled());
+    let used = Activity {
+        used: true,
+        ..Activity::quiet(Source::Edge)
+    };
+    play.give(Input::LookedOnce(op, Ok(vec![used])));
+    assert_eq!(play.engine.idle.last_use(), play.now);
 }
 
 #[test]
