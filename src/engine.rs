@@ -2,7 +2,7 @@
 //! randomness that is not passed in.
 //!
 //! The lints below hold that for this module tree alone (`clippy.toml` names what is banned). Read in this
-//! order: [`contract`] (what goes in and what comes out), [`service`] (the life of a service), [`idle`] (when it
+//! order: [`contract`] (what goes in and what comes out; its words are in [`trigger`], [`traffic`] and [`story`]), [`service`] (the life of a service), [`idle`] (when it
 //! may be put to sleep), [`route`] (what a request gets), then the small ones.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -13,8 +13,12 @@ pub mod eta;
 pub mod id;
 pub mod idle;
 pub mod machine;
+pub mod policy;
 pub mod record;
 pub mod route;
 pub mod service;
+pub mod story;
 pub mod time;
+pub mod traffic;
+pub mod trigger;
 pub mod view;

@@ -11,7 +11,7 @@ use crate::config::{self, Config, Ingress, Service, StoreUrl};
 use crate::driver::probe::{ProbeSettings, Prober};
 use crate::engine::contract::Source;
 use crate::engine::id::ServiceName;
-use crate::engine::service::Policy;
+use crate::engine::policy::Policy;
 use crate::engine::time::Span;
 use crate::provider::Provider;
 use crate::store::Store;

@@ -12,12 +12,14 @@
 
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
-
 use super::id::{InstanceId, OpId};
 use super::machine::{Machine, Trouble};
 use super::record::Record;
-use super::time::{Span, Time};
+use super::time::Time;
+
+pub use super::story::{Event, SleepWhy, Stage};
+pub use super::traffic::{Activity, Routing, Source, Upstream};
+pub use super::trigger::{Trigger, TriggerBy};
 
 /// Everything that can happen to a service.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,34 +96,6 @@ pub enum Effect {
     Tell(Event),
 }
 
-/// Who or what asked for a wake.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trigger {
-    /// What kind of asker.
-    pub by: TriggerBy,
-    /// The asker, masked as the privacy setting says (a network, a name of an admin, a schedule).
-    pub who: String,
-    /// What was asked for, without its query.
-    #[serde(default)]
-    pub path: String,
-}
-
-/// What kind of asker a trigger came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TriggerBy {
-    /// The waiting page's script.
-    Page,
-    /// The waiting page's button.
-    Click,
-    /// A request by itself (`wake.by = "request"`, or a held API request).
-    Request,
-    /// An admin's command.
-    Admin,
-    /// The engine: the app crashed while somebody used it.
-    Crash,
-}
-
 /// What the app said to a readiness probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeResult {
@@ -129,181 +103,4 @@ pub enum ProbeResult {
     Ready,
     /// Refused, timed out, or an answer that isn't "ready"; the text says which.
     NotReady(String),
-}
-
-/// Where visitors of a service are led.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Routing {
-    /// To the room.
-    Asleep,
-    /// To these instances, with the room as fallback.
-    Awake(Vec<Upstream>),
-}
-
-/// An instance that may be given requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Upstream {
-    /// Which instance.
-    pub instance: InstanceId,
-    /// Where its app listens.
-    pub address: SocketAddr,
-}
-
-/// A source of activity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// Our own edge: every request that passes the room.
-    Edge,
-    /// Traefik's router counters: requests that do not pass the room.
-    Traefik,
-}
-
-/// One sample of one source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Activity {
-    /// Where it comes from.
-    pub source: Source,
-    /// Whether there was qualifying traffic since the last sample of this source.
-    pub used: bool,
-    /// Requests that are being answered now.
-    pub in_flight: u32,
-    /// Open long connections (upgrades, event streams) now.
-    pub long: u32,
-}
-
-impl Activity {
-    /// Nothing happened and nothing is open.
-    #[must_use]
-    pub const fn quiet(source: Source) -> Activity {
-        Activity {
-            source,
-            used: false,
-            in_flight: 0,
-            long: 0,
-        }
-    }
-
-    /// Whether anybody is using the service by this sample.
-    #[must_use]
-    pub const fn busy(&self) -> bool {
-        self.used || self.in_flight > 0 || self.long > 0
-    }
-}
-
-/// How far a wake has come. A stage is reached when it is true, never before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stage {
-    /// The wake is accepted.
-    Asked,
-    /// The provider has accepted the start.
-    MachineStarting,
-    /// The provider says that the machine runs.
-    MachineUp,
-    /// The app has answered our probe.
-    AppAnswering,
-}
-
-/// What is told to people: one log line, one counter, and for some a ledger entry.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// A wake was accepted and began.
-    WakeBegan(Trigger),
-    /// A stage of the wake was reached.
-    StageReached {
-        /// The stage.
-        stage: Stage,
-        /// Since the trigger.
-        after: Span,
-    },
-    /// The app is ready.
-    Woken {
-        /// From the trigger to the app's first good answer.
-        took: Span,
-    },
-    /// The wake failed for now.
-    WakeFailed {
-        /// Why, as a sentence for the log.
-        why: String,
-        /// When it is tried again.
-        retry_at: Option<Time>,
-    },
-    /// A machine was found running that we did not start, or that ran before us.
-    Adopted,
-    /// The service went idle: visitors are being led to the room.
-    WentIdle {
-        /// For how long there was no traffic.
-        idle: Span,
-        /// What decided it.
-        why: SleepWhy,
-    },
-    /// Visitors provably reach the room.
-    DivertProven,
-    /// The stop was called off.
-    StopCancelled {
-        /// Why.
-        why: String,
-    },
-    /// The machine is being stopped.
-    StopBegan,
-    /// The machine is seen stopped.
-    Slept {
-        /// How long the machine ran.
-        awake: Span,
-        /// What decided it.
-        why: SleepWhy,
-    },
-    /// The machine went away by itself or by somebody else's hand.
-    Vanished {
-        /// What was seen.
-        what: String,
-    },
-    /// The awake app does not answer probes, or answers again.
-    HealthChanged {
-        /// Whether it answers now.
-        healthy: bool,
-        /// What the probe saw.
-        what: String,
-    },
-    /// A source of activity is missing: nothing will be stopped until it is back.
-    Blind {
-        /// The source.
-        source: Source,
-    },
-    /// A call to the provider did not succeed and is tried again.
-    Retrying {
-        /// What was tried, and the answer.
-        what: String,
-        /// When.
-        at: Time,
-    },
-    /// A routing could not be put in force; it is tried again.
-    PublishFailed {
-        /// Why.
-        why: String,
-    },
-    /// A hold began or was extended.
-    HoldBegan {
-        /// The end.
-        until: Time,
-        /// Who asked.
-        reason: String,
-    },
-    /// The hold ended.
-    HoldEnded,
-}
-
-/// Why a service is put to sleep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SleepWhy {
-    /// No qualifying traffic for the idle timeout.
-    Idle,
-    /// An admin asked for it.
-    Admin,
-    /// Its wake failed and nobody asks for it any more.
-    GivenUp,
 }

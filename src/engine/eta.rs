@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::contract::Stage;
+use super::story::Stage;
 use super::time::Span;
 
 /// Wakes that are remembered. Old ones are forgotten, so that a machine that became faster shows it soon.

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::contract::{Activity, Source};
+use super::policy::Policy;
 use super::record::Hold;
-use super::service::Policy;
 use super::time::{Span, Time};
+use super::traffic::{Activity, Source};
 
 /// Before the end of a paid period, so much time is left for diverting, draining and stopping.
 pub const BILLING_MARGIN: Span = Span::mins(2);

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::contract::{SleepWhy, Trigger, Upstream};
 use super::eta::WakeHistory;
 use super::id::OpId;
+use super::story::SleepWhy;
 use super::time::Time;
+use super::traffic::Upstream;
+use super::trigger::Trigger;
 
 /// The lasting state of a service. Written by its owner alone, under its epoch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

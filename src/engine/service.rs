@@ -8,16 +8,17 @@
 //! At most one provider call is in flight for the machine, whatever the phase: [`Service::call`] is the slot.
 //! Where to read next: `state` (the phases' own data), then one file for each phase.
 
-use super::backoff::Backoff;
-use super::contract::{
-    Activity, Effect, Event, Input, ProbeResult, Routing, Source, Trigger, TriggerBy,
-};
+use super::contract::{Effect, Input, ProbeResult};
 use super::eta::WakeHistory;
 use super::id::{InstanceId, OpId, ServiceName};
 use super::idle::IdleClock;
 use super::machine::{ErrorClass, Machine, Trouble};
+use super::policy::Policy;
 use super::record::{Hold, Record};
+use super::story::Event;
 use super::time::{Span, Time};
+use super::traffic::{Activity, Routing, Source};
+use super::trigger::{Trigger, TriggerBy};
 use publishing::Publishing;
 use show::Shown;
 use state::State;
@@ -33,63 +34,6 @@ mod stopping;
 #[cfg(test)]
 mod tests;
 mod waking;
-
-/// What the operator wants of a service, and the bounds of its provider.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// Without qualifying traffic for so long, the service is put to sleep.
-    pub idle_timeout: Span,
-    /// It stays awake at least so long after a wake.
-    pub min_awake: Span,
-    /// A wake that is not ready by then has failed.
-    pub start_timeout: Span,
-    /// Running requests get so long to end before a stop.
-    pub drain_timeout: Span,
-    /// Drain for all of `drain_timeout`: for a path whose running requests can't be counted (Traefik counts a
-    /// request when it ends).
-    pub drain_whole: bool,
-    /// Between two readiness probes while waking, at most; the first ones follow each other faster. Also between two
-    /// looks at a machine on its way up or down.
-    pub probe_interval: Span,
-    /// Between two probes of the awake app.
-    pub check_interval: Span,
-    /// A provider call, a probe or a publish whose answer is not there by then is lost. Longer than the
-    /// driver's own deadlines.
-    pub call_timeout: Span,
-    /// A source of activity that has not been heard of for so long is blind.
-    pub stale_after: Span,
-    /// A paid period is used up before the machine is stopped.
-    pub billing_increment: Option<Span>,
-    /// The sources that must all be fresh and quiet before a stop.
-    pub sources: Vec<Source>,
-    /// Waits between failed calls.
-    pub backoff: Backoff,
-    /// Seeds the jitter.
-    pub seed: u64,
-}
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy {
-            idle_timeout: Span::mins(30),
-            min_awake: Span::mins(10),
-            start_timeout: Span::mins(5),
-            drain_timeout: Span::secs(30),
-            drain_whole: false,
-            probe_interval: Span::secs(1),
-            check_interval: Span::secs(10),
-            call_timeout: Span::secs(45),
-            stale_after: Span::secs(60),
-            billing_increment: None,
-            sources: vec![Source::Edge],
-            backoff: Backoff {
-                first: Span::secs(1),
-                max: Span::mins(5),
-            },
-            seed: 0,
-        }
-    }
-}
 
 /// The engine of one service.
 #[derive(Clone, Debug)]

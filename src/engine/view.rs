@@ -3,12 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::contract::{Source, Stage, Trigger, Upstream};
 use super::eta::Eta;
 use super::id::ServiceName;
 use super::machine::ErrorClass;
 use super::record::Hold;
+use super::story::Stage;
 use super::time::Time;
+use super::traffic::{Source, Upstream};
+use super::trigger::Trigger;
 
 /// The phases of a service's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

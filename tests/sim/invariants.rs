@@ -6,8 +6,8 @@ use anteroom::engine::contract::{Effect, Input, SleepWhy, Source, Stage};
 use anteroom::engine::eta::percent;
 use anteroom::engine::id::OpId;
 use anteroom::engine::machine::MachineState;
+use anteroom::engine::policy::Policy;
 use anteroom::engine::record::{Record, Stand};
-use anteroom::engine::service::Policy;
 use anteroom::engine::time::Time;
 use anteroom::engine::view::Phase;
 

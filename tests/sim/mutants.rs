@@ -3,7 +3,8 @@
 use anteroom::engine::contract::{Activity, Effect, Input, ProbeResult, Source, Stage, Upstream};
 use anteroom::engine::id::OpId;
 use anteroom::engine::machine::{Machine, MachineState};
-use anteroom::engine::service::{Policy, Service};
+use anteroom::engine::policy::Policy;
+use anteroom::engine::service::Service;
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::{Phase, View};
 

@@ -2,7 +2,7 @@
 
 use anteroom::engine::backoff::Backoff;
 use anteroom::engine::contract::Source;
-use anteroom::engine::service::Policy;
+use anteroom::engine::policy::Policy;
 use anteroom::engine::time::Span;
 
 use crate::rng::Rng;

@@ -7,9 +7,10 @@ use crate::engine::contract::{
 };
 use crate::engine::id::OpId;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use crate::engine::policy::Policy;
 use crate::engine::record::{Record, Stand};
+use crate::engine::service::Service;
 use crate::engine::service::state::{self, LeavingStep, State};
-use crate::engine::service::{Policy, Service};
 use crate::engine::time::{Span, Time};
 use crate::engine::view::Phase;
 

@@ -1,0 +1,123 @@
+//! What happens to a service, as people are told: in the log, the metrics, the ledger and on the page.
+
+use serde::{Deserialize, Serialize};
+
+use super::time::{Span, Time};
+use super::traffic::Source;
+use super::trigger::Trigger;
+
+/// How far a wake has come. A stage is reached when it is true, never before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The wake is accepted.
+    Asked,
+    /// The provider has accepted the start.
+    MachineStarting,
+    /// The provider says that the machine runs.
+    MachineUp,
+    /// The app has answered our probe.
+    AppAnswering,
+}
+
+/// What is told to people: one log line, one counter, and for some a ledger entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A wake was accepted and began.
+    WakeBegan(Trigger),
+    /// A stage of the wake was reached.
+    StageReached {
+        /// The stage.
+        stage: Stage,
+        /// Since the trigger.
+        after: Span,
+    },
+    /// The app is ready.
+    Woken {
+        /// From the trigger to the app's first good answer.
+        took: Span,
+    },
+    /// The wake failed for now.
+    WakeFailed {
+        /// Why, as a sentence for the log.
+        why: String,
+        /// When it is tried again.
+        retry_at: Option<Time>,
+    },
+    /// A machine was found running that we did not start, or that ran before us.
+    Adopted,
+    /// The service went idle: visitors are being led to the room.
+    WentIdle {
+        /// For how long there was no traffic.
+        idle: Span,
+        /// What decided it.
+        why: SleepWhy,
+    },
+    /// Visitors provably reach the room.
+    DivertProven,
+    /// The stop was called off.
+    StopCancelled {
+        /// Why.
+        why: String,
+    },
+    /// The machine is being stopped.
+    StopBegan,
+    /// The machine is seen stopped.
+    Slept {
+        /// How long the machine ran.
+        awake: Span,
+        /// What decided it.
+        why: SleepWhy,
+    },
+    /// The machine went away by itself or by somebody else's hand.
+    Vanished {
+        /// What was seen.
+        what: String,
+    },
+    /// The awake app does not answer probes, or answers again.
+    HealthChanged {
+        /// Whether it answers now.
+        healthy: bool,
+        /// What the probe saw.
+        what: String,
+    },
+    /// A source of activity is missing: nothing will be stopped until it is back.
+    Blind {
+        /// The source.
+        source: Source,
+    },
+    /// A call to the provider did not succeed and is tried again.
+    Retrying {
+        /// What was tried, and the answer.
+        what: String,
+        /// When.
+        at: Time,
+    },
+    /// A routing could not be put in force; it is tried again.
+    PublishFailed {
+        /// Why.
+        why: String,
+    },
+    /// A hold began or was extended.
+    HoldBegan {
+        /// The end.
+        until: Time,
+        /// Who asked.
+        reason: String,
+    },
+    /// The hold ended.
+    HoldEnded,
+}
+
+/// Why a service is put to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SleepWhy {
+    /// No qualifying traffic for the idle timeout.
+    Idle,
+    /// An admin asked for it.
+    Admin,
+    /// Its wake failed and nobody asks for it any more.
+    GivenUp,
+}
