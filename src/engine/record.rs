@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::eta::WakeHistory;
 use super::id::OpId;
-use super::story::SleepWhy;
+use super::story::{Failure, SleepWhy};
 use super::time::Time;
 use super::traffic::Upstream;
 use super::trigger::Trigger;
@@ -72,7 +72,7 @@ pub enum Stand {
     /// A wake failed; the machine may be in any state.
     Failed {
         /// Why, in a word.
-        failure: super::view::Failure,
+        failure: Failure,
         /// When the wake was accepted.
         since: Time,
     },

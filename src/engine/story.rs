@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::machine::ErrorClass;
 use super::time::{Span, Time};
 use super::traffic::Source;
 use super::trigger::Trigger;
@@ -120,4 +121,60 @@ pub enum SleepWhy {
     Admin,
     /// Its wake failed and nobody asks for it any more.
     GivenUp,
+}
+
+/// Why a wake failed, in the words that a visitor may hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// The app did not answer within the start timeout.
+    AppSilent,
+    /// The machine did not come up within the start timeout.
+    MachineSilent,
+    /// The machine stopped again while starting.
+    MachineDied,
+    /// The machine does not exist.
+    MachineMissing,
+    /// The provider has no capacity now.
+    NoCapacity,
+    /// A limit or an unpaid bill at the provider.
+    Quota,
+    /// The provider refuses our credential or our request.
+    Refused,
+    /// The provider can't be reached or does not answer.
+    ProviderDown,
+}
+
+impl Failure {
+    /// The failure that a lasting trouble of this class means.
+    #[must_use]
+    pub const fn of(class: ErrorClass) -> Failure {
+        match class {
+            ErrorClass::NotFound => Failure::MachineMissing,
+            ErrorClass::Capacity => Failure::NoCapacity,
+            ErrorClass::Quota => Failure::Quota,
+            ErrorClass::Auth | ErrorClass::Forbidden | ErrorClass::BadRequest => Failure::Refused,
+            ErrorClass::AlreadyThere
+            | ErrorClass::Busy
+            | ErrorClass::InvalidState
+            | ErrorClass::RateLimited(_)
+            | ErrorClass::Transient
+            | ErrorClass::Ambiguous => Failure::ProviderDown,
+        }
+    }
+
+    /// The word used in keys, JSON and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AppSilent => "app_silent",
+            Self::MachineSilent => "machine_silent",
+            Self::MachineDied => "machine_died",
+            Self::MachineMissing => "machine_missing",
+            Self::NoCapacity => "no_capacity",
+            Self::Quota => "quota",
+            Self::Refused => "refused",
+            Self::ProviderDown => "provider_down",
+        }
+    }
 }

@@ -1,3 +1,5 @@
+//! The signal against a Traefik that says what the test wants.
+
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
