@@ -276,3 +276,11 @@ async fn every_event_comes_back_as_it_was_written() {
         assert_eq!(ledger, written, "{kind}");
     }
 }
+
+#[tokio::test]
+async fn the_first_secret_is_kept_whoever_brings_a_fresh_one() {
+    for (kind, store) in stores() {
+        assert_eq!(store.secret([1; 32]).await.unwrap(), [1; 32], "{kind}");
+        assert_eq!(store.secret([2; 32]).await.unwrap(), [1; 32], "{kind}");
+    }
+}

@@ -58,9 +58,11 @@ async fn what_was_saved_is_there_when_the_file_is_opened_again() {
         .save(&blog(), epoch, &record, &[entry(1), entry(2)])
         .await
         .unwrap();
+    store.secret([1; 32]).await.unwrap();
     drop(store);
 
     let store = FileStore::open(&file).unwrap();
+    assert_eq!(store.secret([2; 32]).await.unwrap(), [1; 32]);
     let ledger = store.ledger(&blog(), 9).await.unwrap();
     assert_eq!(ledger, [entry(2), entry(1)]);
     let claim = store.claim(&blog(), "a").await.unwrap();
