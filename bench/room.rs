@@ -15,6 +15,7 @@ pub(crate) struct Room {
     pub(crate) process: Process,
     pub(crate) visitors: u16,
     admin: u16,
+    log: PathBuf,
     /// Behind the process, so that they end after it: it would start them again.
     _apps: Apps,
 }
@@ -166,6 +167,7 @@ impl Room {
             process,
             visitors,
             admin,
+            log,
             _apps: Apps { stamps },
         })
     }
@@ -187,6 +189,11 @@ impl Room {
         Ok(())
     }
 
+    /// Its log, for an error.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Waits until a service is in this phase.
     pub(crate) async fn reaches(&self, service: &str, phase: &str) -> anyhow::Result<()> {
         let request = format!("GET /__anteroom/status HTTP/1.1\r\nHost: {service}.test\r\n\r\n");
@@ -199,8 +206,9 @@ impl Room {
             }
             ensure!(
                 Instant::now() < until,
-                "{service} is not {phase}: {}",
-                answer.body
+                "{service} is not {phase}: {}\n{}",
+                answer.body,
+                self.said()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -48,7 +48,9 @@ pub(crate) async fn measure(bench: &Bench, findings: &mut Findings) -> anyhow::R
             one_wake(traefik.peer.port, &host, number),
         )
         .await
-        .context("nobody was let in")??;
+        .context("nobody was let in")
+        .and_then(|let_in| let_in)
+        .with_context(|| room.said())?;
         let listened = service.listened_ns()?;
         let milliseconds = |at: u128| at.saturating_sub(listened) as f64 / 1e6;
         println!(
