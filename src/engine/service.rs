@@ -19,6 +19,7 @@ use super::story::Event;
 use super::time::{Span, Time};
 use super::traffic::{Activity, Routing, Source};
 use super::trigger::{Trigger, TriggerBy};
+use leaving::CalledOff;
 use publishing::Publishing;
 use show::Shown;
 use state::State;
@@ -206,13 +207,16 @@ impl Service {
             State::Asleep(_) => self.begin_wake(Some(trigger), false, out),
             // A wake that nobody asked for (a machine found running) has its first visitor now.
             State::Waking(waking) => waking.adopt_visitor(now, &trigger, &mut self.run_by),
-            State::Awake(_) => self.idle.restart(now),
+            State::Awake(awake) => {
+                awake.sleep_asked = false;
+                self.idle.restart(now);
+            }
             State::Diverting(leaving) | State::Draining(leaving) if leaving.keeps_to_its_plan() => {
                 leaving.wanted = leaving.wanted.take().or(Some((trigger, now)));
             }
             State::Diverting(_) | State::Draining(_) => {
                 self.idle.restart(now);
-                self.cancel_leaving("a visitor came", out);
+                self.cancel_leaving(CalledOff::ByUse, "a visitor came", out);
             }
             State::Stopping(stopping) => {
                 stopping.wanted = stopping.wanted.take().or(Some((trigger, now)))
@@ -233,8 +237,11 @@ impl Service {
             reason: reason.clone(),
         });
         out.push(Effect::Tell(Event::HoldBegan { until, reason }));
+        if let State::Awake(awake) = &mut self.state {
+            awake.sleep_asked = false;
+        }
         if matches!(self.state, State::Diverting(_) | State::Draining(_)) {
-            self.cancel_leaving("a hold keeps the service awake", out);
+            self.cancel_leaving(CalledOff::ByUse, "a hold keeps the service awake", out);
         } else {
             self.record(false, out);
         }
@@ -257,7 +264,7 @@ impl Service {
     fn signal_lost(&mut self, source: Source, out: &mut Vec<Effect>) {
         self.idle.lost(self.now, source);
         if matches!(self.state, State::Diverting(_) | State::Draining(_)) {
-            self.cancel_leaving("a source of activity is missing", out);
+            self.cancel_leaving(CalledOff::ByTrouble, "a source of activity is missing", out);
         }
     }
 

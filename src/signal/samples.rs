@@ -73,16 +73,12 @@ impl Samples {
         Some(Input::Seen(self.activity(used)))
     }
 
-    /// Everything that was said since the task last took something, as one sample; none when the source was lost
-    /// since (the task still hears of that), or has said nothing.
+    /// Everything that was said since the task last took something, as one sample: quiet when nothing was. None when
+    /// the source was lost since; the task still hears of that.
     #[must_use]
     pub fn take_heard(&self) -> Option<Activity> {
         let mut merged = self.merged();
-        if merged.lost {
-            return None;
-        }
-        let used = merged.used.take()?;
-        Some(self.activity(used))
+        (!merged.lost).then(|| self.activity(merged.used.take() == Some(true)))
     }
 
     fn activity(&self, used: bool) -> Activity {
@@ -145,7 +141,7 @@ mod tests {
         samples.heard(true);
         samples.heard(false);
         assert!(samples.take_heard().is_some_and(|activity| activity.used));
-        assert_eq!(samples.take_heard(), None);
+        assert!(samples.take_heard().is_some_and(|activity| !activity.used));
         assert_eq!(samples.recv().now_or_never(), None);
     }
 

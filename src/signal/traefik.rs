@@ -9,7 +9,7 @@ mod count;
 mod tests;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -141,18 +141,19 @@ impl TraefikSignal {
     /// # Errors
     /// When Traefik does not answer, or its counters can't be compared.
     pub async fn look_now(&self, service: &ServiceName) -> Result<Activity, String> {
-        self.scrape().await?;
-        let samples = self
-            .services()
-            .get(service)
-            .map(|listening| listening.samples.clone());
+        let comparable = self.scrape().await?.contains(service);
+        let services = self.services();
+        let samples = services.get(service).map(|listening| &listening.samples);
+        // The task may have taken already what this scrape said: then there is nothing more to tell.
         samples
-            .and_then(|samples| samples.take_heard())
+            .filter(|_| comparable)
+            .and_then(Samples::take_heard)
             .ok_or_else(|| "Traefik's counters can't be compared with earlier ones".into())
     }
 
-    /// Reads the counters and tells every service's task what they say.
-    async fn scrape(&self) -> Result<(), String> {
+    /// Reads the counters and tells every service's task what they say. Returns the services whose counters could be
+    /// compared with the reading before.
+    async fn scrape(&self) -> Result<BTreeSet<ServiceName>, String> {
         let mut last = self.inner.last.lock().await;
         let text = match self.fetch().await {
             Ok(text) => text,
@@ -168,17 +169,22 @@ impl TraefikSignal {
         let services = self.services().clone();
         let watched = services.values().map(|listening| &listening.watched);
         let now = Counters::read(&text, watched);
-        for listening in services.values() {
+        let mut comparable = BTreeSet::new();
+        for (name, listening) in services {
+            let (watched, diverted) = (&listening.watched, listening.diverted);
             let used = last
                 .as_ref()
-                .and_then(|last| now.used_since(last, &listening.watched, listening.diverted));
+                .and_then(|last| now.used_since(last, watched, diverted));
             match used {
-                Some(used) => listening.samples.heard(used),
+                Some(used) => {
+                    listening.samples.heard(used);
+                    comparable.insert(name);
+                }
                 None => listening.samples.lost(),
             }
         }
         *last = Some(now);
-        Ok(())
+        Ok(comparable)
     }
 
     async fn fetch(&self) -> Result<String, String> {

@@ -1,5 +1,6 @@
 //! An awake service: watch its health and its machine, and put it to sleep when nobody uses it.
 
+use super::leaving::CalledOff;
 use super::state::{Awake, ProbeSlot, State};
 use super::{CallKind, Service};
 use crate::engine::contract::{Effect, Event, ProbeResult, Routing, SleepWhy, Upstream};
@@ -237,7 +238,7 @@ impl Service {
             State::Diverting(leaving) | State::Draining(leaving)
                 if !leaving.keeps_to_its_plan() =>
             {
-                self.cancel_leaving("a visitor came", out);
+                self.cancel_leaving(CalledOff::ByUse, "a visitor came", out);
             }
             _ => {}
         }

@@ -18,6 +18,13 @@ const DRAIN_SLACK: Span = Span::secs(60);
 /// After a stop was called off for want of a proof, it is not tried again before.
 const QUIET_AFTER_CANCEL: Span = Span::mins(1);
 
+/// What called a stop off. An admin's wish for sleep outlives trouble: it is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CalledOff {
+    ByUse,
+    ByTrouble,
+}
+
 impl Service {
     pub(super) fn begin_leaving(&mut self, why: SleepWhy, out: &mut Vec<Effect>) {
         let State::Awake(awake) = &self.state else {
@@ -48,10 +55,15 @@ impl Service {
                 LeavingStep::Draining { .. } => "requests are still running",
                 LeavingStep::Looking { .. } => "the last look was not answered",
             };
-            return self.cancel_leaving(why, out);
+            let by = match leaving.step {
+                LeavingStep::Draining { .. } => CalledOff::ByUse,
+                _ => CalledOff::ByTrouble,
+            };
+            return self.cancel_leaving(by, why, out);
         }
         if !self.idle.blind(self.now, &self.policy).is_empty() {
-            return self.cancel_leaving("a source of activity is missing", out);
+            let why = "a source of activity is missing";
+            return self.cancel_leaving(CalledOff::ByTrouble, why, out);
         }
         match leaving.step {
             LeavingStep::Publishing if self.publishing.is_settled() => {
@@ -91,7 +103,10 @@ impl Service {
             return;
         }
         match result {
-            Err(why) => self.cancel_leaving(&format!("visitors do not reach the room: {why}"), out),
+            Err(why) => {
+                let why = format!("visitors do not reach the room: {why}");
+                self.cancel_leaving(CalledOff::ByTrouble, &why, out);
+            }
             Ok(()) => {
                 out.push(Effect::Tell(Event::DivertProven));
                 let least = if self.policy.drain_whole {
@@ -123,7 +138,10 @@ impl Service {
             _ => return self.looked_too_late(result),
         };
         match result {
-            Err(why) => self.cancel_leaving(&format!("the last look failed: {why}"), out),
+            Err(why) => {
+                let why = format!("the last look failed: {why}");
+                self.cancel_leaving(CalledOff::ByTrouble, &why, out);
+            }
             Ok(samples) => {
                 for sample in &samples {
                     self.idle.saw(self.now, *sample, &self.policy);
@@ -138,7 +156,9 @@ impl Service {
                     .iter()
                     .any(|s| samples.iter().all(|x| x.source != *s));
                 match open || used || missing {
-                    true => self.cancel_leaving("the last look saw a visitor", out),
+                    true => {
+                        self.cancel_leaving(CalledOff::ByUse, "the last look saw a visitor", out)
+                    }
                     false => self.begin_stop(out),
                 }
             }
@@ -173,12 +193,12 @@ impl Service {
     }
 
     /// Calls the stop off: the service is awake as before.
-    pub(super) fn cancel_leaving(&mut self, why: &str, out: &mut Vec<Effect>) {
+    pub(super) fn cancel_leaving(&mut self, by: CalledOff, why: &str, out: &mut Vec<Effect>) {
         let (State::Diverting(leaving) | State::Draining(leaving)) = &self.state else {
             return;
         };
         let mut awake = leaving.awake.clone();
-        awake.sleep_asked = false;
+        awake.sleep_asked = leaving.why == SleepWhy::Admin && by == CalledOff::ByTrouble;
         awake.no_sleep_before = self.now + QUIET_AFTER_CANCEL;
         awake.probe = super::state::ProbeSlot::due_at(self.now);
         let upstream = awake.upstream;

@@ -166,3 +166,23 @@ fn every_repeated_stop_has_a_required_record_before_it() {
     play.pass(10 * SECOND);
     assert_eq!(words(&play.out), ["inspect"]);
 }
+
+#[test]
+fn an_admins_wish_for_sleep_outlives_trouble_and_ends_when_somebody_comes() {
+    let mut play = Play::awake();
+    play.give(Input::Seen(Activity::quiet(Source::Edge)));
+    play.give(Input::SleepAsked);
+    assert_eq!(play.phase(), Phase::Diverting);
+    play.give(Input::SignalLost(Source::Edge));
+    assert!(play.cancelled());
+    play.quiet_until(Phase::Diverting);
+    let reason = "repair".into();
+    let until = play.now + Span::mins(1);
+    play.give(Input::Held { until, reason });
+    assert!(play.cancelled());
+    for _ in 0..300 {
+        play.now = play.now + Span(SECOND);
+        play.give(Input::Seen(Activity::quiet(Source::Edge)));
+        assert_eq!(play.phase(), Phase::Awake, "the wish ended with the hold");
+    }
+}
