@@ -1,4 +1,5 @@
-//! The visitors' side: a connection comes in ([`listen`]), its request is looked at (`visit`), and it is
+//! The visitors' side: a connection comes in ([`listen`]), what comes in thousands is answered at once (`front`),
+//! any other request is read by hyper and looked at (`visit`), and it is
 //! forwarded (`forward`, `tunnel`), kept (`hold`), or answered by the room itself (`wait`, `paths`, `events`,
 //! all by way of `reply`).
 //!
@@ -12,10 +13,13 @@ pub mod room;
 mod body;
 mod events;
 mod forward;
+mod front;
+mod head;
 mod headers;
 mod hold;
 mod paths;
 mod reply;
+mod rewind;
 mod tunnel;
 mod visit;
 mod wait;

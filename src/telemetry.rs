@@ -244,6 +244,12 @@ impl Metrics {
         self.blind.get_or_create(&of(service)).set(i64::from(blind));
     }
 
+    /// The counter of one kind of the room's own answers to a service's visitors.
+    #[must_use]
+    pub fn answers(&self, service: &ServiceName, kind: &'static str) -> Counter {
+        self.answers.get_or_create(&of_kind(service, kind)).clone()
+    }
+
     /// Counts one answer of the room itself.
     pub fn answered(&self, service: &ServiceName, kind: &'static str) {
         self.answers.get_or_create(&of_kind(service, kind)).inc();

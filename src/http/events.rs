@@ -27,7 +27,8 @@ const LASTS_MAX_MS: u64 = 75_000;
 const RETRY: &[u8] = b"retry: 2000\n\n";
 const COMMENT: &[u8] = b":\n\n";
 
-struct Stream {
+/// The events of one page.
+pub(super) struct Stream {
     room: Arc<Room>,
     found: Found,
     view: watch::Receiver<Arc<View>>,
@@ -35,16 +36,9 @@ struct Stream {
     opening: bool,
 }
 
-/// The events of a site, from now on. The first one tells how it is now.
-pub(super) fn stream(room: &Arc<Room>, found: &Found) -> Frames {
-    let lasts = Duration::from_millis(room.roll(LASTS_MIN_MS, LASTS_MAX_MS));
-    let stream = Stream {
-        room: Arc::clone(room),
-        found: found.clone(),
-        view: found.site.handle.watch(),
-        closes_at: Instant::now() + lasts,
-        opening: true,
-    };
+/// The same as frames of a body.
+pub(super) fn frames(room: &Arc<Room>, found: &Found) -> Frames {
+    let stream = Stream::new(room, found);
     Box::pin(stream::unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;
         Some((frame, stream))
@@ -52,7 +46,20 @@ pub(super) fn stream(room: &Arc<Room>, found: &Found) -> Frames {
 }
 
 impl Stream {
-    async fn next(&mut self) -> Option<Bytes> {
+    /// The events of a site, from now on. The first one tells how it is now.
+    pub(super) fn new(room: &Arc<Room>, found: &Found) -> Stream {
+        let lasts = Duration::from_millis(room.roll(LASTS_MIN_MS, LASTS_MAX_MS));
+        Stream {
+            room: Arc::clone(room),
+            found: found.clone(),
+            view: found.site.handle.watch(),
+            closes_at: Instant::now() + lasts,
+            opening: true,
+        }
+    }
+
+    /// The next piece to send; none at the end. Nothing is lost when the future is dropped.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
         if std::mem::take(&mut self.opening) {
             return Some([RETRY, &self.event()].concat().into());
         }

@@ -2,7 +2,7 @@
 //! deadline while it detects.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::front;
+use super::rewind::Rewind;
 use super::room::Room;
 use super::visit;
 use crate::engine::client;
@@ -123,13 +125,12 @@ async fn accept(
 }
 
 async fn connection(
-    stream: TcpStream,
+    mut stream: TcpStream,
     peer: SocketAddr,
     room: Arc<Room>,
     shutdown: CancellationToken,
     place: OwnedSemaphorePermit,
 ) {
-    let place = Place(Arc::new(place));
     // Small frames (events, a page) must not wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
     let peer = peer.ip().to_canonical();
@@ -137,33 +138,62 @@ async fn connection(
         true => room.limits.head_wait_proxy,
         false => room.limits.head_wait_stranger,
     };
-    let cut = room.cut.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(place.clone());
-        let answer = visit::answer(Arc::clone(&room), peer, request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // It is the bound of an idle connection, too.
-        .header_read_timeout(head_wait)
-        .max_header_size(HEAD_BYTES_MAX)
-        // At most 100 lines, the library's own bound: naming any costs an allocation for each request.
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut serving = std::pin::pin!(serving);
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = serving => ended,
-                () = cut.cancelled() => Ok(()),
-            }
-        }
+    let Some(read) = front::serve(&mut stream, &room, peer, head_wait, &shutdown).await else {
+        return;
     };
-    if let Err(error) = ended {
-        // A visitor that left, or one that speaks nonsense: daily bread.
-        tracing::debug!(%error, "a connection ended early");
+    let visitor = Visitor {
+        room,
+        peer,
+        head_wait,
+        place: Place(Arc::new(place)),
+    };
+    // Boxed: what waits at the front must not carry hyper's state along.
+    Box::pin(visitor.by_hyper(Rewind::new(read, stream), shutdown)).await;
+}
+
+struct Visitor {
+    room: Arc<Room>,
+    peer: IpAddr,
+    head_wait: Duration,
+    place: Place,
+}
+
+impl Visitor {
+    async fn by_hyper(self, stream: Rewind<TcpStream>, shutdown: CancellationToken) {
+        let Visitor {
+            room,
+            peer,
+            head_wait,
+            place,
+        } = self;
+        let cut = room.cut.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(place.clone());
+            let answer = visit::answer(Arc::clone(&room), peer, request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // It is the bound of an idle connection, too.
+            .header_read_timeout(head_wait)
+            .max_header_size(HEAD_BYTES_MAX)
+            // At most 100 lines, the library's own bound: naming any costs an allocation for each request.
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let mut serving = std::pin::pin!(serving);
+        let ended = tokio::select! {
+            ended = serving.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = serving => ended,
+                    () = cut.cancelled() => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            // A visitor that left, or one that speaks nonsense: daily bread.
+            tracing::debug!(%error, "a connection ended early");
+        }
     }
 }

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::events;
+use super::head::Head;
 use super::reply::{self, Reply};
 use super::room::Room;
 use super::visit::Visit;
@@ -21,6 +22,12 @@ use crate::page;
 
 /// Where our paths begin.
 pub(super) const PREFIX: &str = "/__anteroom/";
+
+/// Where Traefik's errors middleware leads.
+pub(super) const ERROR: &str = "/__anteroom/error";
+
+/// Where the events are.
+pub(super) const EVENTS: &str = "/__anteroom/events";
 
 /// The longest body of a wake: a nonce and, some day, a challenge's answer.
 const WAKE_BODY_MAX: usize = 4 * 1024;
@@ -45,7 +52,7 @@ pub(super) async fn answer(room: &Arc<Room>, visit: Visit, request: Request<Inco
         ("ping", true) => reply::pong(view.phase),
         ("status", true) => reply::json(view.phase, page::status_json(&view, now)),
         ("events", true) => match *request.method() == Method::GET {
-            true => reply::events(view.phase, events::stream(room, &visit.found)),
+            true => reply::events(view.phase, events::frames(room, &visit.found)),
             false => reply::wrong_method(view.phase, "GET"),
         },
         ("error", true) => error(room, &visit, &request),
@@ -69,16 +76,16 @@ fn error(room: &Room, visit: &Visit, request: &Request<Incoming>) -> Reply {
         .and_then(|query| field(query, "status"));
     let unreached = matches!(status.as_deref(), Some("502" | "504"));
     // Only Traefik itself asks without a chain; a visitor who types this path makes nobody look.
-    if visit.by_errors_path && (!well || unreached) {
+    if visit.seen.by_errors_path && (!well || unreached) {
         // Busy: it looks already.
         let _ = found.site.handle.command(Command::Suspect);
     }
     match well {
-        true => match visit.kind.form() {
+        true => match visit.seen.kind.form() {
             Form::Page | Form::UnsentPage => reply::unavailable(found, &view, now),
             form => reply::trouble(found, &view, now, form, reply::Trouble::Unreached),
         },
-        false => visit.wait(room, visit.kind.form()),
+        false => visit.wait(room, visit.seen.kind.form()),
     }
 }
 
@@ -88,11 +95,12 @@ async fn wake(room: &Room, visit: Visit, request: Request<Incoming>) -> Reply {
     let handle = &site.handle;
     let (parts, body) = request.into_parts();
     let by_page = parts.headers.contains_key("x-anteroom-page");
-    let as_page = !by_page && visit.kind == Kind::Submission;
-    if !same_origin(&parts.headers, &visit.asked_host) {
+    let as_page = !by_page && visit.seen.kind == Kind::Submission;
+    let asked_host = parts.host().unwrap_or_default();
+    if !same_origin(&parts.headers, asked_host) {
         return reply::wrong_origin(&handle.view(), room.now());
     }
-    if !site.may_wake(visit.hop.client) {
+    if !site.may_wake(visit.seen.hop.client) {
         return reply::wake_denied(&visit.found, &handle.view(), room.now(), as_page);
     }
     let body = Limited::new(body, WAKE_BODY_MAX).collect();
@@ -113,14 +121,14 @@ async fn wake(room: &Room, visit: Visit, request: Request<Incoming>) -> Reply {
             false => reply::nonce_stale(&view, &room.keeper.nonce(handle.service(), now)),
         };
     }
-    let back = back_to(&parts.headers, &visit.asked_host);
+    let back = back_to(&parts.headers, asked_host);
     handle.trigger(Trigger {
         // The script says which it was: its own doing, or a press of the button.
         by: match by_page && said("by") != "click" {
             true => TriggerBy::Page,
             false => TriggerBy::Click,
         },
-        who: client::network(visit.hop.client).to_string(),
+        who: client::network(visit.seen.hop.client).to_string(),
         path: ledger_path(back.split('?').next().unwrap_or_default()),
     });
     let view = handle.view();

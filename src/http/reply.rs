@@ -321,7 +321,12 @@ pub(super) fn bad_wake(view: &View, now: Time) -> Reply {
 
 /// A stream of events.
 pub(super) fn events(phase: Phase, frames: Frames) -> Reply {
-    let reply = ours(StatusCode::OK, phase.as_str(), Body::Events(frames));
+    events_head(phase).map(|_| Body::Events(frames))
+}
+
+/// The head of one.
+pub(super) fn events_head(phase: Phase) -> Reply {
+    let reply = ours(StatusCode::OK, phase.as_str(), Body::empty());
     let reply = with(
         reply,
         header::CONTENT_TYPE,

@@ -194,11 +194,12 @@ impl Site {
     }
 
     /// Whether this user agent is one of those that don't count.
-    pub(super) fn ignores(&self, agent: &str) -> bool {
-        !self.ignore.is_empty() && {
-            let agent = agent.to_ascii_lowercase();
-            self.ignore.iter().any(|part| agent.contains(part.as_str()))
-        }
+    pub(super) fn ignores(&self, agent: Option<&str>) -> bool {
+        let Some(agent) = agent.filter(|_| !self.ignore.is_empty()) else {
+            return false;
+        };
+        let agent = agent.to_ascii_lowercase();
+        self.ignore.iter().any(|part| agent.contains(part.as_str()))
     }
 
     /// The rules for one request.
@@ -243,7 +244,7 @@ impl Sites {
                 let found = Found {
                     site: Arc::clone(&site),
                     host: host.to_ascii_lowercase().into(),
-                    shelf: Arc::new(Shelf::new(Arc::clone(&events))),
+                    shelf: Arc::new(Shelf::new(site.handle.service(), Arc::clone(&events))),
                 };
                 all.by_name
                     .entry(site.handle.service().clone())
@@ -255,18 +256,18 @@ impl Sites {
     }
 
     /// The site of a host, which must be lower case and without port.
-    pub(super) fn of_host(&self, host: &str) -> Option<Found> {
-        self.by_host.get(host).cloned()
+    pub(super) fn of_host(&self, host: &str) -> Option<&Found> {
+        self.by_host.get(host)
     }
 
     /// The site that Traefik names, if the key proves that it is Traefik who names it.
-    pub(super) fn of_name(&self, name: &str, key: &[u8], host: &str) -> Option<Found> {
+    pub(super) fn of_name(&self, name: &str, key: &[u8], host: &str) -> Option<&Found> {
         let found = self.by_name.get(&name.parse::<ServiceName>().ok()?)?;
         let proven: bool = found.site.key.as_ref()?.as_bytes().ct_eq(key).into();
         let same_host = self
             .by_host
             .get(host)
             .filter(|other| Arc::ptr_eq(&other.site, &found.site));
-        proven.then(|| same_host.unwrap_or(found).clone())
+        proven.then(|| same_host.unwrap_or(found))
     }
 }

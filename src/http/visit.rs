@@ -1,19 +1,20 @@
 //! One request's way through the room: who asks, for what, and what it gets.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{HeaderMap, Method, Request, header};
+use http::header::{self, HeaderName};
+use http::{Method, Request};
 use hyper::body::Incoming;
 
-use super::forward::{self, Outgoing, host_of};
+use super::forward::{self, Outgoing};
+use super::head::Head;
 use super::headers::Hop;
 use super::hold;
 use super::paths;
 use super::reply::{self, Reply, Trouble};
-use super::room::{Found, Room};
-use super::tunnel;
+use super::room::{Found, Room, Site, Sites};
 use crate::driver::handle::Command;
 use crate::engine::client;
 use crate::engine::contract::{Trigger, TriggerBy};
@@ -22,20 +23,44 @@ use crate::engine::time::Span;
 use crate::signal::edge::Use;
 use crate::telemetry::metrics;
 
-/// What is known of a request.
-pub(super) struct Visit {
-    /// Which site it is for.
-    pub(super) found: Found,
-    /// The host as it was asked for, with its port.
-    pub(super) asked_host: String,
+/// What a head tells, beside its site.
+pub(super) struct Seen {
     /// Who asks.
     pub(super) hop: Hop,
     /// What kind of request it is.
     pub(super) kind: Kind,
     /// Whether Traefik itself asks, on its errors path.
     pub(super) by_errors_path: bool,
-    ignored: bool,
+    /// Whether it is a monitor that neither wakes the service nor keeps it awake.
+    pub(super) ignored: bool,
 }
+
+/// What is known of a request.
+pub(super) struct Visit {
+    /// Which site it is for.
+    pub(super) found: Found,
+    /// What its head tells.
+    pub(super) seen: Seen,
+}
+
+/// The word for our own paths in metrics.
+pub(super) const OWN_PATH: &str = "own_path";
+
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+static SERVICE: HeaderName = HeaderName::from_static("x-anteroom-service");
+static KEY: HeaderName = HeaderName::from_static("x-anteroom-key");
+static REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+static FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// Where a browser says that it only guesses, the present name first.
+static PURPOSES: [HeaderName; 4] = [
+    HeaderName::from_static("sec-purpose"),
+    HeaderName::from_static("purpose"),
+    HeaderName::from_static("x-purpose"),
+    HeaderName::from_static("x-moz"),
+];
 
 /// Answers one request.
 pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incoming>) -> Reply {
@@ -56,10 +81,10 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     let (reply, kind) = match request.uri().path().starts_with(paths::PREFIX) {
         true => (
             Box::pin(paths::answer(&room, visit, request)).await,
-            "own_path",
+            OWN_PATH,
         ),
         false => {
-            let kind = visit.kind.form().as_str();
+            let kind = visit.seen.kind.form().as_str();
             (visit.go(&room, request).await, kind)
         }
     };
@@ -69,52 +94,46 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     reply
 }
 
-fn look(room: &Room, peer: IpAddr, parts: &Parts) -> Option<Visit> {
-    let asked_host = host_of(&parts.uri, &parts.headers)
-        .and_then(|host| host.to_str().map(str::to_owned).ok())
-        .unwrap_or_default();
-    let found = find(room, &parts.headers, &asked_host)?;
-    let forwarded_for: Vec<&str> = parts
-        .headers
-        .get_all("x-forwarded-for")
-        .iter()
-        // What is no text can't be an address: the walk stops at it.
-        .map(|line| line.to_str().unwrap_or("?"))
-        .collect();
+fn look(room: &Room, peer: IpAddr, head: &impl Head) -> Option<Visit> {
+    let found = find(&room.sites(), head)?.clone();
+    let seen = see(room, peer, head, &found.site);
+    Some(Visit { found, seen })
+}
+
+/// What a head tells of who asks, and for what.
+pub(super) fn see(room: &Room, peer: IpAddr, head: &impl Head, site: &Site) -> Seen {
+    // What is no text can't be an address: the walk stops at it.
+    let forwarded_for: Vec<&str> = head.lines(&FORWARDED_FOR).collect();
     let trusted = room.trusted();
     let peer_trusted = client::trusts(&trusted, peer);
-    let on_errors_path = parts.uri.path() == "/__anteroom/error";
+    let on_errors_path = head.path() == paths::ERROR;
     let client = match on_errors_path {
-        true => client::address_on_errors_path(
-            peer,
-            &forwarded_for,
-            text(&parts.headers, "x-real-ip"),
-            &trusted,
-        ),
+        true => {
+            let real_ip = head.line(&REAL_IP);
+            client::address_on_errors_path(peer, &forwarded_for, real_ip, &trusted)
+        }
         false => client::address(peer, &forwarded_for, &trusted),
     };
-    let ignored = text(&parts.headers, "user-agent").is_some_and(|agent| found.site.ignores(agent));
-    Some(Visit {
+    Seen {
         hop: Hop {
             peer,
             client,
             trusted: peer_trusted,
         },
-        kind: Kind::of(&shape(parts)),
+        kind: Kind::of(&shape(head)),
         by_errors_path: on_errors_path && peer_trusted && forwarded_for.is_empty(),
-        found,
-        asked_host,
-        ignored,
-    })
+        ignored: site.ignores(head.line(&header::USER_AGENT)),
+    }
 }
 
-fn find(room: &Room, headers: &HeaderMap, asked_host: &str) -> Option<Found> {
-    let host = without_port(asked_host).to_ascii_lowercase();
-    let sites = room.sites();
-    let named = match (
-        text(headers, "x-anteroom-service"),
-        headers.get("x-anteroom-key"),
-    ) {
+/// The site that a head asks for.
+pub(super) fn find<'a>(sites: &'a Sites, head: &impl Head) -> Option<&'a Found> {
+    let host = without_port(head.host().unwrap_or_default());
+    let host = match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(host.to_ascii_lowercase()),
+        false => Cow::Borrowed(host),
+    };
+    let named = match (head.line(&SERVICE), head.line(&KEY)) {
         (Some(name), Some(key)) => sites.of_name(name, key.as_bytes(), &host),
         _ => None,
     };
@@ -134,42 +153,38 @@ fn without_port(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn shape(parts: &Parts) -> Shape<'_> {
-    let headers = &parts.headers;
-    let get = |name| text(headers, name);
+fn shape(head: &impl Head) -> Shape<'_> {
+    let by_script = head
+        .line(&REQUESTED_WITH)
+        .is_some_and(|by| by.eq_ignore_ascii_case("xmlhttprequest"));
     Shape {
-        method: parts.method.as_str(),
-        path: parts.uri.path(),
-        accept: get("accept"),
-        fetch_mode: get("sec-fetch-mode"),
-        fetch_dest: get("sec-fetch-dest"),
-        purpose: get("sec-purpose")
-            .or_else(|| get("purpose"))
-            .or_else(|| get("x-purpose"))
-            .or_else(|| get("x-moz")),
-        content_type: get("content-type"),
-        by_script: get("x-requested-with")
-            .is_some_and(|by| by.eq_ignore_ascii_case("xmlhttprequest")),
-        upgrade: tunnel::wanted(headers),
+        method: head.method(),
+        path: head.path(),
+        accept: head.line(&header::ACCEPT),
+        fetch_mode: head.line(&FETCH_MODE),
+        fetch_dest: head.line(&FETCH_DEST),
+        purpose: PURPOSES.iter().find_map(|name| head.line(name)),
+        content_type: head.line(&header::CONTENT_TYPE),
+        by_script,
+        upgrade: head.wants_upgrade(),
     }
 }
 
 impl Visit {
     async fn go(self, room: &Arc<Room>, request: Request<Incoming>) -> Reply {
         let handle = &self.found.site.handle;
-        let rules = self.found.site.rules(self.hop.client, self.ignored);
-        let decision = match route::decide(&handle.view(), self.kind, &rules) {
+        let rules = self
+            .found
+            .site
+            .rules(self.seen.hop.client, self.seen.ignored);
+        let decision = match route::decide(&handle.view(), self.seen.kind, &rules) {
             Decision::Forward => match handle.enter(self.what()) {
                 Some((upstream, pass)) => {
-                    let outgoing = Outgoing::new(request, self.hop);
+                    let outgoing = Outgoing::new(request, self.seen.hop);
                     let answer = forward::forward(room, upstream, pass, outgoing).await;
                     return answer.unwrap_or_else(|what| self.failed(room, what));
                 }
-                None => route::while_closed(&handle.view(), self.kind, &rules),
+                None => route::while_closed(&handle.view(), self.seen.kind, &rules),
             },
             decision => decision,
         };
@@ -178,7 +193,7 @@ impl Visit {
 
     /// What the request is to the idle clock.
     fn what(&self) -> Use {
-        match self.ignored || self.kind == Kind::Prefetch {
+        match self.seen.ignored || self.seen.kind == Kind::Prefetch {
             true => Use::Passing,
             false => Use::Qualifying,
         }
@@ -194,7 +209,7 @@ impl Visit {
             Decision::Hold { wake, .. } => {
                 let path = request.uri().path().to_owned();
                 let length = self.found.site.hold.unwrap_or(Span::ZERO);
-                let outgoing = Outgoing::new(request, self.hop);
+                let outgoing = Outgoing::new(request, self.seen.hop);
                 let wakes = || {
                     if wake {
                         self.trigger(&path);
@@ -214,14 +229,14 @@ impl Visit {
                 reply::deny(&self.found, &view, room.now(), form)
             }
             // A closed gate lets nobody through; the page is right whatever comes next.
-            Decision::Forward => self.wait(room, self.kind.form()),
+            Decision::Forward => self.wait(room, self.seen.kind.form()),
         }
     }
 
     fn trigger(&self, path: &str) {
         self.found.site.handle.trigger(Trigger {
             by: TriggerBy::Request,
-            who: client::network(self.hop.client).to_string(),
+            who: client::network(self.seen.hop.client).to_string(),
             path: paths::ledger_path(path),
         });
     }
@@ -242,10 +257,10 @@ impl Visit {
             // Busy: it looks already.
             let _ = found.site.handle.command(Command::Suspect);
         }
-        match (what, self.kind.form()) {
+        match (what, self.seen.kind.form()) {
             // Not sent: the page waits for the app and comes back by itself.
             (Trouble::Unreached, Form::Page | Form::UnsentPage) => {
-                self.wait(room, self.kind.form())
+                self.wait(room, self.seen.kind.form())
             }
             (_, form) => reply::trouble(found, &found.site.handle.view(), now, form, what),
         }

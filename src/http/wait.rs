@@ -5,20 +5,41 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 
+use super::front::Wire;
+use super::reply;
 use super::room::Found;
+use super::visit;
 use crate::config::WakeBy;
+use crate::engine::id::ServiceName;
+use crate::engine::route::Form;
 use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
 use crate::gate::Keeper;
 use crate::page::{self, Ask, Page};
+use crate::telemetry::metrics;
 
 /// The waiting page of one host in both its forms, and its event, as they were last prepared.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shelf {
     waiting: ArcSwapOption<Prepared>,
     unsent: ArcSwapOption<Prepared>,
     event: Arc<ArcSwapOption<Event>>,
+    wire: ArcSwapOption<PreparedWire>,
+    /// Counts the waiting pages.
+    pub(super) pages: Counter,
+    /// Counts the answers on our own paths.
+    pub(super) own_paths: Counter,
+}
+
+/// The waiting page with its head, and when it was right.
+#[derive(Debug)]
+struct PreparedWire {
+    version: u64,
+    tick: u64,
+    retry_after: u32,
+    wire: Arc<Wire>,
 }
 
 /// A prepared page, and when it was right.
@@ -39,11 +60,14 @@ pub(super) struct Event {
 
 impl Shelf {
     /// An empty shelf. All hosts of a site share its events.
-    pub(super) fn new(event: Arc<ArcSwapOption<Event>>) -> Shelf {
+    pub(super) fn new(service: &ServiceName, event: Arc<ArcSwapOption<Event>>) -> Shelf {
         Shelf {
             waiting: ArcSwapOption::empty(),
             unsent: ArcSwapOption::empty(),
             event,
+            wire: ArcSwapOption::empty(),
+            pages: metrics().answers(service, Form::Page.as_str()),
+            own_paths: metrics().answers(service, visit::OWN_PATH),
         }
     }
 
@@ -70,10 +94,7 @@ impl Found {
     /// The waiting page for this view: at most one second old while something happens, one minute else. With
     /// `unsent` it says that the visitor's form was not sent. A race prepares it twice, which harms nobody.
     pub(super) fn page(&self, view: &View, now: Time, keeper: &Keeper, unsent: bool) -> Page {
-        let tick = match view.phase {
-            Phase::Waking | Phase::Diverting | Phase::Draining | Phase::Stopping => now.0 / 1_000,
-            Phase::Learning | Phase::Asleep | Phase::Awake | Phase::Failed => now.0 / 60_000,
-        };
+        let tick = tick(view, now);
         let place = match unsent {
             true => &self.shelf.unsent,
             false => &self.shelf.waiting,
@@ -96,6 +117,28 @@ impl Found {
         page
     }
 
+    /// The whole answer that goes with [`page`](Found::page), as it is sent.
+    pub(super) fn wire(&self, view: &View, now: Time, keeper: &Keeper) -> Arc<Wire> {
+        let tick = tick(view, now);
+        let retry_after = page::retry_after(view, now);
+        if let Some(ready) = &*self.shelf.wire.load()
+            && (ready.version, ready.tick, ready.retry_after) == (view.version, tick, retry_after)
+        {
+            return Arc::clone(&ready.wire);
+        }
+        let page = self.page(view, now, keeper, false);
+        let body = page.html.clone();
+        let reply = reply::wait(self, view, now, Form::Page, || page);
+        let wire = Arc::new(Wire::whole(&reply, body));
+        self.shelf.wire.store(Some(Arc::new(PreparedWire {
+            version: view.version,
+            tick,
+            retry_after,
+            wire: Arc::clone(&wire),
+        })));
+        wire
+    }
+
     fn ask(&self, keeper: &Keeper, now: Time) -> Ask {
         Ask {
             host: self.host.to_string(),
@@ -106,5 +149,13 @@ impl Found {
                 WakeBy::Request => page::WakeBy::Request,
             },
         }
+    }
+}
+
+/// The time in steps: a page is right for one of them.
+fn tick(view: &View, now: Time) -> u64 {
+    match view.phase {
+        Phase::Waking | Phase::Diverting | Phase::Draining | Phase::Stopping => now.0 / 1_000,
+        Phase::Learning | Phase::Asleep | Phase::Awake | Phase::Failed => now.0 / 60_000,
     }
 }

@@ -17,6 +17,7 @@ mod support {
 mod config;
 mod demo;
 mod http_forward;
+mod http_front;
 mod http_hold;
 mod http_listen;
 mod http_paths;

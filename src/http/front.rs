@@ -1,0 +1,171 @@
+//! The front of a connection: what comes in thousands is answered here, before hyper has the connection.
+//!
+//! That is the waiting page and the event stream of a plain GET. Their bytes are prepared once for each change of
+//! a service, so all that a request costs is to be read, looked at and written to; and a connection that waits,
+//! for its next request or for the next event, holds no buffer. Whatever else comes, and whatever is in any way
+//! odd, is handed to hyper with the bytes that were read, for the rest of the connection. What a request gets is
+//! decided by the same code as there: [`visit::look`] and the engine's route.
+//!
+//! Figures are in `docs/architecture.md`. Read on in `head` (what is plain) and in `wire` (how it is sent).
+
+mod head;
+mod wire;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::events;
+use super::head::Head;
+use super::listen::HEAD_BYTES_MAX;
+use super::paths;
+use super::reply;
+use super::room::{Found, Room};
+use super::visit;
+use crate::engine::route::{self, Decision, Form, Kind};
+use head::PlainGet;
+pub(super) use wire::Wire;
+
+thread_local! {
+    /// Where a head is read: bytes are here only between two awaits of one connection.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; HEAD_BYTES_MAX].into());
+}
+
+/// What a request gets here.
+enum Get {
+    /// The waiting page, as it was prepared.
+    Page(Arc<Wire>),
+    /// The events of its site.
+    Events(Found),
+}
+
+/// What came.
+enum Came {
+    Get(Get),
+    /// Something for hyper.
+    Other(Bytes),
+    /// The end.
+    Nothing,
+}
+
+/// Serves a connection for as long as plain GETs come. Returns what was read of a request that hyper must answer;
+/// none when the connection is over.
+pub(super) async fn serve(
+    stream: &mut TcpStream,
+    room: &Arc<Room>,
+    peer: IpAddr,
+    idle_max: Duration,
+    shutdown: &CancellationToken,
+) -> Option<Bytes> {
+    let mut ending = pin!(shutdown.cancelled());
+    let mut idle_until = Instant::now() + idle_max;
+    let mut alarm = pin!(sleep_until(idle_until));
+    loop {
+        let came = tokio::select! {
+            biased;
+            came = poll_fn(|cx| poll_came(stream, room, peer, cx)) => came,
+            () = ending.as_mut() => return None,
+            () = alarm.as_mut() => {
+                // The alarm is set again only when it rings: that is rarer than a request.
+                if idle_until <= Instant::now() {
+                    return None;
+                }
+                alarm.as_mut().reset(idle_until);
+                continue;
+            }
+        };
+        let sent = match came {
+            Came::Other(bytes) => return Some(bytes),
+            Came::Nothing => return None,
+            Came::Get(Get::Page(wire)) => wire.send(stream, room.now()).await,
+            Came::Get(Get::Events(found)) => send_events(stream, room, &found).await,
+        };
+        // A visitor that left: daily bread.
+        sent.ok()?;
+        idle_until = Instant::now() + idle_max;
+    }
+}
+
+fn poll_came(
+    stream: &mut TcpStream,
+    room: &Arc<Room>,
+    peer: IpAddr,
+    cx: &mut Context<'_>,
+) -> Poll<Came> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut read = ReadBuf::new(buffer);
+        if ready!(Pin::new(stream).poll_read(cx, &mut read)).is_err() || read.filled().is_empty() {
+            return Poll::Ready(Came::Nothing);
+        }
+        let get = PlainGet::read(read.filled(), |get| answer(room, peer, get));
+        let other = || Came::Other(Bytes::copy_from_slice(read.filled()));
+        Poll::Ready(get.map_or_else(other, Came::Get))
+    })
+}
+
+/// What this GET gets; none when hyper's side must see to it.
+fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
+    let events = get.path() == paths::EVENTS;
+    if !events && get.path().starts_with(paths::PREFIX) {
+        return None;
+    }
+    let sites = room.sites();
+    let found = visit::find(&sites, get)?;
+    if events {
+        found.shelf.own_paths.inc();
+        return Some(Get::Events(found.clone()));
+    }
+    let seen = visit::see(room, peer, get, &found.site);
+    if seen.kind != Kind::Navigation && seen.kind != Kind::Plain {
+        return None;
+    }
+    let rules = found.site.rules(seen.hop.client, seen.ignored);
+    let (view, now) = (found.site.handle.view(), room.now());
+    match route::decide(&view, seen.kind, &rules) {
+        Decision::Wait {
+            form: Form::Page,
+            wake: false,
+        } => {
+            found.shelf.pages.inc();
+            Some(Get::Page(found.wire(&view, now, &room.keeper)))
+        }
+        _ => None,
+    }
+}
+
+/// Sends events until they end, or the visitor is gone. The connection can be used again after them.
+async fn send_events(stream: &mut TcpStream, room: &Arc<Room>, found: &Found) -> io::Result<()> {
+    let mut events = events::Stream::new(room, found);
+    let phase = found.site.handle.view().phase;
+    let head = Wire::chunked(&reply::events_head(phase));
+    head.send(stream, room.now()).await?;
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.next() => event,
+            () = poll_fn(|cx| poll_gone(stream, cx)) => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        match event {
+            Some(event) => wire::send_chunk(stream, &event).await?,
+            None => return wire::send_last_chunk(stream).await,
+        }
+    }
+}
+
+/// Ready when the visitor has closed, or says something while it should listen: that is no browser.
+fn poll_gone(stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    let mut byte = [0];
+    let mut read = ReadBuf::new(&mut byte);
+    Pin::new(stream).poll_read(cx, &mut read).map(drop)
+}

@@ -1,0 +1,191 @@
+//! The front answers what comes in thousands, and hyper the rest; nobody can tell which of them it was.
+//!
+//! Here they can be told apart by the date: the front takes the room's clock, which stands in 1970 in these tests.
+
+use anteroom::engine::time::Span;
+use anteroom::engine::view::Phase;
+
+use crate::support::house::{House, limits};
+use crate::support::visitor::{Answer, Visitor, soon};
+
+const HTML: &str = "accept: text/html,*/*;q=0.8\r\n";
+
+fn by_front(answer: &Answer) -> bool {
+    answer.header("date").contains("1970")
+}
+
+/// Everything but the date.
+fn told(answer: &Answer) -> (u16, Vec<String>, String) {
+    let lines = answer.head.lines().map(str::to_ascii_lowercase);
+    let lines = lines.filter(|line| !line.starts_with("date:"));
+    (answer.status, lines.collect(), answer.body.clone())
+}
+
+async fn ask(visitor: &mut Visitor, host: &str, path: &str, lines: &str) -> Answer {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{lines}\r\n");
+    visitor.send(&head).await;
+    visitor.answer().await
+}
+
+/// A connection that hyper has.
+async fn hypers(house: &House) -> Visitor {
+    let mut visitor = house.visitor().await;
+    visitor
+        .send("HEAD / HTTP/1.1\r\nhost: blog.test\r\n\r\n")
+        .await;
+    assert_eq!(visitor.head().await.status, 503);
+    visitor
+}
+
+#[tokio::test]
+async fn both_give_the_same_answer() {
+    let house = House::with(limits(), |site| site.ignore = vec!["uptime".into()]).await;
+    let long = format!("cookie: {}\r\n", "a".repeat(6_000));
+    let many = "x-a: b\r\n".repeat(70);
+    // What, and whether the front answers it.
+    let corpus = [
+        ("blog.test", "/", "", true),
+        ("blog.test", "/", HTML, true),
+        ("BLOG.test:8080", "/a/b?c=%20d&e=/f", HTML, true),
+        ("www.blog.test.", "/", HTML, true),
+        ("blog.test", "/", "connection: keep-alive\r\n", true),
+        ("blog.test", "/", "x-forwarded-for: 198.51.100.7\r\n", true),
+        ("blog.test", "/", "user-agent: Uptime/1\r\n", true),
+        ("blog.test", "/", &long, true),
+        (
+            "other.test",
+            "/",
+            "x-anteroom-service: blog\r\nx-anteroom-key: secret\r\n",
+            true,
+        ),
+        (
+            "other.test",
+            "/",
+            "x-anteroom-service: blog\r\nx-anteroom-key: wrong\r\n",
+            false,
+        ),
+        ("other.test", "/", HTML, false),
+        ("", "/", HTML, false),
+        ("blog.test", "/", &many, false),
+        ("blog.test", "/", "accept: application/json\r\n", false),
+        ("blog.test", "/", "sec-fetch-dest: image\r\n", false),
+        ("blog.test", "/", "sec-purpose: prefetch\r\n", false),
+        ("blog.test", "/", "accept: text/event-stream\r\n", false),
+        ("blog.test", "/__anteroom/ping", "", false),
+        ("blog.test", "/__anteroom/nothing", "", false),
+        ("blog.test", "/__anteroom/error?status=502", HTML, false),
+    ];
+    for phase in [Phase::Asleep, Phase::Waking, Phase::Stopping, Phase::Failed] {
+        house.show(|view| view.phase = phase);
+        for (host, path, lines, front) in corpus {
+            let mut fresh = house.visitor().await;
+            let at_front = ask(&mut fresh, host, path, lines).await;
+            let at_hyper = ask(&mut hypers(&house).await, host, path, lines).await;
+            let what = format!("{phase:?} {host} {path} {lines}");
+            assert_eq!(by_front(&at_front), front, "{what}");
+            assert!(!by_front(&at_hyper), "{what}");
+            assert_eq!(told(&at_front), told(&at_hyper), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_in_two_pieces_and_two_requests_at_once_are_answered() {
+    let house = House::asleep().await;
+    let mut visitor = house.visitor().await;
+    visitor.send("GET / HTTP/1.1\r\nho").await;
+    visitor.send("st: blog.test\r\n\r\n").await;
+    assert_eq!(visitor.answer().await.status, 503);
+
+    let mut visitor = house.visitor().await;
+    let twice = "GET / HTTP/1.1\r\nhost: blog.test\r\n\r\n".repeat(2);
+    visitor.send(&twice).await;
+    for _ in 0..2 {
+        assert_eq!(visitor.answer().await.status, 503);
+    }
+}
+
+#[tokio::test]
+async fn one_connection_gets_pages_events_and_what_hyper_answers() {
+    let house = House::asleep().await;
+    let mut visitor = house.visitor().await;
+    for _ in 0..3 {
+        assert!(by_front(&visitor.get("/", HTML).await));
+    }
+    visitor
+        .send("GET /__anteroom/events HTTP/1.1\r\nhost: blog.test\r\n\r\n")
+        .await;
+    let head = visitor.head().await;
+    assert!(by_front(&head));
+    let mut other = hypers(&house).await;
+    other
+        .send("GET /__anteroom/events HTTP/1.1\r\nhost: blog.test\r\n\r\n")
+        .await;
+    assert_eq!(told(&head), told(&other.head().await));
+    assert_eq!(visitor.chunk().await, other.chunk().await);
+    house.show(|view| view.phase = Phase::Waking);
+    let event = visitor.chunk().await;
+    assert!(event.contains("\"waking\""), "{event}");
+    assert_eq!(event, other.chunk().await);
+    let mut visitor = house.visitor().await;
+    assert!(by_front(&visitor.get("/", HTML).await));
+    let ping = visitor.get("/__anteroom/ping", "").await;
+    assert_eq!((ping.status, by_front(&ping)), (200, false));
+}
+
+#[tokio::test]
+async fn the_page_is_made_anew_when_the_service_or_the_minute_changes() {
+    let house = House::asleep().await;
+    let mut visitor = house.visitor().await;
+    let first = visitor.get("/", HTML).await;
+    assert_eq!(told(&first), told(&visitor.get("/", HTML).await));
+    house.later(Span::mins(1));
+    let later = visitor.get("/", HTML).await;
+    assert_ne!(first.body, later.body, "the nonce is a fresh one");
+    assert_ne!(first.header("date"), later.header("date"));
+    house.show(|view| view.phase = Phase::Waking);
+    let waking = visitor.get("/", HTML).await;
+    assert_eq!(waking.header("x-anteroom"), "waking");
+}
+
+#[tokio::test]
+async fn at_the_end_streams_end_and_idle_connections_close() {
+    let house = House::asleep().await;
+    let mut idle = house.visitor().await;
+    assert!(by_front(&idle.get("/", HTML).await));
+    let mut listening = house.visitor().await;
+    listening
+        .send("GET /__anteroom/events HTTP/1.1\r\nhost: blog.test\r\n\r\n")
+        .await;
+    listening.head().await;
+    listening.chunk().await;
+    house.shutdown.cancel();
+    assert_eq!(listening.chunk().await, "", "a proper end");
+    assert_eq!(listening.rest().await, "");
+    assert_eq!(idle.rest().await, "");
+    soon(house.serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_that_leaves_or_talks_gives_its_place_back() {
+    let few = anteroom::http::Limits {
+        connections_max: 1,
+        ..Default::default()
+    };
+    let house = House::with(few, |_| {}).await;
+    for last_words in ["", "GET / HTTP/1.1\r\n"] {
+        let mut listening = house.visitor().await;
+        listening
+            .send("GET /__anteroom/events HTTP/1.1\r\nhost: blog.test\r\n\r\n")
+            .await;
+        listening.head().await;
+        listening.chunk().await;
+        listening.send(last_words).await;
+        if last_words.is_empty() {
+            drop(listening);
+        } else {
+            assert_eq!(listening.rest().await, "");
+        }
+        assert_eq!(house.visitor().await.get("/", HTML).await.status, 503);
+    }
+}
