@@ -2,10 +2,12 @@
 //! randomness that is not passed in.
 //!
 //! The lints below hold that for this module tree alone (`clippy.toml` names what is banned). Read in this
-//! order: [`contract`] (what goes in and what comes out; its words are in [`trigger`], [`traffic`] and [`story`]), [`service`] (the life of a service), [`idle`] (when it
-//! may be put to sleep), [`route`] (what a request gets), then the small ones.
+//! order: [`contract`] (what goes in and what comes out; its words are in [`trigger`], [`traffic`] and [`story`]),
+//! [`service`] (the life of a service), [`idle`] (when it may be put to sleep), [`route`] (what a request gets),
+//! [`admit`] (who may wake it, and how often), then the small ones.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod admit;
 pub mod backoff;
 pub mod client;
 pub mod contract;

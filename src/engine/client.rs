@@ -72,6 +72,17 @@ pub fn network(address: IpAddr) -> IpNet {
     whole.expect("24 and 48 are prefix lengths").trunc()
 }
 
+/// What counts as one client: the address itself of IPv4, the /64 of IPv6, which is what a household gets and may
+/// choose any address of.
+#[must_use]
+pub fn household(address: IpAddr) -> IpNet {
+    let whole = match address.to_canonical() {
+        IpAddr::V4(ip) => IpNet::new(IpAddr::V4(ip), 32),
+        IpAddr::V6(ip) => IpNet::new(IpAddr::V6(ip), 64),
+    };
+    whole.expect("32 and 64 are prefix lengths").trunc()
+}
+
 /// One element: `ip`, `ip:port`, `[v6]` or `[v6]:port`.
 fn parse(element: &str) -> Option<IpAddr> {
     let text = element.trim_matches([' ', '\t']);
@@ -199,6 +210,17 @@ mod tests {
             network(ip("2001:db8:7:8:9::1")).to_string(),
             "2001:db8:7::/48"
         );
+    }
+
+    #[test]
+    fn a_household_is_one_client_whatever_address_it_takes() {
+        for (address, one) in [
+            ("203.0.113.77", "203.0.113.77/32"),
+            ("::ffff:203.0.113.77", "203.0.113.77/32"),
+            ("2001:db8:7:8:9::1", "2001:db8:7:8::/64"),
+        ] {
+            assert_eq!(household(ip(address)).to_string(), one);
+        }
     }
 
     proptest! {
