@@ -77,7 +77,7 @@ impl App {
             ..Limits::default()
         };
         let room = Room::new(room::Setup {
-            sites: live::sites(&services, &secret),
+            sites: live::sites(&services, &secret, config.limits.over_all),
             trusted_proxies: config.server.trusted_proxies.clone(),
             keeper: crate::gate::Keeper::new(secret),
             clock: Arc::new(move || clock.now()),
@@ -177,8 +177,11 @@ impl App {
                     .insert(service.name.clone(), Live::start(service, &self.parts)?);
             }
         }
-        self.room
-            .set_sites(live::sites(&self.services, &self.parts.secret));
+        self.room.set_sites(live::sites(
+            &self.services,
+            &self.parts.secret,
+            config.limits.over_all,
+        ));
         self.admin
             .services
             .store(Arc::new(live::handles(&self.services)));

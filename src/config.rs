@@ -39,6 +39,7 @@ pub use self::traefik::{Publish, Traefik};
 use self::raw::{Node, Table, Value};
 use self::reader::Reader;
 use self::reading::Reading;
+use crate::engine::admit::Rate;
 use crate::engine::id::ServiceName;
 use crate::engine::time::Span;
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub admin: Admin,
     /// Where records are kept.
     pub store: Store,
+    /// Limits of the whole deployment.
+    pub limits: Limits,
     /// The Traefik in front of the room.
     pub traefik: Option<Traefik>,
     /// The services, by name.
@@ -86,6 +89,15 @@ pub struct Store {
     pub url: StoreUrl,
     /// The first word of every key: 1 to 40 of letters, digits, `-`, `_` and `.`.
     pub prefix: String,
+}
+
+/// Limits of the whole deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Wakes of all services together.
+    pub over_all: Option<Rate>,
+    /// The room's own answers to each client.
+    pub pages_per_client: Option<Rate>,
 }
 
 /// Which store.
@@ -156,6 +168,7 @@ fn read(root: &Reading<'_>) -> Option<Config> {
     let server = root.section_or_empty("server").map(|it| read_server(&it));
     let admin = root.section_or_empty("admin").map(|it| read_admin(&it));
     let store = root.section_or_empty("store").map(|it| read_store(&it));
+    let limits = root.section_or_empty("limits").map(|it| read_limits(&it));
     let listen = server
         .as_ref()
         .and_then(|server| server.as_ref()?.listen.into());
@@ -170,6 +183,7 @@ fn read(root: &Reading<'_>) -> Option<Config> {
         server: server??,
         admin: admin??,
         store: store??,
+        limits: limits?,
         // A Traefik that was refused is a problem, so the configuration is not handed out without it.
         traefik: traefik.flatten(),
         services,
@@ -210,6 +224,14 @@ fn read_store(section: &Reading<'_>) -> Option<Store> {
         url: url?,
         prefix: prefix?,
     })
+}
+
+fn read_limits(section: &Reading<'_>) -> Limits {
+    let rate = |name| section.read(name, value::rate).flatten();
+    Limits {
+        over_all: rate("over_all"),
+        pages_per_client: rate("pages_per_client"),
+    }
 }
 
 fn read_services(root: &Reading<'_>, ingress: Ingress) -> BTreeMap<ServiceName, Service> {

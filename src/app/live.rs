@@ -14,6 +14,7 @@ use crate::driver::clock::Clock;
 use crate::driver::handle::Handle;
 use crate::driver::task::{self, Running, Setup};
 use crate::driver::way::{RoomOnly, Way};
+use crate::engine::admit::Rate;
 use crate::engine::id::ServiceName;
 use crate::http::{Site, Sites};
 use crate::store::Store;
@@ -87,10 +88,19 @@ pub(super) fn handles(services: &BTreeMap<ServiceName, Live>) -> BTreeMap<Servic
         .collect()
 }
 
-pub(super) fn sites(services: &BTreeMap<ServiceName, Live>, secret: &[u8; 32]) -> Sites {
+pub(super) fn sites(
+    services: &BTreeMap<ServiceName, Live>,
+    secret: &[u8; 32],
+    over_all: Option<Rate>,
+) -> Sites {
     let site = |live: &Live| {
         let key = build::traefik_key(secret, &live.config.name);
-        Site::of(&live.config, live.running.handle.clone(), Some(key))
+        Site::of(
+            &live.config,
+            live.running.handle.clone(),
+            Some(key),
+            over_all,
+        )
     };
     Sites::new(services.values().map(site).collect())
 }

@@ -78,6 +78,7 @@ ingress = "proxy"
 idle_timeout = "30s"
 min_awake = "0s"
 health = {{ interval = "200ms" }}
+wake = {{ per_client = "off", per_network = "off", per_service = "off" }}
 provider = {{ kind = "process", command = [{exe:?}, "demo-app", "--port", "{{port}}", "--start-up-ms", "{START_UP_MS}"] }}
 "#,
         admin = free_port()?,

@@ -25,6 +25,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "Where the records of the services are kept.",
     ),
     part(
+        "limits",
+        "[limits]",
+        "Limits of the whole deployment. Those of a service are in its `wake`.",
+    ),
+    part(
         "traefik",
         "[traefik]",
         "Optional: the Traefik in front of the room.",
@@ -84,9 +89,6 @@ pub(super) const SECTIONS: &[SectionText] = &[
 /// Keys of the plan that are not in this version, by section.
 pub(super) const LATER: &[(&str, &str)] = &[
     ("", "prometheus"),
-    ("wake", "per_client"),
-    ("wake", "per_network"),
-    ("wake", "per_service"),
     ("scale", "seed"),
     ("scale", "up_at"),
     ("scale", "down_at"),
@@ -124,6 +126,7 @@ pub(super) const KEYS: &[Key] = &[
     key("", "server", Section("server"), Nothing("all its defaults"), "The listener for visitors.", "{}"),
     key("", "admin", Section("admin"), Nothing("all its defaults"), "The listener for admins.", "{}"),
     key("", "store", Section("store"), Nothing("all its defaults"), "Where records are kept.", "{}"),
+    key("", "limits", Section("limits"), Nothing("all its defaults"), "Limits of the whole deployment.", "{}"),
     key("", "traefik", Section("traefik"), Nothing("no Traefik"), "The Traefik in front of the room.", "{}"),
     key("", "defaults", Section("service"), Nothing("none"), "Any key a service may have; it holds for every service that does not write its own.", "{}"),
     key("", "service", Named("service"), Nothing("no services"), "The services, by their names.", "{}"),
@@ -137,6 +140,9 @@ pub(super) const KEYS: &[Key] = &[
 
     key("store", "url", Special("the address of a store"), Value(r#""file:anteroom.db""#), "`memory:` forgets everything at the end of the process; `file:PATH` keeps it in one file.", r#""file:anteroom.db""#),
     key("store", "prefix", Special("a prefix"), Value(r#""anteroom""#), "The first word of every stored key: 1 to 40 of letters, digits, `-`, `_` and `.`.", r#""anteroom""#),
+
+    key("limits", "over_all", Special("a rate"), Value(r#""off""#), "Wakes of all services together.", r#""500/1d""#),
+    key("limits", "pages_per_client", Special("a rate"), Value(r#""200/4s""#), "Answers of the room itself (pages, statuses, refusals; nothing that an app answers) to each IPv4 address or IPv6 /64. Above it, a client gets an empty 429.", r#""200/4s""#),
 
     key("traefik", "publish", Section("publish"), Required, "How the routing of the services gets to Traefik.", r#"{ kind = "none" }"#),
     key("traefik", "room_url", Url, Nothing("`http://` and `server.listen`"), "How Traefik reaches the room. Without a path. Must be written when `server.listen` is not one address and port.", r#""http://127.0.0.1:8080""#),
@@ -172,6 +178,10 @@ pub(super) const KEYS: &[Key] = &[
     key("wake", "by", Choice(&["page", "click", "request"]), Value(r#""page""#), "`page`: the waiting page's script or its button. `click`: only the button. `request`: any request, also from scanners and link previews.", r#""page""#),
     key("wake", "deny", List("networks"), Value("[]"), "Clients that may not wake the service.", r#"["203.0.113.0/24"]"#),
     key("wake", "allow", List("networks"), Value("[]"), "When not empty, only these clients may wake the service. `deny` still wins.", r#"["198.51.100.0/24"]"#),
+    key("wake", "per_client", Special("a rate"), Value(r#""24/1d""#), "Wakes by each IPv4 address or IPv6 /64. Visitors who come to a sleep that somebody else ends, and everybody's requests to the awake app, cost nothing.", r#""24/1d""#),
+    key("wake", "per_network", Special("a rate"), Value(r#""48/1d""#), "Wakes by each IPv4 /24 or IPv6 /48.", r#""48/1d""#),
+    key("wake", "per_service", Special("a rate"), Value(r#""96/1d""#), "Wakes of this service by all clients together.", r#""96/1d""#),
+    key("wake", "per_day", Integer(1, 1_000_000), Nothing("no budget"), "Wakes of this service from midnight to midnight, UTC: a budget that is there again all at once.", "48"),
 
     key("scale", "max", Integer(1, 1), Value("1"), "Instances in all. More than one comes in a later version.", "1"),
 

@@ -14,6 +14,8 @@ the mend, and changes nothing.
 
 - **Durations** are whole numbers with units, the larger unit first: `30m`, `1h 30m`, `45s`, `500ms`, `1d`. A day
   has 24 hours.
+- **Rates** are a number and a duration: `24/1d` is 24 at once and from then on one every hour (a day divided by 24), until there are
+  24 again. `off` is no limit.
 - **From elsewhere.** Instead of a text or a number, and in place of each text of a list, a key also takes
   `{ env = \"NAME\" }`, a variable of the environment, or `{ file = \"PATH\" }`, the content of a file of at most
   64 KiB. A secret takes nothing else, and is never printed.

@@ -151,6 +151,7 @@ mod tests {
         ("server", "server"),
         ("admin", "admin"),
         ("store", "store"),
+        ("limits", "limits"),
         ("traefik", "traefik"),
         ("publish", "traefik.publish"),
         ("service", "service.a"),

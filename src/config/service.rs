@@ -2,12 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
-
 use super::provider::Provider;
 use super::raw::Value;
 use super::reading::Reading;
 use super::value;
+use crate::engine::admit::Rules;
 use crate::engine::id::ServiceName;
 use crate::engine::time::Span;
 
@@ -89,10 +88,8 @@ impl Health {
 pub struct Wake {
     /// What a client must do.
     pub by: WakeBy,
-    /// Who may not.
-    pub deny: Vec<IpNet>,
-    /// When not empty, only these may; `deny` still wins.
-    pub allow: Vec<IpNet>,
+    /// Who may, and how often. The limit over all services is none here: it is the deployment's.
+    pub rules: Rules,
 }
 
 /// What a client must do to wake a service.
@@ -209,15 +206,17 @@ fn wake(service: &Reading<'_>) -> Option<Wake> {
             ],
         ),
     };
-    let (deny, allow) = (
-        section.list("deny", value::network),
-        section.list("allow", value::network),
-    );
-    Some(Wake {
-        by: by?,
-        deny,
-        allow,
-    })
+    let rate = |name| section.read(name, value::rate).flatten();
+    let rules = Rules {
+        deny: section.list("deny", value::network),
+        allow: section.list("allow", value::network),
+        per_client: rate("per_client"),
+        per_network: rate("per_network"),
+        per_service: rate("per_service"),
+        over_all: None,
+        per_day: section.integer("per_day").and_then(|n| n.try_into().ok()),
+    };
+    Some(Wake { by: by?, rules })
 }
 
 /// The keys of scaling are known; this version runs one instance.

@@ -12,6 +12,7 @@ use jiff::fmt::friendly::SpanParser;
 use jiff::{SpanRelativeTo, Unit};
 
 use super::{DockerEndpoint, StoreUrl};
+use crate::engine::admit::Rate;
 use crate::engine::time::Span;
 
 /// A value, or the rest of a sentence that begins with the text.
@@ -31,6 +32,25 @@ pub(super) fn duration(text: &str) -> Parsed<Span> {
         .map_err(|_| wrong())?;
     // A span of jiff is at most some thousand years, far from where a float loses milliseconds.
     Ok(Span::millis(millis as u64))
+}
+
+/// `24/1d`, or `off` for no limit.
+pub(super) fn rate(text: &str) -> Parsed<Option<Rate>> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let wrong = || "is not a rate; write it like \"24/1d\", or \"off\"".to_owned();
+    let (count, per) = text.split_once('/').ok_or_else(wrong)?;
+    let per = duration(per.trim()).map_err(|_| wrong())?;
+    let digits = !count.trim().is_empty() && count.trim().bytes().all(|c| c.is_ascii_digit());
+    // A number that is too long is out of bounds, too.
+    let count = count.trim().parse().unwrap_or(u32::MAX);
+    match digits {
+        true => Rate::new(count, per)
+            .map(Some)
+            .map_err(|why| format!("is out of bounds: {why}")),
+        false => Err(wrong()),
+    }
 }
 
 /// An address to listen on.
@@ -229,6 +249,29 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert!(duration("99999999999999999999h").is_err());
+    }
+
+    #[test]
+    fn a_rate_is_a_number_and_a_duration_or_off() {
+        let shown = |text| rate(text).map(|rate| rate.map(|rate| rate.to_string()));
+        assert_eq!(shown("off"), Ok(None));
+        assert_eq!(shown("24/1d"), Ok(Some("24/1d".into())));
+        assert_eq!(shown("3 / 90m"), Ok(Some("3/1h 30m".into())));
+        for bad in [
+            "", "24", "/1d", "24/", "-1/1d", "+1/1d", "1.5/1d", "24/day", "24/1d/1d", "OFF", "none",
+        ] {
+            assert!(shown(bad).unwrap_err().contains("is not a rate"), "{bad}");
+        }
+        for bad in [
+            "0/1d",
+            "1/500ms",
+            "1/367d",
+            "1000001/366d",
+            "99999999999/1d",
+            "1001/1s",
+        ] {
+            assert!(shown(bad).unwrap_err().contains("out of bounds"), "{bad}");
+        }
     }
 
     #[test]

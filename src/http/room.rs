@@ -19,7 +19,7 @@ use super::hold::HELD_KIB_MAX;
 use super::wait::Shelf;
 use crate::config::{Service, WakeBy};
 use crate::driver::handle::Handle;
-use crate::engine::client;
+use crate::engine::admit::{self, Rate};
 use crate::engine::id::ServiceName;
 use crate::engine::route::{ByRequest, Rules};
 use crate::engine::time::{Span, Time};
@@ -160,10 +160,8 @@ pub struct Site {
     pub hold: Option<Span>,
     /// The largest body that is kept, in bytes.
     pub hold_body_max: usize,
-    /// When not empty, only these networks may wake it.
-    pub allow: Vec<IpNet>,
-    /// These networks may not.
-    pub deny: Vec<IpNet>,
+    /// Who may wake it, and how often.
+    pub admit: admit::Rules,
     /// Parts of user agents, in lower case, that neither wake it nor keep it awake.
     pub ignore: Vec<String>,
     /// What Traefik says in `X-Anteroom-Key` to prove `X-Anteroom-Service`; none: found by host alone.
@@ -171,17 +169,25 @@ pub struct Site {
 }
 
 impl Site {
-    /// The site of a configured service. `key` is what Traefik says in `X-Anteroom-Key` for it.
+    /// The site of a configured service. `key` is what Traefik says in `X-Anteroom-Key` for it, `over_all` the
+    /// limit of all services together.
     #[must_use]
-    pub fn of(service: &Service, handle: Handle, key: Option<String>) -> Site {
+    pub fn of(
+        service: &Service,
+        handle: Handle,
+        key: Option<String>,
+        over_all: Option<Rate>,
+    ) -> Site {
         Site {
             handle,
             hosts: service.hosts.clone(),
             wake_by: service.wake.by,
             hold: service.hold,
             hold_body_max: service.hold_body_max,
-            allow: service.wake.allow.clone(),
-            deny: service.wake.deny.clone(),
+            admit: admit::Rules {
+                over_all,
+                ..service.wake.rules.clone()
+            },
             ignore: service.ignore.clone(),
             key,
         }
@@ -189,8 +195,7 @@ impl Site {
 
     /// Whether this client may wake the service.
     pub(super) fn may_wake(&self, client: IpAddr) -> bool {
-        let allowed = self.allow.is_empty() || client::contains(&self.allow, client);
-        allowed && !client::contains(&self.deny, client)
+        self.admit.lists(client).is_none()
     }
 
     /// Whether this user agent is one of those that don't count.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anteroom::config::{self, Config, Ingress, Problem, Provider, Publish, StoreUrl, WakeBy};
+use anteroom::engine::admit::Rate;
 use anteroom::engine::time::Span;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -131,6 +132,14 @@ fn the_complete_example_is_read_as_it_is_written() {
     assert_eq!(blog.idle_timeout, Span::mins(30));
     assert_eq!(blog.health.status, [200..=399]);
     assert_eq!(blog.wake.by, WakeBy::Page);
+    let rate = |rate: Option<Rate>| rate.map(|rate| rate.to_string()).unwrap_or_default();
+    let rules = &blog.wake.rules;
+    assert_eq!(rate(rules.per_client), "24/1d");
+    assert_eq!(rate(rules.per_network), "48/1d");
+    assert_eq!(rate(rules.per_service), "96/1d");
+    assert_eq!((rules.per_day, rules.deny.len()), (Some(48), 1));
+    assert_eq!(rate(config.limits.over_all), "500/1d");
+    assert_eq!(rate(config.limits.pages_per_client), "200/4s");
     let cost = blog.cost.as_ref().expect("it is there");
     assert_eq!(cost.billing_increment, Some(Span::mins(60)));
     assert_eq!(blog.provider.kind(), "docker");
@@ -149,6 +158,11 @@ fn a_minimal_file_takes_the_documented_defaults() {
     assert_eq!(service.start_timeout, Span::mins(5));
     assert_eq!(service.drain_timeout, Span::secs(30));
     assert_eq!(service.hold, None);
+    let rate = |rate: Option<Rate>| rate.map(|rate| rate.to_string()).unwrap_or_default();
+    let rules = &service.wake.rules;
+    assert_eq!(rate(rules.per_client), "24/1d");
+    assert_eq!(rate(rules.per_service), "96/1d");
+    assert_eq!((rules.per_day, config.limits.over_all), (None, None));
     assert_eq!(service.app_errors, ["502-504"]);
     assert!(service.health.accepts(399) && !service.health.accepts(400));
 }

@@ -138,7 +138,7 @@ async fn another_sites_page_cannot_wake() {
 #[tokio::test]
 async fn a_denied_client_cannot_wake_with_a_nonce_either() {
     let mut house = House::with(Limits::default(), |site| {
-        site.allow = vec!["198.51.100.0/24".parse().unwrap()];
+        site.admit.allow = vec!["198.51.100.0/24".parse().unwrap()];
     })
     .await;
     let mut visitor = house.visitor().await;

@@ -240,7 +240,7 @@ async fn where_a_request_is_enough_a_navigation_wakes() {
 async fn a_denied_client_is_told_so_and_wakes_nothing() {
     let mut house = House::with(Limits::default(), |site| {
         site.wake_by = WakeBy::Request;
-        site.deny = vec!["198.51.100.0/24".parse().unwrap()];
+        site.admit.deny = vec!["198.51.100.0/24".parse().unwrap()];
     })
     .await;
     let mut visitor = house.visitor().await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anteroom::config::WakeBy;
 use anteroom::driver::handle::{Command, Inbox, door};
+use anteroom::engine::admit::Rules;
 use anteroom::engine::contract::{Trigger, Upstream};
 use anteroom::engine::id::InstanceId;
 use anteroom::engine::time::{Span, Time};
@@ -84,8 +85,7 @@ impl House {
             wake_by: WakeBy::Page,
             hold: None,
             hold_body_max: 1 << 20,
-            allow: Vec::new(),
-            deny: Vec::new(),
+            admit: Rules::default(),
             ignore: Vec::new(),
             key: Some("secret".to_owned()),
         };
