@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Secret};
+use crate::driver::admission::Admission;
 use crate::driver::clock::Clock;
 use crate::engine::id::ServiceName;
 use crate::http::admin::{self, Admin};
@@ -80,6 +81,7 @@ impl App {
             sites: live::sites(&services, &secret, config.limits.over_all),
             trusted_proxies: config.server.trusted_proxies.clone(),
             keeper: crate::gate::Keeper::new(secret),
+            admission: Arc::new(Admission::new(Arc::clone(&store))),
             clock: Arc::new(move || clock.now()),
             seed: u64::from_le_bytes(build::random()?),
             limits,

@@ -3,8 +3,10 @@
 //!
 //! The task does three things in a circle: wait for one input, take one step, carry out its effects. A record is
 //! awaited in place; every other effect runs beside the task and comes back as an input. Read [`task`] next,
-//! then [`way`] (how visitors reach the service) and [`story`] (what people are told).
+//! then [`way`] (how visitors reach the service), [`admission`] (who may wake it) and [`story`]
+//! (what people are told).
 
+pub mod admission;
 pub mod clock;
 pub mod handle;
 pub mod probe;

@@ -12,6 +12,7 @@ pub mod memory;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::admit::{Applicant, Rules, Verdict};
 use crate::engine::contract::Event;
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::record::Record;
@@ -76,6 +77,10 @@ pub trait Store: Send + Sync + 'static {
     /// Writes the record and appends to the ledger (oldest first in `entries`), in one step, if `epoch` is still
     /// the service's. The ledger keeps its latest [`LEDGER_MAX`] entries.
     ///
+    /// `heard` is the highest number of a wake that this owner has heard of, 0 for none. The store keeps the highest that
+    /// any owner of the service told it. When that is the number of the last wake or more, and the record's stand is
+    /// [`at_rest`](crate::engine::record::Stand::at_rest), that wake is no longer wanted, in the same step.
+    ///
     /// A save whose future is dropped has happened whole or not at all, and never lands after a later save of the
     /// same store value.
     ///
@@ -88,7 +93,31 @@ pub trait Store: Send + Sync + 'static {
         epoch: Epoch,
         record: &'a Record,
         entries: &'a [LedgerEntry],
+        heard: u64,
     ) -> Answer<'a, ()>;
+
+    /// Rules on a client that would wake the service, and charges what it costs, in one step; the answer is that of
+    /// [`Book::admit`](crate::engine::admit::Book::admit). Nobody need have claimed the service.
+    ///
+    /// 1. A ban, then `deny`, then `allow` refuse for good.
+    /// 2. If a wake is wanted, everybody else joins it: [`Verdict::Joined`] with its number.
+    /// 3. All limits of `rules` are asked, the daily budget last. If any refuses, the one that lasts longest (of equals the
+    ///    first, in the order of [`Rule`](crate::engine::admit::Rule)) is told, and nothing changes.
+    /// 4. Else all are charged, the service's wake number rises by one, and the wake is wanted, with the applicant's
+    ///    trigger, until a [`save`](Store::save) says that it is over: [`Verdict::Wake`].
+    ///
+    /// What it answers is as lasting as a save: a process killed at any moment gives nobody a wake back that was
+    /// told, and takes away at most one that was not. The limits remember 65,536 clients and networks at least, the
+    /// wake numbers are never forgotten, and nothing about a client is kept longer than its limit needs.
+    ///
+    /// `now` is the caller's, and it may stand still or go back a little: replicas' clocks differ.
+    fn admit<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        applicant: &'a Applicant,
+        rules: &'a Rules,
+    ) -> Answer<'a, Verdict>;
 
     /// The deployment's secret, from which nonces and keys are made: keeps `fresh` if there is none yet, and
     /// returns what is kept. All replicas on one store have the same.

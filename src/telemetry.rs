@@ -56,6 +56,7 @@ pub struct Metrics {
     wake_seconds: Family<OfService, Histogram, WakeBuckets>,
     stage_seconds: Family<OfKind, Histogram, WakeBuckets>,
     wakes_failed: Family<OfService, Counter>,
+    wakes_refused: Family<OfKind, Counter>,
     stops: Family<OfKind, Counter>,
     awake_seconds: Family<OfService, Counter<f64, std::sync::atomic::AtomicU64>>,
     stops_cancelled: Family<OfService, Counter>,
@@ -107,6 +108,9 @@ impl Metrics {
             "Wakes that failed",
             Clone::clone(&wakes_failed),
         );
+        let wakes_refused = Family::default();
+        let help = "Requests for a wake that were refused, by rule";
+        r.register("wakes_refused", help, Clone::clone(&wakes_refused));
         let stops = Family::default();
         r.register(
             "stops",
@@ -158,6 +162,7 @@ impl Metrics {
             wake_seconds,
             stage_seconds,
             wakes_failed,
+            wakes_refused,
             stops,
             awake_seconds,
             stops_cancelled,
@@ -197,6 +202,12 @@ impl Metrics {
 
     pub(crate) fn wake_failed(&self, service: &ServiceName) {
         self.wakes_failed.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn refused(&self, service: &ServiceName, rule: &'static str) {
+        self.wakes_refused
+            .get_or_create(&of_kind(service, rule))
+            .inc();
     }
 
     pub(crate) fn slept(&self, service: &ServiceName, why: &'static str, awake: Span) {

@@ -41,6 +41,15 @@ pub enum Command {
     Suspect,
 }
 
+/// A trigger that was let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// Who asks.
+    pub trigger: Trigger,
+    /// The number of the wake that it asks for or joins, as the store gave it; 0 where the store was not asked.
+    pub wake: u64,
+}
+
 /// The task does not take commands now: it is overloaded or has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the service's task does not take commands now; try again in a second")]
@@ -52,7 +61,7 @@ pub struct Handle {
     service: ServiceName,
     view: watch::Receiver<Arc<View>>,
     edge: Arc<Edge>,
-    triggers: mpsc::Sender<Trigger>,
+    triggers: mpsc::Sender<Admitted>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -62,7 +71,7 @@ pub struct Inbox {
     /// Where the task publishes what others see.
     pub view: watch::Sender<Arc<View>>,
     /// Admitted triggers.
-    pub triggers: mpsc::Receiver<Trigger>,
+    pub triggers: mpsc::Receiver<Admitted>,
     /// Commands.
     pub commands: mpsc::Receiver<Command>,
 }
@@ -126,10 +135,10 @@ impl Handle {
         &self.edge
     }
 
-    /// Asks for a wake. Never waits. A trigger of a service that is awake is a no-op.
-    pub fn trigger(&self, trigger: Trigger) {
+    /// Brings a trigger that was let through; `admission` is where it is. Never waits. A trigger of a service that is awake is a no-op.
+    pub fn trigger(&self, admitted: Admitted) {
         // Full: see TRIGGERS_WAITING_MAX. Closed: the process is ending.
-        let _ = self.triggers.try_send(trigger);
+        let _ = self.triggers.try_send(admitted);
     }
 
     /// Gives a command.

@@ -92,6 +92,7 @@ pub fn spawn(setup: Setup) -> Running {
         unsaved: None,
         save_at: None,
         entries: Vec::new(),
+        heard: 0,
         last_view: None,
     };
     Running {
@@ -111,6 +112,8 @@ struct Task {
     unsaved: Option<Box<Record>>,
     save_at: Option<Instant>,
     entries: Vec<LedgerEntry>,
+    /// The highest number of a wake that was heard of.
+    heard: u64,
     last_view: Option<View>,
 }
 
@@ -147,7 +150,10 @@ impl Task {
                     // An effect that panicked gives no answer; the engine's own deadline sees to that.
                     Err(_) => continue,
                 },
-                Some(trigger) = inbox.triggers.recv() => Input::Triggered(trigger),
+                Some(admitted) = inbox.triggers.recv() => {
+                    self.heard = self.heard.max(admitted.wake);
+                    Input::Triggered(admitted.trigger)
+                }
                 Some(command) = inbox.commands.recv() => self.command(command),
                 sample = samples.recv() => sample,
                 _ = edge_tick.tick(), if sampling => Input::Seen(self.edge.sample()),
@@ -292,10 +298,13 @@ impl Task {
         let Some(record) = record.or_else(|| self.unsaved.take()) else {
             return Ok(true);
         };
-        let save = self
-            .setup
-            .store
-            .save(&self.setup.name, self.epoch, &record, &self.entries);
+        let save = self.setup.store.save(
+            &self.setup.name,
+            self.epoch,
+            &record,
+            &self.entries,
+            self.heard,
+        );
         let failure = match timeout(SAVE_TIMEOUT, save).await {
             Ok(Ok(())) => {
                 self.entries.clear();

@@ -40,6 +40,23 @@ pub struct Hold {
     pub reason: String,
 }
 
+impl Stand {
+    /// Whether the service is neither on its way into sleep nor out of it, so that no wake is under way or waits
+    /// for the end of a stop. A wake that failed is under way still: it is tried again while somebody asks, and
+    /// those have paid for it once.
+    #[must_use]
+    pub const fn at_rest(&self) -> bool {
+        match self {
+            Stand::Asleep | Stand::Awake { .. } => true,
+            Stand::Unknown
+            | Stand::Failed { .. }
+            | Stand::Waking { .. }
+            | Stand::Leaving { .. }
+            | Stand::Stopping { .. } => false,
+        }
+    }
+}
+
 /// Where a service was in its life when the record was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]

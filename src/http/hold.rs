@@ -13,6 +13,7 @@ use super::body::Body;
 use super::forward::{self, Outgoing};
 use super::reply::{Reply, Trouble};
 use super::room::{Found, Room};
+use crate::driver::admission::Refusal;
 use crate::engine::contract::Upstream;
 use crate::engine::time::Span;
 use crate::engine::view::Phase;
@@ -31,19 +32,20 @@ const HOLD_MAX: Span = Span::mins(15);
 const GATE_AGAIN: Duration = Duration::from_millis(20);
 
 /// Keeps the request at most for `length`, then sends it or says why not. `wake` is called when the request is
-/// whole: half a request wakes nobody.
+/// whole: half a request wakes nobody. When it
+/// is refused, the request is not kept.
 pub(super) async fn hold(
     room: &Room,
     found: &Found,
     outgoing: Outgoing,
     length: Span,
-    wake: impl FnOnce(),
+    wake: impl AsyncFnOnce() -> Result<(), Refusal>,
 ) -> Result<Reply, Trouble> {
     let until = Instant::now() + Duration::from_millis(length.0.min(HOLD_MAX.0));
     let (outgoing, _room_taken) = timeout_at(until, keep(room, outgoing, found.site.hold_body_max))
         .await
         .map_err(|_| Trouble::TooLate)??;
-    wake();
+    wake().await.map_err(Trouble::Refused)?;
     let (upstream, pass) = timeout_at(until, enter(found))
         .await
         .ok()

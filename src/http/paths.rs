@@ -14,9 +14,9 @@ use super::head::Head;
 use super::reply::{self, Reply};
 use super::room::Room;
 use super::visit::Visit;
+use crate::driver::admission::Refusal;
 use crate::driver::handle::Command;
-use crate::engine::client;
-use crate::engine::contract::{Trigger, TriggerBy};
+use crate::engine::contract::TriggerBy;
 use crate::engine::route::{Form, Kind};
 use crate::page;
 
@@ -100,8 +100,14 @@ async fn wake(room: &Room, visit: Visit, request: Request<Incoming>) -> Reply {
     if !same_origin(&parts.headers, asked_host) {
         return reply::wrong_origin(&handle.view(), room.now());
     }
-    if !site.may_wake(visit.seen.hop.client) {
-        return reply::wake_denied(&visit.found, &handle.view(), room.now(), as_page);
+    let form = match as_page {
+        true => Form::Page,
+        false => Form::Problem,
+    };
+    if let Some(rule) = site.admit.lists(visit.seen.hop.client) {
+        let retry_after = None;
+        let refusal = Refusal { rule, retry_after };
+        return reply::refused(&visit.found, &handle.view(), form, refusal);
     }
     let body = Limited::new(body, WAKE_BODY_MAX).collect();
     let Ok(Ok(body)) = timeout(WAKE_BODY_WAIT, body).await else {
@@ -122,16 +128,17 @@ async fn wake(room: &Room, visit: Visit, request: Request<Incoming>) -> Reply {
         };
     }
     let back = back_to(&parts.headers, asked_host);
-    handle.trigger(Trigger {
-        // The script says which it was: its own doing, or a press of the button.
-        by: match by_page && said("by") != "click" {
-            true => TriggerBy::Page,
-            false => TriggerBy::Click,
-        },
-        who: client::network(visit.seen.hop.client).to_string(),
-        path: ledger_path(back.split('?').next().unwrap_or_default()),
-    });
+    // The script says which it was: its own doing, or a press of the button.
+    let by = match by_page && said("by") != "click" {
+        true => TriggerBy::Page,
+        false => TriggerBy::Click,
+    };
+    let path = back.split('?').next().unwrap_or_default();
+    let asked = visit.ask(room, by, path).await;
     let view = handle.view();
+    if let Err(refusal) = asked {
+        return reply::refused(&visit.found, &view, form, refusal);
+    }
     match as_page {
         true => reply::wake_taken_back_to(view.phase, &back),
         false => reply::wake_taken(&view, now),

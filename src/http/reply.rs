@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 
 use super::body::{Body, Frames};
 use super::room::Found;
+use crate::driver::admission::Refusal;
 use crate::engine::route::Form;
 use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
@@ -24,6 +25,9 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
+/// When a denied client may look again whether somebody else has woken the service, in seconds.
+const DENIED_WAIT_S: u32 = 60;
+
 /// An answer.
 pub(super) type Reply = Response<Body>;
 
@@ -40,6 +44,8 @@ pub(super) enum Trouble {
     TooMany,
     /// The body is too big to be kept waiting.
     TooBig,
+    /// The client may not wake the service now.
+    Refused(Refusal),
 }
 
 fn ours(status: StatusCode, mark: &'static str, body: Body) -> Reply {
@@ -143,6 +149,7 @@ pub(super) fn trouble(found: &Found, view: &View, now: Time, form: Form, what: T
             "too-big",
             "The body is too big to be kept until the app is there.",
         ),
+        Trouble::Refused(refusal) => return refused(found, view, form, refusal),
     };
     match form {
         Form::Page | Form::UnsentPage => unavailable(found, view, now),
@@ -163,14 +170,17 @@ pub(super) fn unavailable(found: &Found, view: &View, now: Time) -> Reply {
 }
 
 fn trouble_json(status: StatusCode, view: &View, now: Time, kind: &str, detail: &str) -> Reply {
-    let retry_after = page::retry_after(view, now);
+    problem(status, view, page::retry_after(view, now), kind, detail)
+}
+
+fn problem(status: StatusCode, view: &View, wait_s: u32, kind: &str, detail: &str) -> Reply {
     let body = serde_json::json!({
         "type": format!("urn:anteroom:{kind}"),
         "title": status.canonical_reason(),
         "status": status.as_u16(),
         "detail": detail,
         "phase": view.phase.as_str(),
-        "retry_after": retry_after,
+        "retry_after": wait_s,
     });
     let reply = typed(
         status,
@@ -178,7 +188,7 @@ fn trouble_json(status: StatusCode, view: &View, now: Time, kind: &str, detail: 
         PROBLEM,
         body.to_string().into(),
     );
-    later(reply, retry_after)
+    later(reply, wait_s)
 }
 
 /// "Unavailable", as gRPC clients understand it: an answer of headers only, with the status that makes them try
@@ -297,18 +307,38 @@ pub(super) fn wrong_origin(view: &View, now: Time) -> Reply {
     trouble_json(StatusCode::FORBIDDEN, view, now, "wrong-origin", detail)
 }
 
-/// This client may not wake the service.
-pub(super) fn wake_denied(found: &Found, view: &View, now: Time, as_page: bool) -> Reply {
-    match as_page {
-        true => html(
-            StatusCode::FORBIDDEN,
-            view.phase.as_str(),
-            &page::denied(&found.host),
-        ),
-        false => {
-            let detail = "Your network may not wake this service.";
-            trouble_json(StatusCode::FORBIDDEN, view, now, "denied", detail)
+/// This client may not wake the service: for now, where waiting helps.
+pub(super) fn refused(found: &Found, view: &View, form: Form, refusal: Refusal) -> Reply {
+    let mark = view.phase.as_str();
+    let Some(wait) = refusal.retry_after else {
+        return denied(found, view, form);
+    };
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let wait_s = u32::try_from(wait.0.div_ceil(1_000)).unwrap_or(u32::MAX);
+    match form {
+        Form::Page | Form::UnsentPage => {
+            let page = page::limited(&found.host, wait);
+            later(html(status, mark, &page), wait_s)
         }
+        Form::Problem | Form::UnsentProblem => {
+            let detail = "The service has been woken often enough lately. It stays asleep for now.";
+            problem(status, view, wait_s, "limited", detail)
+        }
+        Form::Empty => later(ours(status, mark, Body::empty()), wait_s),
+        Form::Grpc => grpc(mark),
+    }
+}
+
+fn denied(found: &Found, view: &View, form: Form) -> Reply {
+    let (status, mark) = (StatusCode::FORBIDDEN, view.phase.as_str());
+    match form {
+        Form::Page | Form::UnsentPage => html(status, mark, &page::denied(&found.host)),
+        Form::Problem | Form::UnsentProblem => {
+            let detail = "Your network may not wake this service.";
+            problem(status, view, DENIED_WAIT_S, "denied", detail)
+        }
+        Form::Empty => ours(status, mark, Body::empty()),
+        Form::Grpc => grpc(mark),
     }
 }
 

@@ -18,6 +18,7 @@ use super::forward::{self, Upstreams};
 use super::hold::HELD_KIB_MAX;
 use super::wait::Shelf;
 use crate::config::{Service, WakeBy};
+use crate::driver::admission::Admission;
 use crate::driver::handle::Handle;
 use crate::engine::admit::{self, Rate};
 use crate::engine::id::ServiceName;
@@ -61,6 +62,8 @@ pub struct Setup {
     pub trusted_proxies: Vec<IpNet>,
     /// Signs and checks the page's nonces.
     pub keeper: Keeper,
+    /// Where wakes are asked for.
+    pub admission: Arc<Admission>,
     /// Tells the time.
     pub clock: Clock,
     /// Seeds the spread of the event streams' lengths.
@@ -76,6 +79,7 @@ pub struct Room {
     clock: Clock,
     dice: AtomicU64,
     pub(super) keeper: Keeper,
+    pub(super) admission: Arc<Admission>,
     pub(super) upstreams: Upstreams,
     pub(super) limits: Limits,
     /// Memory for held requests' bodies, in KiB.
@@ -98,6 +102,7 @@ impl Room {
             clock: setup.clock,
             dice: AtomicU64::new(setup.seed),
             keeper: setup.keeper,
+            admission: setup.admission,
             upstreams: forward::upstreams(),
             limits: setup.limits,
             held: Arc::new(Semaphore::new(HELD_KIB_MAX as usize)),

@@ -15,6 +15,7 @@ use super::hold;
 use super::paths;
 use super::reply::{self, Reply, Trouble};
 use super::room::{Found, Room, Site, Sites};
+use crate::driver::admission::Refusal;
 use crate::driver::handle::Command;
 use crate::engine::client;
 use crate::engine::contract::{Trigger, TriggerBy};
@@ -210,17 +211,18 @@ impl Visit {
                 let path = request.uri().path().to_owned();
                 let length = self.found.site.hold.unwrap_or(Span::ZERO);
                 let outgoing = Outgoing::new(request, self.seen.hop);
-                let wakes = || {
-                    if wake {
-                        self.trigger(&path);
-                    }
+                let wakes = async || match wake {
+                    true => self.ask(room, TriggerBy::Request, &path).await,
+                    false => Ok(()),
                 };
                 let held = Box::pin(hold::hold(room, &self.found, outgoing, length, wakes)).await;
                 held.unwrap_or_else(|what| self.failed(room, what))
             }
             Decision::Wait { form, wake } => {
                 if wake {
-                    self.trigger(request.uri().path());
+                    // Refused: the page is right all the same.
+                    let by = TriggerBy::Request;
+                    let _ = self.ask(room, by, request.uri().path()).await;
                 }
                 self.wait(room, form)
             }
@@ -233,12 +235,18 @@ impl Visit {
         }
     }
 
-    fn trigger(&self, path: &str) {
-        self.found.site.handle.trigger(Trigger {
-            by: TriggerBy::Request,
-            who: client::network(self.seen.hop.client).to_string(),
+    /// Asks for a wake.
+    pub(super) async fn ask(&self, room: &Room, by: TriggerBy, path: &str) -> Result<(), Refusal> {
+        let (site, client) = (&self.found.site, self.seen.hop.client);
+        let trigger = Trigger {
+            by,
+            who: client::network(client).to_string(),
             path: paths::ledger_path(path),
-        });
+        };
+        let asked = room
+            .admission
+            .ask(&site.handle, &site.admit, room.now(), client, trigger);
+        asked.await
     }
 
     /// The answer to a client that waits.

@@ -6,17 +6,21 @@
 //! enough to go on. What is done within a transaction is in [`tables`].
 
 mod create;
+mod limits;
 mod tables;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::Database;
-use tokio::sync::Semaphore;
+use tables::Heard;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Answer, Claim, LedgerEntry, Store, StoreError};
+use crate::engine::admit::{Applicant, Book, Rules, Ruling, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::record::Record;
+use crate::engine::time::Time;
 
 /// A store in a file. One process has it open at a time.
 #[derive(Debug)]
@@ -31,6 +35,10 @@ struct OpenFile {
     path: PathBuf,
     /// None between a failure and the next call.
     database: Mutex<Option<Arc<Database>>>,
+    /// What the file says of the limits, so that whoever joins a wake or is refused costs no write. Only who has the
+    /// turn to write changes it, when the file has the change. None until it is needed, and after a failure, when
+    /// it isn't known what of the last change is in the file.
+    limits: Mutex<Option<Book>>,
 }
 
 /// Whether the file failed (outside), and what it answered (inside).
@@ -46,6 +54,7 @@ impl FileStore {
         let file = OpenFile {
             path: path.as_ref().to_owned(),
             database: Mutex::new(None),
+            limits: Mutex::new(None),
         };
         create::unless_there(&file.path).map_err(|error| file.tell(error))?;
         file.database()?;
@@ -64,20 +73,29 @@ impl FileStore {
         finished(tokio::task::spawn_blocking(move || file.run(work)).await)
     }
 
+    async fn turn(&self) -> OwnedSemaphorePermit {
+        let turn = Arc::clone(&self.writing).acquire_owned().await;
+        turn.expect("the semaphore is never closed")
+    }
+
     async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Database) -> Outcome<T> + Send + 'static,
+        F: FnOnce(&OpenFile, &Database) -> Outcome<T> + Send + 'static,
     {
-        let turn = Arc::clone(&self.writing)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        self.write_in(self.turn().await, work).await
+    }
+
+    async fn write_in<T, F>(&self, turn: OwnedSemaphorePermit, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&OpenFile, &Database) -> Outcome<T> + Send + 'static,
+    {
         let file = Arc::clone(&self.file);
         // The turn moves along: it ends with the transaction, also when nobody waits for the answer any more.
         let written = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            file.run(work)
+            file.run(|database| work(&file, database))
         });
         finished(written.await)
     }
@@ -118,6 +136,43 @@ impl OpenFile {
         if slot.as_ref().is_some_and(|open| Arc::ptr_eq(open, failed)) {
             *slot = None;
         }
+        *self.limits() = None;
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Option<Book>> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the limits say without a change; none when it takes a write, or a look into the file, to say.
+    fn settled(&self, rule: impl FnOnce(&Book) -> Ruling) -> Option<Verdict> {
+        match self.limits().as_ref().map(rule) {
+            Some(Ruling::Settled(verdict)) => Some(verdict),
+            Some(Ruling::Admit(_)) | None => None,
+        }
+    }
+
+    /// Rules on an applicant. The caller has the turn to write, so nothing changes between the ruling and the charge.
+    fn admit(&self, database: &Database, rule: impl Fn(&Book) -> Ruling) -> Outcome<Verdict> {
+        // Not locked while the disk works: those who need no write must not wait for it.
+        let known = self.limits().as_ref().map(&rule);
+        let ruling = match known {
+            Some(ruling) => ruling,
+            None => match limits::read(database)? {
+                Ok(book) => rule(self.limits().insert(book)),
+                Err(corrupt) => return Ok(Err(corrupt)),
+            },
+        };
+        Ok(Ok(match ruling {
+            Ruling::Settled(verdict) => verdict,
+            Ruling::Admit(charge) => {
+                limits::charge(database, &charge)?;
+                let number = charge.wakes.last;
+                if let Some(book) = self.limits().as_mut() {
+                    book.charge(charge);
+                }
+                Verdict::Wake(number)
+            }
+        }))
     }
 
     fn tell(&self, error: impl Into<redb::Error>) -> StoreError {
@@ -151,7 +206,7 @@ impl Store for FileStore {
     /// The owner's name is not kept: the lock on the file already says that there is no other.
     fn claim<'a>(&'a self, service: &'a ServiceName, _owner: &'a str) -> Answer<'a, Claim> {
         let service = service.clone();
-        Box::pin(self.write(move |database| tables::claim(database, &service)))
+        Box::pin(self.write(move |_, database| tables::claim(database, &service)))
     }
 
     fn save<'a>(
@@ -160,17 +215,55 @@ impl Store for FileStore {
         epoch: Epoch,
         record: &'a Record,
         entries: &'a [LedgerEntry],
+        heard: u64,
     ) -> Answer<'a, ()> {
         let service = service.clone();
+        let heard = Heard {
+            number: heard,
+            at_rest: record.stand.at_rest(),
+        };
         let record = json(record);
         let entries: Vec<_> = entries.iter().map(json).collect();
-        Box::pin(
-            self.write(move |database| tables::save(database, &service, epoch, &record, &entries)),
-        )
+        Box::pin(self.write(move |file, database| {
+            let saved = tables::save(database, &service, epoch, &record, &entries, heard)?;
+            if saved.is_ok()
+                && let Some(book) = file.limits().as_mut()
+            {
+                book.hear(&service, heard.number, heard.at_rest);
+            }
+            Ok(saved)
+        }))
+    }
+
+    fn admit<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        applicant: &'a Applicant,
+        rules: &'a Rules,
+    ) -> Answer<'a, Verdict> {
+        Box::pin(async move {
+            let rule = |book: &Book| book.rule(service, now, applicant, rules);
+            if let Some(verdict) = self.file.settled(rule) {
+                return Ok(verdict);
+            }
+            let turn = self.turn().await;
+            // Of thousands that came at once, all but the first find their wake asked for by now.
+            if let Some(verdict) = self.file.settled(rule) {
+                return Ok(verdict);
+            }
+            let (service, applicant, rules) = (service.clone(), applicant.clone(), rules.clone());
+            let admit = move |file: &OpenFile, database: &Database| {
+                file.admit(database, |book| {
+                    book.rule(&service, now, &applicant, &rules)
+                })
+            };
+            self.write_in(turn, admit).await
+        })
     }
 
     fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {
-        Box::pin(self.write(move |database| tables::secret(database, fresh)))
+        Box::pin(self.write(move |_, database| tables::secret(database, fresh)))
     }
 
     fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>> {

@@ -5,14 +5,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use super::{Answer, Claim, LEDGER_MAX, LedgerEntry, Store, StoreError};
+use crate::engine::admit::{Applicant, Book, Rules, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::record::Record;
+use crate::engine::time::Time;
 
 /// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    services: Mutex<BTreeMap<ServiceName, Kept>>,
+    all: Mutex<All>,
     secret: OnceLock<[u8; 32]>,
+}
+
+#[derive(Debug, Default)]
+struct All {
+    services: BTreeMap<ServiceName, Kept>,
+    limits: Book,
 }
 
 #[derive(Debug, Default)]
@@ -30,8 +38,8 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    fn services(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Kept>> {
-        self.services
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all
             .lock()
             .expect("nothing panics while it holds the lock")
     }
@@ -40,8 +48,8 @@ impl MemoryStore {
 impl Store for MemoryStore {
     fn claim<'a>(&'a self, service: &'a ServiceName, _owner: &'a str) -> Answer<'a, Claim> {
         Box::pin(async move {
-            let mut services = self.services();
-            let kept = services.entry(service.clone()).or_default();
+            let mut all = self.all();
+            let kept = all.services.entry(service.clone()).or_default();
             kept.epoch = Epoch(kept.epoch.0 + 1);
             Ok(Claim {
                 epoch: kept.epoch,
@@ -56,9 +64,10 @@ impl Store for MemoryStore {
         epoch: Epoch,
         record: &'a Record,
         entries: &'a [LedgerEntry],
+        heard: u64,
     ) -> Answer<'a, ()> {
         Box::pin(async move {
-            let mut services = self.services();
+            let All { services, limits } = &mut *self.all();
             let Some(kept) = services.get_mut(service) else {
                 return Err(StoreError::Stale {
                     current: Epoch(0),
@@ -75,8 +84,19 @@ impl Store for MemoryStore {
             kept.ledger.extend(entries.iter().cloned());
             let over = kept.ledger.len().saturating_sub(LEDGER_MAX);
             kept.ledger.drain(..over);
+            limits.hear(service, heard, record.stand.at_rest());
             Ok(())
         })
+    }
+
+    fn admit<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        applicant: &'a Applicant,
+        rules: &'a Rules,
+    ) -> Answer<'a, Verdict> {
+        Box::pin(async move { Ok(self.all().limits.admit(service, now, applicant, rules)) })
     }
 
     fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {
@@ -86,7 +106,8 @@ impl Store for MemoryStore {
     fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>> {
         Box::pin(async move {
             Ok(self
-                .services()
+                .all()
+                .services
                 .get(service)
                 .and_then(|kept| kept.record.clone()))
         })
@@ -98,8 +119,8 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Answer<'a, Vec<LedgerEntry>> {
         Box::pin(async move {
-            let services = self.services();
-            let ledger = services.get(service).map(|kept| &kept.ledger);
+            let all = self.all();
+            let ledger = all.services.get(service).map(|kept| &kept.ledger);
             Ok(ledger
                 .into_iter()
                 .flat_map(|ledger| ledger.iter().rev().take(limit).cloned())

@@ -19,6 +19,7 @@ mod demo;
 mod http_forward;
 mod http_front;
 mod http_hold;
+mod http_limits;
 mod http_listen;
 mod http_paths;
 mod http_wait;

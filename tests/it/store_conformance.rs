@@ -12,6 +12,7 @@ use anteroom::store::memory::MemoryStore;
 use anteroom::store::{LEDGER_MAX, LedgerEntry, Store, StoreError};
 
 mod history;
+mod limits;
 mod samples;
 
 /// A kind's name, and a way to an empty store of it.
@@ -55,7 +56,7 @@ async fn save(
     count: u64,
     entries: &[LedgerEntry],
 ) {
-    let saved = store.save(service, epoch, &record(count), entries).await;
+    let saved = store.save(service, epoch, &record(count), entries, 0).await;
     saved.expect("the epoch is the current one");
 }
 
@@ -70,7 +71,10 @@ async fn every_claim_raises_the_epoch_and_returns_what_the_last_owner_wrote() {
         let first = store.claim(&blog, "a").await.unwrap();
         assert_eq!((first.epoch, first.record), (Epoch(1), None), "{kind}");
         let saved = record(7);
-        store.save(&blog, first.epoch, &saved, &[]).await.unwrap();
+        store
+            .save(&blog, first.epoch, &saved, &[], 0)
+            .await
+            .unwrap();
         let second = store.claim(&blog, "a").await.unwrap();
         let expected = (Epoch(2), Some(saved));
         assert_eq!((second.epoch, second.record), expected, "{kind}");
@@ -86,7 +90,7 @@ async fn a_stale_save_is_refused_and_writes_neither_record_nor_ledger() {
         let old = store.claim(&blog, "a").await.unwrap().epoch;
         save(&*store, &blog, old, 1, &[entry(1)]).await;
         let new = store.claim(&blog, "b").await.unwrap().epoch;
-        let refused = store.save(&blog, old, &record(2), &[entry(2)]).await;
+        let refused = store.save(&blog, old, &record(2), &[entry(2)], 0).await;
         let expected = matches!(refused, Err(StoreError::Stale { current, ours }) if current == new && ours == old);
         assert!(expected, "{kind}: {refused:?}");
         assert_eq!(store.load(&blog).await.unwrap(), Some(record(1)), "{kind}");
@@ -106,7 +110,7 @@ async fn an_epoch_that_this_store_never_gave_out_is_stale() {
                 store.claim(&blog, "a").await.unwrap();
             }
             for epoch in [Epoch(0), Epoch(2), Epoch(u64::MAX)] {
-                let refused = store.save(&blog, epoch, &record(1), &[entry(1)]).await;
+                let refused = store.save(&blog, epoch, &record(1), &[entry(1)], 0).await;
                 let stale = matches!(refused, Err(StoreError::Stale { .. }));
                 assert!(stale, "{kind}, {epoch}, claimed: {claimed}: {refused:?}");
             }
@@ -246,7 +250,7 @@ async fn every_stand_comes_back_as_it_was_written() {
         let epoch = store.claim(&blog, "a").await.unwrap().epoch;
         for stand in &stands {
             let full = samples::full_record(stand.clone());
-            store.save(&blog, epoch, &full, &[]).await.unwrap();
+            store.save(&blog, epoch, &full, &[], 0).await.unwrap();
             let loaded = store.load(&blog).await.unwrap();
             assert_eq!(loaded, Some(full), "{kind}");
         }

@@ -55,7 +55,7 @@ async fn what_was_saved_is_there_when_the_file_is_opened_again() {
         ..Record::default()
     };
     store
-        .save(&blog(), epoch, &record, &[entry(1), entry(2)])
+        .save(&blog(), epoch, &record, &[entry(1), entry(2)], 0)
         .await
         .unwrap();
     store.secret([1; 32]).await.unwrap();
@@ -169,7 +169,7 @@ fn child_on_a_full_disk() {
         let failure = loop {
             let number = saved + 1;
             match store
-                .save(&blog(), epoch, &record(number), &[entry(number)])
+                .save(&blog(), epoch, &record(number), &[entry(number)], 0)
                 .await
             {
                 Ok(()) => saved = number,
@@ -179,7 +179,7 @@ fn child_on_a_full_disk() {
         };
         assert!(matches!(failure, StoreError::Unavailable(_)), "{failure}");
         let still = store
-            .save(&blog(), epoch, &record(saved + 1), &[entry(saved + 1)])
+            .save(&blog(), epoch, &record(saved + 1), &[entry(saved + 1)], 0)
             .await;
         assert!(still.is_err(), "the disk is still full");
         setrlimit(Resource::Fsize, limit).unwrap();
@@ -187,7 +187,7 @@ fn child_on_a_full_disk() {
         // Room again: the same store goes on, and what was acknowledged is there.
         assert_eq!(store.load(&blog()).await.unwrap(), Some(record(saved)));
         store
-            .save(&blog(), epoch, &record(saved + 1), &[entry(saved + 1)])
+            .save(&blog(), epoch, &record(saved + 1), &[entry(saved + 1)], 0)
             .await
             .unwrap();
         let ledger = store.ledger(&blog(), usize::MAX).await.unwrap();

@@ -6,10 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use anteroom::engine::contract::Event;
+use anteroom::engine::admit::{Applicant, Rate, Rules, Verdict};
+use anteroom::engine::contract::{Event, Trigger, TriggerBy};
 use anteroom::engine::id::ServiceName;
-use anteroom::engine::record::Record;
-use anteroom::engine::time::Time;
+use anteroom::engine::record::{Record, Stand};
+use anteroom::engine::time::{Span, Time};
 use anteroom::store::file::FileStore;
 use anteroom::store::{LEDGER_MAX, LedgerEntry, Store};
 
@@ -52,19 +53,77 @@ fn child_writer() {
             record.triggered_count += 1;
             let number = record.triggered_count;
             let entries = [entry(number)];
-            let save = store.save(&blog, claim.epoch, &record, &entries);
+            let save = store.save(&blog, claim.epoch, &record, &entries, 0);
             save.await.unwrap();
-            // Past the harness, which keeps what `println!` prints; the first line break ends the harness's own line.
-            let mut out = std::io::stdout().lock();
-            write!(out, "\nsaved {number}\n").unwrap();
-            out.flush().unwrap();
+            say(number);
         }
     });
 }
 
-fn start_child(file: &Path) -> (Child, Receiver<u64>) {
+/// Not a test: the entry of the child that asks for wakes until it is refused. It says each number after its
+/// admission returned.
+#[test]
+fn child_asker() {
+    let Some(file) = std::env::var_os(FILE) else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let store = FileStore::open(file).unwrap();
+        let epoch = store.claim(&blog(), "child").await.unwrap().epoch;
+        let asleep = Record {
+            stand: Stand::Asleep,
+            ..Record::default()
+        };
+        loop {
+            match store.admit(&blog(), NOW, &somebody(), &rules()).await {
+                Ok(Verdict::Wake(number)) => say(number),
+                // The last child was killed before it had heard of this one.
+                Ok(Verdict::Joined(_)) => {}
+                _ => break,
+            }
+            let saved = store.save(&blog(), epoch, &asleep, &[], u64::MAX).await;
+            saved.unwrap();
+        }
+    });
+}
+
+const NOW: Time = Time(1_800_000_000_000);
+
+/// How many wakes there are until the day is over.
+const WAKES: u32 = 300;
+
+fn rules() -> Rules {
+    let rate = |count| Rate::new(count, Span::mins(24 * 60)).ok();
+    Rules {
+        per_client: rate(WAKES),
+        per_service: rate(2 * WAKES),
+        ..Rules::default()
+    }
+}
+
+fn somebody() -> Applicant {
+    Applicant {
+        address: "2001:db8::1".parse().unwrap(),
+        banned: false,
+        trigger: Trigger {
+            by: TriggerBy::Page,
+            who: String::new(),
+            path: String::new(),
+        },
+    }
+}
+
+/// Past the harness, which keeps what `println!` prints; the first line break ends the harness's own line.
+fn say(number: u64) {
+    let mut out = std::io::stdout().lock();
+    write!(out, "\nsaved {number}\n").unwrap();
+    out.flush().unwrap();
+}
+
+fn start_child(file: &Path, entry: &str) -> (Child, Receiver<u64>) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store_kill::child_writer", "--nocapture"])
+        .args(["--exact", &format!("store_kill::{entry}"), "--nocapture"])
         .env(FILE, file)
         .stdout(Stdio::piped())
         .spawn()
@@ -122,7 +181,7 @@ async fn a_killed_process_loses_no_save_that_was_acknowledged() {
     let file = directory.path().join("store");
     let mut acknowledged = 0;
     for round in 0..KILLS {
-        let (child, said) = start_child(&file);
+        let (child, said) = start_child(&file, "child_writer");
         acknowledged = last_word(child, &said, round).unwrap_or(acknowledged);
         let (written, ledger) = stored(&file).await;
         // One more may be written that the child had no time to say.
@@ -140,12 +199,49 @@ async fn a_killed_process_loses_no_save_that_was_acknowledged() {
     }
 }
 
+#[tokio::test]
+async fn a_killed_process_gives_nobody_a_wake_back_that_was_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("store");
+    let (mut told, mut kills) = (0, 0);
+    loop {
+        let (mut child, said) = start_child(&file, "child_asker");
+        let end = Instant::now() + Duration::from_micros(random(60_000));
+        while let Ok(number) = said.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            told = number;
+        }
+        // It has ended by itself when its wakes are used up.
+        let over = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let last = said.iter().last();
+        told = last.unwrap_or(told);
+        kills += 1;
+        if over {
+            break;
+        }
+        assert!(kills < 1_000, "it comes to no end");
+    }
+    assert!(kills > 3, "it was killed too seldom to show anything");
+    assert!(told <= u64::from(WAKES), "{told}");
+    let store = FileStore::open(&file).unwrap();
+    let ask = async |rules| store.admit(&blog(), NOW, &somebody(), &rules).await;
+    let refused = ask(rules()).await.unwrap();
+    assert!(matches!(refused, Verdict::Refused { .. }), "{refused:?}");
+    let next = ask(Rules::default()).await.unwrap();
+    assert_eq!(
+        next,
+        Verdict::Wake(u64::from(WAKES) + 1),
+        "after {kills} kills"
+    );
+}
+
 #[test]
 fn a_process_killed_while_it_makes_the_file_leaves_nothing_that_does_not_open() {
     for _ in 0..KILLS {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("store");
-        let (mut child, _said) = start_child(&file);
+        let (mut child, _said) = start_child(&file, "child_writer");
         let deadline = Instant::now() + SAVE_MAX;
         while std::fs::read_dir(&directory).unwrap().next().is_none() {
             assert!(Instant::now() < deadline, "the child makes no file");

@@ -7,6 +7,8 @@
 //! | `ledger` | service, number | the entry, as JSON; the numbers rise by one and have no gaps |
 //! | `secrets` | `deployment` | 32 random bytes |
 //!
+//! The tables of the limits are in [`limits`](super::limits).
+//!
 //! JSON, so that a person can read what a broken file still holds, and a new version what an old one wrote.
 
 use std::path::Path;
@@ -17,7 +19,7 @@ use redb::{
 };
 use serde::de::DeserializeOwned;
 
-use super::Outcome;
+use super::{Outcome, limits};
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::record::Record;
 use crate::store::{Claim, LEDGER_MAX, LedgerEntry, StoreError};
@@ -27,6 +29,13 @@ const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records"
 const LEDGER: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("ledger");
 
 const SECRETS: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::new("secrets");
+
+/// What a save says of the wakes: up to which number the owner has heard of them, and whether the service rests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    pub(super) number: u64,
+    pub(super) at_rest: bool,
+}
 
 /// The one secret there is.
 const DEPLOYMENT: &str = "deployment";
@@ -47,6 +56,7 @@ pub(super) fn open(path: &Path) -> Result<Database, redb::Error> {
     write.open_table(RECORDS)?;
     write.open_table(LEDGER)?;
     write.open_table(SECRETS)?;
+    limits::create(&write)?;
     write.commit()?;
     Ok(database)
 }
@@ -56,7 +66,8 @@ fn has_all(read: &ReadTransaction) -> Result<bool, redb::Error> {
         .open_table(EPOCHS)
         .and_then(|_| read.open_table(RECORDS))
         .and_then(|_| read.open_table(LEDGER))
-        .and_then(|_| read.open_table(SECRETS).map(drop));
+        .and_then(|_| read.open_table(SECRETS).map(drop))
+        .and_then(|()| limits::open(read).map(drop));
     match opened {
         Ok(()) => Ok(true),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
@@ -64,7 +75,7 @@ fn has_all(read: &ReadTransaction) -> Result<bool, redb::Error> {
     }
 }
 
-fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut write = database.begin_write()?;
     write.set_durability(Durability::Immediate)?;
     Ok(write)
@@ -91,6 +102,7 @@ pub(super) fn save(
     epoch: Epoch,
     record: &[u8],
     entries: &[Vec<u8>],
+    heard: Heard,
 ) -> Outcome<()> {
     let write = begin(database)?;
     let current = current(&write.open_table(EPOCHS)?, service)?;
@@ -105,8 +117,12 @@ pub(super) fn save(
         .open_table(RECORDS)?
         .insert(service.as_str(), record)?;
     append(&mut write.open_table(LEDGER)?, service, entries)?;
-    write.commit()?;
-    Ok(Ok(()))
+    let heard = limits::hear(&write, service, heard)?;
+    match &heard {
+        Ok(()) => write.commit()?,
+        Err(_) => write.abort()?,
+    }
+    Ok(heard)
 }
 
 pub(super) fn secret(database: &Database, fresh: [u8; 32]) -> Outcome<[u8; 32]> {
@@ -188,7 +204,10 @@ fn all_of(service: &ServiceName) -> std::ops::RangeInclusive<(&str, u64)> {
     (service.as_str(), 0)..=(service.as_str(), u64::MAX)
 }
 
-fn parse<T: DeserializeOwned>(json: &[u8], what: impl FnOnce() -> String) -> Result<T, StoreError> {
+pub(super) fn parse<T: DeserializeOwned>(
+    json: &[u8],
+    what: impl FnOnce() -> String,
+) -> Result<T, StoreError> {
     serde_json::from_slice(json).map_err(|error| StoreError::Corrupt {
         what: what(),
         why: error.to_string(),

@@ -80,7 +80,7 @@ async fn play(kind: &str, store: &dyn Store, history: &[(usize, Op)]) {
                 let epoch = Epoch(model.epoch.saturating_add_signed(*ahead));
                 let first = model.ledger.len() as u64;
                 let lines: Vec<_> = (first..first + entries).map(entry).collect();
-                let saved = store.save(&name, epoch, record, &lines).await;
+                let saved = store.save(&name, epoch, record, &lines, 0).await;
                 if epoch == Epoch(model.epoch) && model.epoch > 0 {
                     saved.unwrap_or_else(|error| panic!("{at}: {error}"));
                     model.record = Some((**record).clone());

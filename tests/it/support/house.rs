@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use anteroom::config::WakeBy;
-use anteroom::driver::handle::{Command, Inbox, door};
+use anteroom::driver::admission::Admission;
+use anteroom::driver::handle::{Admitted, Command, Inbox, door};
 use anteroom::engine::admit::Rules;
 use anteroom::engine::contract::{Trigger, Upstream};
 use anteroom::engine::id::InstanceId;
@@ -15,6 +16,8 @@ use anteroom::engine::view::{Phase, View};
 use anteroom::gate::Keeper;
 use anteroom::http::{Limits, Room, Setup, Site, Sites};
 use anteroom::signal::edge::Edge;
+use anteroom::store::Store;
+use anteroom::store::memory::MemoryStore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +80,15 @@ impl House {
 
     /// A house that sleeps, changed by the test.
     pub(crate) async fn with(limits: Limits, change: impl FnOnce(&mut Site)) -> House {
+        House::on(Arc::new(MemoryStore::new()), limits, change).await
+    }
+
+    /// A house that sleeps on this store, changed by the test.
+    pub(crate) async fn on(
+        store: Arc<dyn Store>,
+        limits: Limits,
+        change: impl FnOnce(&mut Site),
+    ) -> House {
         let edge = Edge::new();
         let (handle, inbox) = door(view(Phase::Asleep), Arc::clone(&edge));
         let mut site = Site {
@@ -96,6 +108,7 @@ impl House {
             sites: Sites::new(vec![site]),
             trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
             keeper: Keeper::new([7; 32]),
+            admission: Arc::new(Admission::new(store)),
             clock: Arc::new(move || Time(hands.load(SeqCst))),
             seed: 7,
             limits,
@@ -153,6 +166,11 @@ impl House {
 
     /// The next trigger.
     pub(crate) async fn trigger(&mut self) -> Trigger {
+        self.admitted().await.trigger
+    }
+
+    /// The next trigger, with the number of its wake.
+    pub(crate) async fn admitted(&mut self) -> Admitted {
         soon(self.inbox.triggers.recv())
             .await
             .expect("the room is there")

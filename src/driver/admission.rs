@@ -1,0 +1,166 @@
+//! The door for whoever would wake a service: asks the store, which rules and charges, and hands the trigger to the
+//! service's task.
+//!
+//! Where the store does not answer in time, wakes go on within a local budget, a quarter of every limit: a person who
+//! can't get in because a database is away would be worse than a few wakes more than the limits say.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::handle::{Admitted, Handle};
+use crate::engine::admit::{Applicant, Book, Rule, Rules, Verdict};
+use crate::engine::client;
+use crate::engine::contract::Trigger;
+use crate::engine::id::ServiceName;
+use crate::engine::time::{Span, Time};
+use crate::engine::view::Phase;
+use crate::store::Store;
+use crate::telemetry::metrics;
+
+/// How long the store may take: a visitor waits no longer for it.
+pub const ADMIT_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// The client does not wake the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which rule says so.
+    pub rule: Rule,
+    /// When it may ask again; none when waiting does not help.
+    pub retry_after: Option<Span>,
+}
+
+/// The door, shared by all services.
+pub struct Admission {
+    store: Arc<dyn Store>,
+    local: Mutex<Local>,
+    away: AtomicBool,
+}
+
+/// What is spent while the store is away.
+#[derive(Debug, Default)]
+struct Local {
+    book: Book,
+    /// The version of each service's view at its last wake: until its task shows something else, it has not taken
+    /// that one up, and others join it.
+    versions: BTreeMap<ServiceName, u64>,
+}
+
+impl Admission {
+    /// The door to this store's limits.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Admission {
+        Admission {
+            store,
+            local: Mutex::default(),
+            away: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks for a wake. A service that is awake or on its way costs nobody anything. Waits for the store at most
+    /// [`ADMIT_TIMEOUT`].
+    ///
+    /// # Errors
+    /// [`Refusal`] when a rule says no; the trigger is dropped then.
+    pub async fn ask(
+        &self,
+        handle: &Handle,
+        rules: &Rules,
+        now: Time,
+        address: IpAddr,
+        trigger: Trigger,
+    ) -> Result<(), Refusal> {
+        let applicant = Applicant {
+            address,
+            banned: false,
+            trigger,
+        };
+        let wake = self.rule(handle, rules, now, &applicant).await;
+        let wake = wake.inspect_err(|refusal| {
+            let (service, rule) = (handle.service(), refusal.rule.as_str());
+            metrics().refused(service, rule);
+            let client = client::network(address);
+            tracing::debug!(%service, %client, rule, "a wake is refused");
+        })?;
+        let trigger = applicant.trigger;
+        handle.trigger(Admitted { trigger, wake });
+        Ok(())
+    }
+
+    /// The number of the wake, or the refusal.
+    async fn rule(
+        &self,
+        handle: &Handle,
+        rules: &Rules,
+        now: Time,
+        applicant: &Applicant,
+    ) -> Result<u64, Refusal> {
+        if let Some(rule) = rules.lists(applicant.address) {
+            let retry_after = None;
+            return Err(Refusal { rule, retry_after });
+        }
+        if matches!(handle.view().phase, Phase::Waking | Phase::Awake) {
+            return Ok(0);
+        }
+        let service = handle.service();
+        let asked = timeout(
+            ADMIT_TIMEOUT,
+            self.store.admit(service, now, applicant, rules),
+        );
+        let (verdict, away) = match asked.await {
+            Ok(Ok(verdict)) => (verdict, None),
+            Ok(Err(error)) => (
+                self.by_itself(handle, rules, now, applicant),
+                Some(error.to_string()),
+            ),
+            Err(_) => {
+                let why = format!("no answer within {ADMIT_TIMEOUT:?}");
+                (self.by_itself(handle, rules, now, applicant), Some(why))
+            }
+        };
+        self.tell(away);
+        match verdict {
+            Verdict::Wake(number) | Verdict::Joined(number) => Ok(number),
+            Verdict::Refused { rule, retry_after } => Err(Refusal { rule, retry_after }),
+        }
+    }
+
+    /// Rules within the local budget. Its numbers are not the store's, so none is told.
+    fn by_itself(
+        &self,
+        handle: &Handle,
+        rules: &Rules,
+        now: Time,
+        applicant: &Applicant,
+    ) -> Verdict {
+        let (service, version) = (handle.service(), handle.view().version);
+        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
+        if local.versions.get(service) != Some(&version) {
+            local.book.hear(service, u64::MAX, true);
+        }
+        match local.book.admit(service, now, applicant, &rules.quarter()) {
+            Verdict::Wake(_) => {
+                local.versions.insert(service.clone(), version);
+                Verdict::Wake(0)
+            }
+            Verdict::Joined(_) => Verdict::Joined(0),
+            refused @ Verdict::Refused { .. } => refused,
+        }
+    }
+
+    /// One line when the store goes and one when it is back, however many visitors notice.
+    fn tell(&self, away: Option<String>) {
+        match (self.away.swap(away.is_some(), Relaxed), away) {
+            (false, Some(error)) => tracing::error!(
+                error,
+                "the store can't rule on wakes; they go on within a quarter of the limits"
+            ),
+            (true, None) => tracing::info!("the store rules on wakes again"),
+            (false, None) | (true, Some(_)) => {}
+        }
+    }
+}
