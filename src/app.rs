@@ -75,6 +75,7 @@ impl App {
         }
         let limits = Limits {
             drain: config.server.drain_timeout.into(),
+            pages_per_client: config.limits.pages_per_client,
             ..Limits::default()
         };
         let room = Room::new(room::Setup {
@@ -136,6 +137,10 @@ impl App {
         }
         self.room
             .set_trusted_proxies(config.server.trusted_proxies.clone());
+        if self.config.limits.pages_per_client != config.limits.pages_per_client {
+            self.room
+                .set_pages_per_client(config.limits.pages_per_client);
+        }
         self.admin.token.store(Arc::new(token(&config)));
         tracing::info!(
             services = self.services.len(),

@@ -20,6 +20,7 @@ mod hold;
 mod paths;
 mod reply;
 mod rewind;
+mod shield;
 mod tunnel;
 mod visit;
 mod wait;

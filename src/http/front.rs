@@ -33,7 +33,7 @@ use super::paths;
 use super::reply;
 use super::room::{Found, Room};
 use super::visit;
-use crate::engine::route::{self, Decision, Form, Kind};
+use crate::engine::route::{self, Decision, Form};
 use head::PlainGet;
 pub(super) use wire::Wire;
 
@@ -122,26 +122,23 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
     }
     let sites = room.sites();
     let found = visit::find(&sites, get)?;
+    let seen = visit::see(room, peer, get, &found.site);
+    let rules = found.site.rules(seen.hop.client, seen.ignored);
+    let (view, now) = (found.site.handle.view(), room.now());
+    let page = match route::decide(&view, seen.kind, &rules) {
+        Decision::Wait { form, wake } => form == Form::Page && !wake,
+        _ => false,
+    };
+    // Only what we answer ourselves counts; and a client that has had too many is told so by hyper's side.
+    if !(events || page) || room.holds_off(seen.hop.client).is_some() {
+        return None;
+    }
     if events {
         found.shelf.own_paths.inc();
         return Some(Get::Events(found.clone()));
     }
-    let seen = visit::see(room, peer, get, &found.site);
-    if seen.kind != Kind::Navigation && seen.kind != Kind::Plain {
-        return None;
-    }
-    let rules = found.site.rules(seen.hop.client, seen.ignored);
-    let (view, now) = (found.site.handle.view(), room.now());
-    match route::decide(&view, seen.kind, &rules) {
-        Decision::Wait {
-            form: Form::Page,
-            wake: false,
-        } => {
-            found.shelf.pages.inc();
-            Some(Get::Page(found.wire(&view, now, &room.keeper)))
-        }
-        _ => None,
-    }
+    found.shelf.pages.inc();
+    Some(Get::Page(found.wire(&view, now, &room.keeper)))
 }
 
 /// Sends events until they end, or the visitor is gone. The connection can be used again after them.

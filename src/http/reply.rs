@@ -1,6 +1,8 @@
 //! The answers that are ours: the only place that picks status codes. All of them carry `X-Anteroom`, so that a
 //! browser can tell them from the app's, and none may be kept by a cache or an index.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -210,6 +212,17 @@ fn grpc(mark: &'static str) -> Reply {
         HeaderName::from_static("grpc-message"),
         HeaderValue::from_static("the service is not awake"),
     )
+}
+
+/// The client has had too many answers of ours: it gets the least that says so.
+pub(super) fn held_off(phase: Phase, wait: Duration) -> Reply {
+    let mut reply = Response::new(Body::empty());
+    *reply.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    let headers = reply.headers_mut();
+    headers.insert(MARK, HeaderValue::from_static(phase.as_str()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let whole_seconds = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+    later(reply, whole_seconds.max(1))
 }
 
 /// No site has this host.

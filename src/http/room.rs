@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ipnet::IpNet;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
@@ -16,11 +16,13 @@ use tokio_util::task::TaskTracker;
 
 use super::forward::{self, Upstreams};
 use super::hold::HELD_KIB_MAX;
+use super::shield::Shield;
 use super::wait::Shelf;
 use crate::config::{Service, WakeBy};
 use crate::driver::admission::Admission;
 use crate::driver::handle::Handle;
 use crate::engine::admit::{self, Rate};
+use crate::engine::client;
 use crate::engine::id::ServiceName;
 use crate::engine::route::{ByRequest, Rules};
 use crate::engine::time::{Span, Time};
@@ -41,6 +43,8 @@ pub struct Limits {
     pub connections_max: usize,
     /// How long running requests may take to end when the process stops.
     pub drain: Duration,
+    /// The room's own answers to each client; none: as many as it asks for.
+    pub pages_per_client: Option<Rate>,
 }
 
 impl Default for Limits {
@@ -50,6 +54,7 @@ impl Default for Limits {
             head_wait_stranger: Duration::from_secs(10),
             connections_max: 60_000,
             drain: Duration::from_secs(30),
+            pages_per_client: None,
         }
     }
 }
@@ -76,6 +81,7 @@ pub struct Setup {
 pub struct Room {
     sites: ArcSwap<Sites>,
     trusted: ArcSwap<Vec<IpNet>>,
+    shield: ArcSwapOption<Shield>,
     clock: Clock,
     dice: AtomicU64,
     pub(super) keeper: Keeper,
@@ -99,6 +105,7 @@ impl Room {
         Arc::new(Room {
             sites: ArcSwap::from_pointee(setup.sites),
             trusted: ArcSwap::from_pointee(setup.trusted_proxies),
+            shield: ArcSwapOption::from_pointee(setup.limits.pages_per_client.map(Shield::new)),
             clock: setup.clock,
             dice: AtomicU64::new(setup.seed),
             keeper: setup.keeper,
@@ -120,6 +127,22 @@ impl Room {
     /// Replaces the trusted proxies.
     pub fn set_trusted_proxies(&self, networks: Vec<IpNet>) {
         self.trusted.store(Arc::new(networks));
+    }
+
+    /// Replaces the bound of the room's own answers to each client; all are met as new ones.
+    pub fn set_pages_per_client(&self, rate: Option<Rate>) {
+        self.shield.store(rate.map(Shield::new).map(Arc::new));
+    }
+
+    /// Counts one of the room's own answers to this client; the time to wait when it has had too many. A trusted
+    /// proxy is nobody's own address: behind one that hides its clients, all would share one count.
+    pub(super) fn holds_off(&self, client: IpAddr) -> Option<Duration> {
+        let shield = self.shield.load();
+        let shield = shield.as_ref()?;
+        match client::trusts(&self.trusted(), client) {
+            true => None,
+            false => shield.holds_off(client),
+        }
     }
 
     pub(super) fn sites(&self) -> arc_swap::Guard<Arc<Sites>> {

@@ -80,10 +80,13 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     };
     let site = Arc::clone(&visit.found.site);
     let (reply, kind) = match request.uri().path().starts_with(paths::PREFIX) {
-        true => (
-            Box::pin(paths::answer(&room, visit, request)).await,
-            OWN_PATH,
-        ),
+        true => match visit.held_off(&room) {
+            Some(reply) => (reply, "held_off"),
+            None => (
+                Box::pin(paths::answer(&room, visit, request)).await,
+                OWN_PATH,
+            ),
+        },
         false => {
             let kind = visit.seen.kind.form().as_str();
             (visit.go(&room, request).await, kind)
@@ -206,6 +209,9 @@ impl Visit {
         request: Request<Incoming>,
         decision: Decision,
     ) -> Reply {
+        if let Some(reply) = self.held_off(room) {
+            return reply;
+        }
         match decision {
             Decision::Hold { wake, .. } => {
                 let path = request.uri().path().to_owned();
@@ -233,6 +239,13 @@ impl Visit {
             // A closed gate lets nobody through; the page is right whatever comes next.
             Decision::Forward => self.wait(room, self.seen.kind.form()),
         }
+    }
+
+    /// The answer to a client that has had too many of ours.
+    fn held_off(&self, room: &Room) -> Option<Reply> {
+        let wait = room.holds_off(self.seen.hop.client)?;
+        let phase = self.found.site.handle.view().phase;
+        Some(reply::held_off(phase, wait))
     }
 
     /// Asks for a wake.

@@ -14,6 +14,7 @@ use anteroom::http::{Limits, Site};
 use anteroom::store::memory::MemoryStore;
 use anteroom::store::{Answer, Claim, LedgerEntry, Store, StoreError};
 
+use crate::support::app::App;
 use crate::support::house::House;
 use crate::support::visitor::{self, Visitor};
 
@@ -236,5 +237,41 @@ async fn while_the_store_is_away_wakes_go_on_within_a_quarter_of_the_limits() {
         assert_eq!((woken, last.status), (2, 429), "hangs: {hangs}");
         assert_eq!(last.header("retry-after"), "43200");
         assert!(house.is_left_alone());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_floods_the_room_is_held_off_and_its_neighbours_are_not() {
+    let limits = Limits {
+        pages_per_client: Rate::new(3, Span::mins(60)).ok(),
+        ..Limits::default()
+    };
+    let app = App::echo().await;
+    let house = House::with(limits, |_| {}).await;
+    let mut visitor = house.visitor().await;
+    let lines = |client| format!("{BROWSER}{}", from(client));
+    let one = lines("2001:db8:0:1::1");
+    for path in ["/", "/__anteroom/status", "/a.css"] {
+        assert_ne!(visitor.get(path, &one).await.status, 429, "{path}");
+    }
+    // Another address of the same /64, in whatever way it asks.
+    let same = lines("2001:db8:0:1:ffff::2");
+    for path in ["/", "/__anteroom/ping", "/__anteroom/events"] {
+        let answer = visitor.get(path, &same).await;
+        assert_eq!((answer.status, answer.body.as_str()), (429, ""), "{path}");
+        assert_eq!(answer.header("x-anteroom"), "asleep");
+        let wait: u32 = answer.header("retry-after").parse().unwrap();
+        assert!((1_190..=1_200).contains(&wait), "{wait}");
+    }
+    let neighbour = visitor.get("/", &lines("2001:db8:0:2::1")).await;
+    assert_eq!(neighbour.status, 503);
+    // The proxy itself, as it is seen when it hides its clients, is not held off.
+    for _ in 0..9 {
+        assert_eq!(visitor.get("/", BROWSER).await.status, 503);
+    }
+    // What the app answers is not counted.
+    house.wake(app.address);
+    for _ in 0..9 {
+        assert_eq!(visitor.get("/", &one).await.status, 200);
     }
 }
