@@ -24,5 +24,6 @@ mod shield;
 mod tunnel;
 mod visit;
 mod wait;
+mod workers;
 
 pub use room::{Clock, Limits, Room, Setup, Site, Sites};

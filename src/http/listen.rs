@@ -22,6 +22,7 @@ use super::front;
 use super::rewind::Rewind;
 use super::room::Room;
 use super::visit;
+use super::workers::Workers;
 use crate::engine::client;
 
 /// The longest request head. Traefik and browsers send up to 8 KiB; a longer one is answered with 431.
@@ -61,6 +62,7 @@ pub(super) struct Place(
 pub async fn serve(listener: TcpListener, room: Arc<Room>, shutdown: CancellationToken) {
     let places = Arc::new(Semaphore::new(room.limits.connections_max));
     let connections = TaskTracker::new();
+    let mut workers = Workers::start(room.limits.workers);
     if let Err(error) = notice_the_dead(&listener) {
         tracing::warn!(%error, "visitors that vanish will be noticed late");
     }
@@ -75,7 +77,7 @@ pub async fn serve(listener: TcpListener, room: Arc<Room>, shutdown: Cancellatio
             Ok((stream, peer, place)) => {
                 pause = ACCEPT_PAUSE_MIN;
                 let visitor = connection(stream, peer, Arc::clone(&room), shutdown.clone(), place);
-                connections.spawn(visitor);
+                connections.spawn_on(visitor, workers.next());
             }
             Err(error) => {
                 tracing::warn!(%error, pause_ms = pause.as_millis(), "no connection can be accepted");
@@ -117,20 +119,25 @@ fn notice_the_dead(listener: &TcpListener) -> rustix::io::Result<()> {
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> std::io::Result<(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.expect("the places are never closed");
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
+    // Off the listener's runtime: the worker's takes it up.
+    Ok((stream.into_std()?, peer, place))
 }
 
 async fn connection(
-    mut stream: TcpStream,
+    stream: std::net::TcpStream,
     peer: SocketAddr,
     room: Arc<Room>,
     shutdown: CancellationToken,
     place: OwnedSemaphorePermit,
 ) {
+    let mut stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a connection can't be served"),
+    };
     // Small frames (events, a page) must not wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
     let peer = peer.ip().to_canonical();

@@ -41,6 +41,8 @@ pub struct Limits {
     pub head_wait_stranger: Duration,
     /// Connections at a time. Each costs a few tens of KiB at most, and Linux has 65,536 file numbers for us.
     pub connections_max: usize,
+    /// Threads that serve visitors, one for each processor; with 0 they are served on the caller's runtime.
+    pub workers: usize,
     /// How long running requests may take to end when the process stops.
     pub drain: Duration,
     /// The room's own answers to each client; none: as many as it asks for.
@@ -53,6 +55,7 @@ impl Default for Limits {
             head_wait_proxy: Duration::from_secs(120),
             head_wait_stranger: Duration::from_secs(10),
             connections_max: 60_000,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
             drain: Duration::from_secs(30),
             pages_per_client: None,
         }

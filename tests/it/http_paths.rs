@@ -264,7 +264,12 @@ async fn an_open_page_hears_of_every_change() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_is_kept_alive_and_ends_by_itself() {
-    let house = House::asleep().await;
+    // The clock is paused on this thread alone.
+    let here = anteroom::http::Limits {
+        workers: 0,
+        ..anteroom::http::Limits::default()
+    };
+    let house = House::with(here, |_| {}).await;
     let mut visitor = house.visitor().await;
     visitor
         .send("GET /__anteroom/events HTTP/1.1\r\nhost: blog.test\r\n\r\n")
