@@ -1,12 +1,13 @@
 //! Keeps a request until the app is there: for API clients that can't wait on a page. It is sent once, or not at
 //! all. Dropping the future (the client hung up) ends the wait.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::body::Body;
@@ -15,8 +16,8 @@ use super::reply::{Reply, Trouble};
 use super::room::{Found, Room};
 use crate::driver::admission::Refusal;
 use crate::engine::contract::Upstream;
-use crate::engine::time::Span;
-use crate::engine::view::Phase;
+use crate::engine::time::{Span, Time};
+use crate::engine::view::{Phase, View};
 use crate::signal::edge::{Pass, Use};
 
 /// Memory for all held requests together, in KiB: 64 MiB.
@@ -45,8 +46,11 @@ pub(super) async fn hold(
     let (outgoing, _room_taken) = timeout_at(until, keep(room, outgoing, found.site.hold_body_max))
         .await
         .map_err(|_| Trouble::TooLate)??;
+    let mut watch = found.site.handle.watch();
+    // A failure counts only if it comes once we have asked: our own trigger may mend the old one.
+    let failed_before = watch.borrow_and_update().since;
     wake().await.map_err(Trouble::Refused)?;
-    let (upstream, pass) = timeout_at(until, enter(found))
+    let (upstream, pass) = timeout_at(until, enter(found, watch, failed_before))
         .await
         .ok()
         .flatten()
@@ -97,12 +101,13 @@ async fn collect(body: Incoming, body_max: usize) -> Result<Body, Trouble> {
     }
 }
 
-/// Waits until the gate lets us in; none when the wake has failed or the task has ended.
-async fn enter(found: &Found) -> Option<(Upstream, Pass)> {
+/// Waits until the gate lets us in; none when the wake has failed since, or the task has ended.
+async fn enter(
+    found: &Found,
+    mut watch: watch::Receiver<Arc<View>>,
+    failed_before: Time,
+) -> Option<(Upstream, Pass)> {
     let handle = &found.site.handle;
-    let mut watch = handle.watch();
-    // A failure counts only if it comes while we wait: our own trigger may mend the old one.
-    let failed_before = watch.borrow_and_update().since;
     loop {
         if let Some(entered) = handle.enter(Use::Qualifying) {
             return Some(entered);

@@ -145,7 +145,13 @@ async fn connection(
         true => room.limits.head_wait_proxy,
         false => room.limits.head_wait_stranger,
     };
-    let Some(read) = front::serve(&mut stream, &room, peer, head_wait, &shutdown).await else {
+    let at_front = front::serve(&mut stream, &room, peer, head_wait, &shutdown);
+    let read = tokio::select! {
+        read = at_front => read,
+        // A visitor that takes its page byte by byte must not keep the process.
+        () = room.cut.cancelled() => None,
+    };
+    let Some(read) = read else {
         return;
     };
     let visitor = Visitor {
