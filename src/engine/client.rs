@@ -16,9 +16,10 @@ pub const HOPS_MAX: usize = 32;
 ///
 /// `forwarded_for` are the values of all `X-Forwarded-For` lines in their order.
 #[must_use]
-pub fn address(peer: IpAddr, forwarded_for: &[&str], trusted: &[IpNet]) -> IpAddr {
+pub fn address(peer: IpAddr, forwarded_for: &[impl AsRef<str>], trusted: &[IpNet]) -> IpAddr {
     let mut nearest = peer.to_canonical();
-    let elements = forwarded_for.iter().rev().flat_map(|line| line.rsplit(','));
+    let lines = forwarded_for.iter().rev();
+    let elements = lines.flat_map(|line| line.as_ref().rsplit(','));
     for element in elements.take(HOPS_MAX) {
         if !trusts(trusted, nearest) {
             break;
@@ -37,7 +38,7 @@ pub fn address(peer: IpAddr, forwarded_for: &[&str], trusted: &[IpNet]) -> IpAdd
 #[must_use]
 pub fn address_on_errors_path(
     peer: IpAddr,
-    forwarded_for: &[&str],
+    forwarded_for: &[impl AsRef<str>],
     real_ip: Option<&str>,
     trusted: &[IpNet],
 ) -> IpAddr {

@@ -1,5 +1,7 @@
 //! The head of a request, as far as the room looks at it, whoever has read it: hyper, or the [`front`](super::front).
 
+use std::borrow::Cow;
+
 use http::header::{self, HeaderName};
 use http::request::Parts;
 
@@ -19,8 +21,10 @@ pub(super) trait Head {
     /// The first line of this name, if it is text.
     fn line(&self, name: &HeaderName) -> Option<&str>;
 
-    /// All lines of this name; `?` stands for one that is no text.
-    fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a str>;
+    /// All lines of this name, with a mark in place of bytes that are no text. In `X-Forwarded-For` such bytes can't be
+    /// an address, and the walk stops at them; but what a proxy appended behind them counts. Else a client could pass
+    /// for its proxy by sending such a byte.
+    fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = Cow<'a, str>>;
 
     /// Whether the connection is to be upgraded (RFC 9110 §7.8).
     fn wants_upgrade(&self) -> bool;
@@ -49,9 +53,9 @@ impl Head for Parts {
         self.headers.get(name)?.to_str().ok()
     }
 
-    fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
+    fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = Cow<'a, str>> {
         let lines = self.headers.get_all(name).iter();
-        lines.map(|line| line.to_str().unwrap_or("?"))
+        lines.map(|line| String::from_utf8_lossy(line.as_bytes()))
     }
 
     fn wants_upgrade(&self) -> bool {

@@ -106,8 +106,7 @@ fn look(room: &Room, peer: IpAddr, head: &impl Head) -> Option<Visit> {
 
 /// What a head tells of who asks, and for what.
 pub(super) fn see(room: &Room, peer: IpAddr, head: &impl Head, site: &Site) -> Seen {
-    // What is no text can't be an address: the walk stops at it.
-    let forwarded_for: Vec<&str> = head.lines(&FORWARDED_FOR).collect();
+    let forwarded_for: Vec<_> = head.lines(&FORWARDED_FOR).collect();
     let trusted = room.trusted();
     let peer_trusted = client::trusts(&trusted, peer);
     let on_errors_path = head.path() == paths::ERROR;

@@ -16,6 +16,7 @@ mod support {
 
 mod config;
 mod demo;
+mod forwarded_for;
 mod http_forward;
 mod http_front;
 mod http_hold;

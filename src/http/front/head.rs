@@ -1,5 +1,7 @@
 //! The heads that the front understands; hyper gets all others.
 
+use std::borrow::Cow;
+
 use http::header::{self, HeaderName};
 use httparse::{EMPTY_HEADER, Header, Request, Status};
 
@@ -91,9 +93,9 @@ impl Head for PlainGet<'_> {
         str::from_utf8(self.lines.iter().find(named)?.value).ok()
     }
 
-    fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a str> {
+    fn lines<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = Cow<'a, str>> {
         let named = |line: &&Header<'_>| line.name.eq_ignore_ascii_case(name.as_str());
-        let text = |line: &'a Header<'_>| str::from_utf8(line.value).unwrap_or("?");
+        let text = |line: &'a Header<'_>| String::from_utf8_lossy(line.value);
         self.lines.iter().filter(named).map(text)
     }
 

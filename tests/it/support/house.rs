@@ -26,6 +26,7 @@ use super::visitor::{Visitor, soon};
 /// The room, and the task's side of the door.
 pub(crate) struct House {
     pub(crate) address: SocketAddr,
+    pub(crate) room: Arc<Room>,
     pub(crate) edge: Arc<Edge>,
     pub(crate) inbox: Inbox,
     pub(crate) clock: Arc<AtomicU64>,
@@ -118,11 +119,12 @@ impl House {
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(anteroom::http::listen::serve(
             listener,
-            room,
+            Arc::clone(&room),
             shutdown.clone(),
         ));
         House {
             address,
+            room,
             edge,
             inbox,
             clock,

@@ -52,6 +52,11 @@ impl Visitor {
         soon(self.stream.write_all(text.as_bytes())).await.unwrap();
     }
 
+    /// Sends what need not be text.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
+        soon(self.stream.write_all(bytes)).await.unwrap();
+    }
+
     /// Sends a GET with these header lines.
     pub(crate) async fn get(&mut self, path: &str, lines: &str) -> Answer {
         self.send(&format!(
