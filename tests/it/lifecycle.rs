@@ -14,7 +14,7 @@ use crate::support::wait::eventually;
 const SOON: Duration = Duration::from_secs(20);
 const HOST: &str = "blog.example.com";
 
-fn service(machine: &Machine, more: &str) -> String {
+pub(crate) fn service(machine: &Machine, more: &str) -> String {
     format!(
         "[service.blog]\nhosts = [\"{HOST}\"]\nport = {}\ningress = \"proxy\"\nidle_timeout = \"2s\"\nmin_awake = \"0s\"\n\
          start_timeout = \"20s\"\ndrain_timeout = \"1s\"\nhealth = {{ interval = \"100ms\", timeout = \"1s\" }}\n{}\n{more}\n",
@@ -63,7 +63,7 @@ pub(crate) async fn press(client: &reqwest::Client, anteroom: &Anteroom) -> Stat
         .status()
 }
 
-async fn let_in(client: &reqwest::Client, anteroom: &Anteroom) {
+pub(crate) async fn let_in(client: &reqwest::Client, anteroom: &Anteroom) {
     eventually(SOON, async || {
         let answer = get(client, anteroom, "/").await;
         answer.status() == 200 && answer.text().await.is_ok_and(|text| text.contains(APP))

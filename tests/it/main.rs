@@ -26,6 +26,7 @@ mod http_paths;
 mod http_wait;
 mod lifecycle;
 mod lifecycle_browser;
+mod lifecycle_limits;
 mod lifecycle_traefik;
 mod page;
 mod provider_conformance;
