@@ -15,6 +15,7 @@ use anteroom::store::memory::MemoryStore;
 use anteroom::store::{Answer, Claim, LedgerEntry, Store, StoreError};
 
 use crate::support::app::App;
+use crate::support::browser::Browser;
 use crate::support::house::House;
 use crate::support::visitor::{self, Visitor};
 
@@ -274,4 +275,28 @@ async fn a_client_that_floods_the_room_is_held_off_and_its_neighbours_are_not() 
     for _ in 0..9 {
         assert_eq!(visitor.get("/", &one).await.status, 200);
     }
+}
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn a_browser_that_may_not_wake_says_so_in_words_and_follows_somebody_elses_wake() {
+    let store = Arc::new(MemoryStore::new());
+    let change = |site: &mut Site| {
+        strict(site);
+        site.hosts = vec!["127.0.0.1".to_owned()];
+    };
+    let mut house = House::on(store.clone(), Limits::default(), change).await;
+    let browser = Browser::start(&[]).await;
+    let url = format!("http://{}/deep", house.address);
+    browser.go(&url).await;
+    assert_eq!(house.admitted().await.wake, 1);
+    sleeps_again(&house, &*store, 1).await;
+    browser.go(&url).await;
+    browser.reads("127.0.0.1 stays asleep for now").await;
+    let lead = "//p[contains(., 'started often enough lately. It can be asked again in 24 h')]";
+    browser.sees(lead).await;
+    assert!(house.is_left_alone());
+    house.show(|view| view.phase = Phase::Waking);
+    browser.reads("127.0.0.1 is waking up").await;
+    browser.close().await;
 }
