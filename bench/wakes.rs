@@ -23,8 +23,10 @@ pub(crate) async fn measure(bench: &Bench, findings: &mut Findings) -> anyhow::R
     let wakes = (bench.rounds * 6).max(WAKES_MIN);
     let dynamic = peers::dynamic_dir(bench, "wakes-traefik")?;
     let traefik = peers::traefik(bench, "wakes-traefik").await?;
-    // By default but for two, so that the next wake needs no long wait.
-    let more = "ingress = \"failover\"\ndrain_timeout = \"1s\"\nmin_awake = \"1s\"";
+    // By default but for two, so that the next wake needs no long wait, and for the limits: one client wakes it more
+    // often here than in a day.
+    let more = "ingress = \"failover\"\ndrain_timeout = \"1s\"\nmin_awake = \"1s\"\n\
+                wake = { per_client = \"off\", per_network = \"off\", per_service = \"off\" }";
     let service = Service::new(bench, "wakes", (400, 1_500), more)?;
     let host = service.host();
     let ports = (kit::free_port()?, kit::free_port()?);

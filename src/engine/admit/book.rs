@@ -12,7 +12,7 @@ use crate::engine::contract::Trigger;
 use crate::engine::id::ServiceName;
 use crate::engine::time::{Span, Time};
 
-/// Clients and networks that are remembered at a time, in all services: at most some 15 MB.
+/// Clients and networks that are remembered at a time, in all services: 12 MB at most.
 ///
 /// An address gets in only by an admitted wake, and out as soon as its timestamp means nothing any more, so a
 /// flood of refused ones adds none. When the book is full all the same, what would be forgotten soonest goes
