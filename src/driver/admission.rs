@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::time::timeout;
 
 use super::handle::{Admitted, Handle};
@@ -37,6 +39,7 @@ pub struct Refusal {
 /// The door, shared by all services.
 pub struct Admission {
     store: Arc<dyn Store>,
+    bans: ArcSwap<Vec<IpNet>>,
     local: Mutex<Local>,
     away: AtomicBool,
 }
@@ -56,9 +59,15 @@ impl Admission {
     pub fn new(store: Arc<dyn Store>) -> Admission {
         Admission {
             store,
+            bans: ArcSwap::default(),
             local: Mutex::default(),
             away: AtomicBool::new(false),
         }
+    }
+
+    /// Replaces the bans. Whoever is in one of them wakes nothing from now on.
+    pub fn set_bans(&self, bans: Vec<IpNet>) {
+        self.bans.store(Arc::new(bans));
     }
 
     /// Asks for a wake. A service that is awake or on its way costs nobody anything. Waits for the store at most
@@ -76,7 +85,7 @@ impl Admission {
     ) -> Result<(), Refusal> {
         let applicant = Applicant {
             address,
-            banned: false,
+            banned: client::contains(&self.bans.load(), address),
             trigger,
         };
         let wake = self.rule(handle, rules, now, &applicant).await;
@@ -99,7 +108,9 @@ impl Admission {
         now: Time,
         applicant: &Applicant,
     ) -> Result<u64, Refusal> {
-        if let Some(rule) = rules.lists(applicant.address) {
+        // For good, so also where a wake costs nothing.
+        let ban = applicant.banned.then_some(Rule::Banned);
+        if let Some(rule) = ban.or_else(|| rules.lists(applicant.address)) {
             let retry_after = None;
             return Err(Refusal { rule, retry_after });
         }

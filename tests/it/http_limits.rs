@@ -300,3 +300,33 @@ async fn a_browser_that_may_not_wake_says_so_in_words_and_follows_somebody_elses
     browser.reads("127.0.0.1 is waking up").await;
     browser.close().await;
 }
+
+#[tokio::test]
+async fn a_banned_client_wakes_and_joins_nothing_and_still_sees_the_page() {
+    let mut house = House::asleep().await;
+    house
+        .admission
+        .set_bans(vec!["198.51.100.0/24".parse().unwrap()]);
+    let banned = from("198.51.100.7");
+    for phase in [Phase::Asleep, Phase::Waking] {
+        house.show(|view| view.phase = phase);
+        let script = wake(&house, &format!("{SCRIPT}{banned}")).await;
+        assert_eq!(script.status, 403);
+        assert!(script.body.contains("urn:anteroom:denied"));
+        let form = wake(&house, &format!("{FORM}{banned}")).await;
+        assert_eq!(
+            (form.status, form.header("content-type")),
+            (403, "text/html; charset=utf-8")
+        );
+        let page = house.visitor().await.get("/", &banned).await;
+        assert_eq!(
+            (page.status, page.header("x-anteroom")),
+            (503, phase.as_str())
+        );
+    }
+    assert!(house.is_left_alone());
+    house.admission.set_bans(Vec::new());
+    house.show(|view| view.phase = Phase::Asleep);
+    assert_eq!(wake(&house, &format!("{SCRIPT}{banned}")).await.status, 202);
+    let _ = house.trigger().await;
+}

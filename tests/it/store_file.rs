@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use anteroom::engine::contract::Event;
+use anteroom::engine::admit::{Applicant, Rules, Verdict};
+use anteroom::engine::contract::{Event, Trigger, TriggerBy};
 use anteroom::engine::id::ServiceName;
 use anteroom::engine::record::Record;
 use anteroom::engine::time::Time;
@@ -145,6 +146,24 @@ fn a_missing_directory_is_named() {
     });
 }
 
+/// Somebody asks for the only wake of the day.
+async fn ask(store: &FileStore) -> Result<Verdict, StoreError> {
+    let rules = Rules {
+        per_day: Some(1),
+        ..Rules::default()
+    };
+    let somebody = Applicant {
+        address: "203.0.113.1".parse().unwrap(),
+        banned: false,
+        trigger: Trigger {
+            by: TriggerBy::Page,
+            who: String::new(),
+            path: "/".repeat(9_000),
+        },
+    };
+    store.admit(&blog(), Time(9), &somebody, &rules).await
+}
+
 /// Not a test: the entry of the child of the test below. Without its variable it returns at once.
 ///
 /// It limits the size of its own files, which is what a full disk looks like from inside.
@@ -182,6 +201,8 @@ fn child_on_a_full_disk() {
             .save(&blog(), epoch, &record(saved + 1), &[entry(saved + 1)], 0)
             .await;
         assert!(still.is_err(), "the disk is still full");
+        let untold = ask(&store).await;
+        assert!(untold.is_err(), "a wake is told when it is written");
         setrlimit(Resource::Fsize, limit).unwrap();
 
         // Room again: the same store goes on, and what was acknowledged is there.
@@ -190,6 +211,8 @@ fn child_on_a_full_disk() {
             .save(&blog(), epoch, &record(saved + 1), &[entry(saved + 1)], 0)
             .await
             .unwrap();
+        assert_eq!(ask(&store).await.unwrap(), Verdict::Wake(1));
+        assert_eq!(ask(&store).await.unwrap(), Verdict::Joined(1));
         let ledger = store.ledger(&blog(), usize::MAX).await.unwrap();
         let times: Vec<_> = ledger.iter().map(|entry| entry.at.0).collect();
         assert_eq!(times, (1..=saved + 1).rev().collect::<Vec<_>>());

@@ -27,6 +27,7 @@ use super::visitor::{Visitor, soon};
 pub(crate) struct House {
     pub(crate) address: SocketAddr,
     pub(crate) room: Arc<Room>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) edge: Arc<Edge>,
     pub(crate) inbox: Inbox,
     pub(crate) clock: Arc<AtomicU64>,
@@ -105,11 +106,12 @@ impl House {
         change(&mut site);
         let clock = Arc::new(AtomicU64::new(1_000_000));
         let hands = Arc::clone(&clock);
+        let admission = Arc::new(Admission::new(store));
         let room = Room::new(Setup {
             sites: Sites::new(vec![site]),
             trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
             keeper: Keeper::new([7; 32]),
-            admission: Arc::new(Admission::new(store)),
+            admission: Arc::clone(&admission),
             clock: Arc::new(move || Time(hands.load(SeqCst))),
             seed: 7,
             limits,
@@ -125,6 +127,7 @@ impl House {
         House {
             address,
             room,
+            admission,
             edge,
             inbox,
             clock,
