@@ -20,6 +20,7 @@ use crate::driver::clock::Clock;
 use crate::engine::id::ServiceName;
 use crate::http::admin::{self, Admin};
 use crate::http::{Limits, Room, listen, room};
+use crate::store::Store;
 use live::{Live, Parts};
 
 mod build;
@@ -28,6 +29,9 @@ mod traefik;
 
 /// A task that does not end by then is left behind; the next owner takes over where its record stands.
 const TASK_END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Between two looks for clients whose limits are whole again, to forget them.
+const TIDY_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// A running Anteroom.
 pub struct App {
@@ -60,6 +64,7 @@ impl App {
         let listeners = CancellationToken::new();
         let helpers = CancellationToken::new();
         let traefik = traefik::start(&config, &secret, &helpers)?;
+        tokio::spawn(keep_tidy(Arc::clone(&store), clock, helpers.clone()));
         let state_dir = build::state_dir(&config);
         let parts = Parts {
             store: Arc::clone(&store),
@@ -258,6 +263,20 @@ pub fn traefik_configuration(config: &Config) -> anyhow::Result<TraefikConfigura
         fixed: print::static_config(&settings),
         dynamic,
     })
+}
+
+async fn keep_tidy(store: Arc<dyn Store>, clock: Clock, end: CancellationToken) {
+    let mut tick = tokio::time::interval(TIDY_EVERY);
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        // Where it fails there is always a next time, and whoever needs the store more says what is wrong with it.
+        if let Ok(Err(error)) = tokio::time::timeout(TIDY_EVERY, store.tidy(clock.now())).await {
+            tracing::debug!(%error, "the limits are not tidied");
+        }
+    }
 }
 
 fn bind(address: std::net::SocketAddr, key: &str) -> anyhow::Result<TcpListener> {

@@ -108,7 +108,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// What it answers is as lasting as a save: a process killed at any moment gives nobody a wake back that was
     /// told, and takes away at most one that was not. The limits remember 65,536 clients and networks at least, the
-    /// wake numbers are never forgotten, and nothing about a client is kept longer than its limit needs.
+    /// wake numbers are never forgotten, and nothing about a client is kept longer than its limit needs: see [`tidy`](Store::tidy).
     ///
     /// `now` is the caller's, and it may stand still or go back a little: replicas' clocks differ.
     fn admit<'a>(
@@ -118,6 +118,12 @@ pub trait Store: Send + Sync + 'static {
         applicant: &'a Applicant,
         rules: &'a Rules,
     ) -> Answer<'a, Verdict>;
+
+    /// Forgets the clients whose limits are whole again at `now`, so that nothing about them is kept for longer than it
+    /// is needed. To be called now and then; a store whose keys end by themselves has nothing to do.
+    fn tidy(&self, _now: Time) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// The deployment's secret, from which nonces and keys are made: keeps `fresh` if there is none yet, and
     /// returns what is kept. All replicas on one store have the same.

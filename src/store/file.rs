@@ -151,28 +151,45 @@ impl OpenFile {
         }
     }
 
-    /// Rules on an applicant. The caller has the turn to write, so nothing changes between the ruling and the charge.
+    /// What the limits say, read from the file where they aren't known yet. The caller has the turn to write, so
+    /// nothing changes between this and what it writes.
+    fn look<T>(&self, database: &Database, look: impl Fn(&Book) -> T) -> Outcome<T> {
+        let known = self.limits().as_ref().map(&look);
+        Ok(match known {
+            Some(said) => Ok(said),
+            None => limits::read(database)?.map(|book| look(self.limits().insert(book))),
+        })
+    }
+
+    /// Changes the limits as the file has been changed.
+    fn change(&self, change: impl FnOnce(&mut Book)) {
+        // Not known any more: they are read afresh, with the change.
+        if let Some(book) = self.limits().as_mut() {
+            change(book);
+        }
+    }
+
+    /// Rules on an applicant. Nothing is locked while the disk works: those who need no write must not wait for it.
     fn admit(&self, database: &Database, rule: impl Fn(&Book) -> Ruling) -> Outcome<Verdict> {
-        // Not locked while the disk works: those who need no write must not wait for it.
-        let known = self.limits().as_ref().map(&rule);
-        let ruling = match known {
-            Some(ruling) => ruling,
-            None => match limits::read(database)? {
-                Ok(book) => rule(self.limits().insert(book)),
-                Err(corrupt) => return Ok(Err(corrupt)),
-            },
+        let charge = match self.look(database, rule)? {
+            Ok(Ruling::Admit(charge)) => charge,
+            Ok(Ruling::Settled(verdict)) => return Ok(Ok(verdict)),
+            Err(corrupt) => return Ok(Err(corrupt)),
         };
-        Ok(Ok(match ruling {
-            Ruling::Settled(verdict) => verdict,
-            Ruling::Admit(charge) => {
-                limits::charge(database, &charge)?;
-                let number = charge.wakes.last;
-                if let Some(book) = self.limits().as_mut() {
-                    book.charge(charge);
-                }
-                Verdict::Wake(number)
-            }
-        }))
+        limits::charge(database, &charge)?;
+        let number = charge.wakes.last;
+        self.change(|book| book.charge(charge));
+        Ok(Ok(Verdict::Wake(number)))
+    }
+
+    fn tidy(&self, database: &Database, now: Time) -> Outcome<()> {
+        let past = match self.look(database, |book| book.past(now))? {
+            Ok(past) => past,
+            Err(corrupt) => return Ok(Err(corrupt)),
+        };
+        limits::forget(database, &past)?;
+        self.change(|book| book.forget(&past));
+        Ok(Ok(()))
     }
 
     fn tell(&self, error: impl Into<redb::Error>) -> StoreError {
@@ -226,10 +243,8 @@ impl Store for FileStore {
         let entries: Vec<_> = entries.iter().map(json).collect();
         Box::pin(self.write(move |file, database| {
             let saved = tables::save(database, &service, epoch, &record, &entries, heard)?;
-            if saved.is_ok()
-                && let Some(book) = file.limits().as_mut()
-            {
-                book.hear(&service, heard.number, heard.at_rest);
+            if saved.is_ok() {
+                file.change(|book| book.hear(&service, heard.number, heard.at_rest));
             }
             Ok(saved)
         }))
@@ -259,6 +274,17 @@ impl Store for FileStore {
                 })
             };
             self.write_in(turn, admit).await
+        })
+    }
+
+    fn tidy(&self, now: Time) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let past = self.file.limits().as_ref().map(|book| book.past(now));
+            if past.is_some_and(|past| past.is_empty()) {
+                return Ok(());
+            }
+            self.write(move |file, database| file.tidy(database, now))
+                .await
         })
     }
 

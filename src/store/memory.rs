@@ -99,6 +99,15 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.all().limits.admit(service, now, applicant, rules)) })
     }
 
+    fn tidy(&self, now: Time) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let limits = &mut self.all().limits;
+            let past = limits.past(now);
+            limits.forget(&past);
+            Ok(())
+        })
+    }
+
     fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {
         Box::pin(async move { Ok(*self.secret.get_or_init(|| fresh)) })
     }

@@ -224,9 +224,7 @@ impl Book {
 
     /// Makes the change of an admitted wake.
     pub fn charge(&mut self, charge: Charge) {
-        for key in &charge.drops {
-            self.unmark(key);
-        }
+        self.forget(&charge.drops);
         for (key, tat) in charge.marks {
             self.mark(key, tat);
         }
@@ -253,6 +251,20 @@ impl Book {
     #[must_use]
     pub fn keys(&self) -> usize {
         self.ends.len()
+    }
+
+    /// The clients and networks that mean nothing any more: their limits are whole again.
+    #[must_use]
+    pub fn past(&self, now: Time) -> Vec<Key> {
+        let past = self.ends.iter().take_while(|(end, _)| *end <= now);
+        past.map(|(_, key)| key.clone()).collect()
+    }
+
+    /// Forgets these.
+    pub fn forget(&mut self, keys: &[Key]) {
+        for key in keys {
+            self.unmark(key);
+        }
     }
 
     /// Keeps a timestamp, as it was kept before a restart.

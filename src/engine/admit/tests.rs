@@ -263,6 +263,17 @@ fn the_book_forgets_what_means_nothing_and_never_holds_more_than_it_has_room_for
     let last = applicant(&std::net::Ipv4Addr::from(99 << 8).to_string());
     let again = book.admit(&blog, T0 + Span(99), &last, &rules);
     assert_eq!(again, refused(Rule::PerClient, Span::mins(1)));
+    let soon = T0 + Span::mins(1);
+    assert!(
+        book.past(soon)
+            .iter()
+            .all(|key| matches!(key, Key::Client(..)))
+    );
+    let all = book.past(T0 + Span::mins(31));
+    assert_eq!(all.len(), book.keys());
+    let mut forgetful = book.clone();
+    forgetful.forget(&all);
+    assert_eq!(forgetful.keys(), 0);
     let later = T0 + Span::mins(60 * 24);
     book.admit(&blog, later, &last, &rules);
     assert_eq!(book.keys(), 2, "after an hour all the others mean nothing");

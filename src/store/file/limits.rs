@@ -72,11 +72,8 @@ pub(super) fn read(database: &Database) -> Outcome<Book> {
 /// Writes what an admitted wake changes, in one transaction.
 pub(super) fn charge(database: &Database, charge: &Charge) -> Result<(), redb::Error> {
     let write = begin(database)?;
+    remove(&write, &charge.drops)?;
     let mut limits = write.open_table(LIMITS)?;
-    for key in &charge.drops {
-        let (service, what) = text_of(key);
-        limits.remove((service, &*what))?;
-    }
     for (key, tat) in &charge.marks {
         let (service, what) = text_of(key);
         limits.insert((service, &*what), tat.0)?;
@@ -90,6 +87,26 @@ pub(super) fn charge(database: &Database, charge: &Charge) -> Result<(), redb::E
     let wakes = json(&charge.wakes);
     write.open_table(WAKES)?.insert(service, wakes.as_slice())?;
     write.commit()?;
+    Ok(())
+}
+
+/// Removes these limits, in one transaction.
+pub(super) fn forget(database: &Database, keys: &[Key]) -> Result<(), redb::Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let write = begin(database)?;
+    remove(&write, keys)?;
+    write.commit()?;
+    Ok(())
+}
+
+fn remove(write: &WriteTransaction, keys: &[Key]) -> Result<(), redb::Error> {
+    let mut limits = write.open_table(LIMITS)?;
+    for key in keys {
+        let (service, what) = text_of(key);
+        limits.remove((service, &*what))?;
+    }
     Ok(())
 }
 
@@ -138,4 +155,69 @@ fn key_of((service, what): (&str, &str)) -> Option<Key> {
         Some(("network", network)) => Key::Network(service, network.parse().ok()?),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::admit::{Applicant, Rate, Rules};
+    use crate::engine::contract::{Trigger, TriggerBy};
+    use crate::engine::time::Span;
+    use crate::store::Store;
+    use crate::store::file::FileStore;
+
+    const T0: Time = Time(1_800_000_000_000);
+
+    async fn admit(store: &FileStore, now: Time, address: &str) {
+        let hourly = |count| Rate::new(count, Span::mins(60)).ok();
+        let rules = Rules {
+            per_client: hourly(1),
+            per_network: hourly(2),
+            per_service: hourly(3),
+            ..Rules::default()
+        };
+        let applicant = Applicant {
+            address: address.parse().unwrap(),
+            banned: false,
+            trigger: Trigger {
+                by: TriggerBy::Page,
+                who: String::new(),
+                path: String::new(),
+            },
+        };
+        let blog = "blog".parse().unwrap();
+        store.admit(&blog, now, &applicant, &rules).await.unwrap();
+    }
+
+    fn keys(database: &Database) -> Vec<String> {
+        let read = database.begin_read().unwrap();
+        let limits = read.open_table(LIMITS).unwrap();
+        let lines = limits.iter().unwrap();
+        let key = |line: Result<(redb::AccessGuard<'_, _>, _), _>| {
+            let (key, _): (
+                redb::AccessGuard<'_, (&str, &str)>,
+                redb::AccessGuard<'_, u64>,
+            ) = line.unwrap();
+            key.value().1.to_owned()
+        };
+        lines.map(key).collect()
+    }
+
+    #[tokio::test]
+    async fn a_client_is_in_the_file_for_as_long_as_its_limit_means_something() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("store");
+        let store = FileStore::open(&file).unwrap();
+        admit(&store, T0, "203.0.113.1").await;
+        let written = keys(&store.file.database().unwrap());
+        let all = ["client 203.0.113.1/32", "network 203.0.113.0/24", "service"];
+        assert_eq!(written, all);
+        store.tidy(T0 + Span::mins(30)).await.unwrap();
+        let written = keys(&store.file.database().unwrap());
+        assert_eq!(written, ["client 203.0.113.1/32", "service"]);
+        drop(store);
+        let store = FileStore::open(&file).unwrap();
+        store.tidy(T0 + Span::mins(60)).await.unwrap();
+        assert_eq!(keys(&store.file.database().unwrap()), ["service"]);
+    }
 }
