@@ -9,6 +9,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::forward::link::FromApp;
 use crate::signal::edge::Pass;
 
 /// Any error of a body.
@@ -26,7 +27,7 @@ pub(super) enum Body {
     /// The app's body on its way to the visitor, as it comes. The pass counts the request until this is
     /// dropped.
     App(
-        Incoming,
+        FromApp,
         #[expect(dead_code, reason = "kept for its drop")] Pass,
     ),
     /// Server-sent events.
@@ -58,9 +59,8 @@ impl HttpBody for Body {
             Body::Whole(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
-            Body::Visitor(body) | Body::App(body, _) => {
-                Pin::new(body).poll_frame(cx).map_err(Into::into)
-            }
+            Body::Visitor(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Body::App(body, _) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Body::Events(frames) => frames
                 .as_mut()
                 .poll_next(cx)
@@ -71,7 +71,8 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Whole(body) => body.is_end_stream(),
-            Body::Visitor(body) | Body::App(body, _) => body.is_end_stream(),
+            Body::Visitor(body) => body.is_end_stream(),
+            Body::App(body, _) => body.is_end_stream(),
             Body::Events(_) => false,
         }
     }
@@ -79,7 +80,8 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Whole(body) => body.size_hint(),
-            Body::Visitor(body) | Body::App(body, _) => body.size_hint(),
+            Body::Visitor(body) => body.size_hint(),
+            Body::App(body, _) => body.size_hint(),
             Body::Events(_) => SizeHint::default(),
         }
     }

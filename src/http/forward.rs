@@ -1,17 +1,19 @@
 //! Sends a request to the app and its answer back, both as they come.
 //!
-//! A request is never sent twice to an app that may have seen it. The client library sends one again only when
-//! it hands the untouched request back: the pooled connection was found closed before a byte was written.
-//! Everything else that fails is told to the visitor.
+//! A request is never sent twice to an app that may have seen it. It is sent again only when the library hands it
+//! back untouched: the idle connection was found closed before a byte was written. Everything else that fails is
+//! told to the visitor. Read on in `link`.
 
+pub(super) mod link;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
-use http::{Request, StatusCode, Uri, Version, uri};
+use http::{Request, Response, StatusCode, Uri, Version, uri};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 use super::body::Body;
@@ -21,40 +23,15 @@ use super::room::Room;
 use super::tunnel;
 use crate::engine::contract::Upstream;
 use crate::signal::edge::Pass;
-
-/// The pooled connections to all apps.
-pub(super) type Upstreams = Client<HttpConnector, Body>;
-
-/// An instance in service is a hop away: one that does not take a connection in this time is gone.
-const CONNECT_MAX: Duration = Duration::from_secs(1);
-
-/// How long an idle connection to an app is kept. Most apps keep theirs longer or close it so that we see it.
-const IDLE_MAX: Duration = Duration::from_secs(30);
-
-/// Idle connections that are kept to one instance.
-const IDLE_PER_INSTANCE_MAX: usize = 256;
-
-/// Silence after which the system asks whether an app's machine still exists: a machine that vanished sends
-/// no goodbye, and its tunnels would count as open for ever.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+use link::{FromApp, Link, Links, Sent};
 
 /// The longest that an app may think before it begins to answer. Long polls and reports take minutes; what
 /// takes longer has been forgotten.
 const ANSWER_MAX: Duration = Duration::from_secs(3_600);
 
-/// The client for all apps.
-pub(super) fn upstreams() -> Upstreams {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(CONNECT_MAX));
-    connector.set_nodelay(true);
-    connector.set_keepalive(Some(KEEPALIVE));
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_MAX)
-        .pool_max_idle_per_host(IDLE_PER_INSTANCE_MAX)
-        // Only a request that was never begun: see the module's head.
-        .retry_canceled_requests(true)
-        .build(connector)
+/// The idle connections to all apps.
+pub(super) fn links() -> Links {
+    Links::new()
 }
 
 /// A request that may be sent to an app.
@@ -99,21 +76,13 @@ pub(super) async fn forward(
         mut request,
         upgrade,
     } = outgoing;
-    *request.uri_mut() = address(upstream, request.uri()).ok_or(Trouble::Unreached)?;
-    let answer = timeout(ANSWER_MAX, room.upstreams.request(request)).await;
-    let answer = match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => {
-            tracing::debug!(%upstream.address, %error, "an app did not answer");
-            return Err(match error.is_connect() {
-                true => Trouble::Unreached,
-                false => Trouble::Broken,
-            });
-        }
-        Err(_) => return Err(Trouble::Broken),
-    };
+    *request.uri_mut() = origin_form(request.uri());
+    let sent = timeout(ANSWER_MAX, send(room, upstream, request)).await;
+    let (mut answer, link) = sent.unwrap_or(Err(Trouble::Broken))?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return tunnel::join(room, answer, upgrade, pass).ok_or(Trouble::Broken);
+        let joined = tunnel::join(room, &mut answer, upgrade, pass).ok_or(Trouble::Broken)?;
+        tokio::spawn(link.hand_over());
+        return Ok(joined);
     }
     let (mut parts, body) = answer.into_parts();
     headers::to_visitor(&mut parts.headers);
@@ -122,7 +91,41 @@ pub(super) async fn forward(
         true => pass.into_long(),
         false => pass,
     };
+    let shelf = Arc::clone(room.links.shelf());
+    let body = FromApp::new(body, link, upstream.address, shelf).await;
     Ok(Reply::from_parts(parts, Body::App(body, pass)))
+}
+
+/// Sends a request over an idle connection, or over a fresh one.
+async fn send(
+    room: &Room,
+    upstream: Upstream,
+    mut request: Request<Body>,
+) -> Result<(Response<Incoming>, Box<Link>), Trouble> {
+    loop {
+        let shelf = room.links.shelf();
+        let idle = poll_fn(|cx| Poll::Ready(shelf.take(upstream.address, cx))).await;
+        let (mut link, fresh) = match idle {
+            Some(link) => (link, false),
+            None => (fresh_link(upstream).await?, true),
+        };
+        request = match link.exchange(request).await {
+            Sent::Answered(answer) => return Ok((answer, link)),
+            Sent::Untouched(_) if fresh => return Err(Trouble::Unreached),
+            Sent::Untouched(request) => request,
+            Sent::Failed(error) => {
+                tracing::debug!(%upstream.address, %error, "an app did not answer");
+                return Err(Trouble::Broken);
+            }
+        };
+    }
+}
+
+async fn fresh_link(upstream: Upstream) -> Result<Box<Link>, Trouble> {
+    Link::connect(upstream.address).await.map_err(|error| {
+        tracing::debug!(%upstream.address, %error, "an app can't be reached");
+        Trouble::Unreached
+    })
 }
 
 /// The host that was asked for: an absolute URI wins over the header (RFC 9112 §3.2.2).
@@ -137,14 +140,10 @@ pub(super) fn host_of(uri: &Uri, headers: &http::HeaderMap) -> Option<HeaderValu
     }
 }
 
-fn address(upstream: Upstream, asked: &Uri) -> Option<Uri> {
+/// What an app is asked for: the path and the query, also when the visitor wrote the whole address (RFC 9112 §3.2).
+fn origin_form(asked: &Uri) -> Uri {
     let path = asked.path_and_query().cloned();
-    uri::Builder::new()
-        .scheme("http")
-        .authority(upstream.address.to_string())
-        .path_and_query(path.unwrap_or(uri::PathAndQuery::from_static("/")))
-        .build()
-        .ok()
+    Uri::from(path.unwrap_or(uri::PathAndQuery::from_static("/")))
 }
 
 fn is_event_stream(headers: &http::HeaderMap) -> bool {

@@ -380,14 +380,12 @@ pub(super) fn events_head(phase: Phase) -> Reply {
 }
 
 /// The app agreed to speak another protocol.
-pub(super) fn switching(mut from_app: http::response::Parts, protocol: HeaderValue) -> Reply {
-    super::headers::to_visitor(&mut from_app.headers);
-    from_app
-        .headers
-        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    from_app.headers.insert(header::UPGRADE, protocol);
+pub(super) fn switching(mut from_app: http::HeaderMap, protocol: HeaderValue) -> Reply {
+    super::headers::to_visitor(&mut from_app);
+    from_app.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    from_app.insert(header::UPGRADE, protocol);
     let mut reply = Response::new(Body::empty());
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *reply.headers_mut() = from_app.headers;
+    *reply.headers_mut() = from_app;
     reply
 }

@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::forward::{self, Upstreams};
+use super::forward;
+use super::forward::link::Links;
 use super::hold::HELD_KIB_MAX;
 use super::shield::Shield;
 use super::wait::Shelf;
@@ -89,7 +90,7 @@ pub struct Room {
     dice: AtomicU64,
     pub(super) keeper: Keeper,
     pub(super) admission: Arc<Admission>,
-    pub(super) upstreams: Upstreams,
+    pub(super) links: Links,
     pub(super) limits: Limits,
     /// Memory for held requests' bodies, in KiB.
     pub(super) held: Arc<Semaphore>,
@@ -113,7 +114,7 @@ impl Room {
             dice: AtomicU64::new(setup.seed),
             keeper: setup.keeper,
             admission: setup.admission,
-            upstreams: forward::upstreams(),
+            links: forward::links(),
             limits: setup.limits,
             held: Arc::new(Semaphore::new(HELD_KIB_MAX as usize)),
             tunnels: TaskTracker::new(),

@@ -66,7 +66,7 @@ pub(super) fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
 /// Joins both sides after the app's 101. None when nobody asked for it.
 pub(super) fn join(
     room: &Room,
-    mut answer: Response<Incoming>,
+    answer: &mut Response<Incoming>,
     asked: Option<Asked>,
     pass: Pass,
 ) -> Option<Reply> {
@@ -80,7 +80,7 @@ pub(super) fn join(
         .get(header::UPGRADE)
         .cloned()
         .unwrap_or(protocol);
-    let app = upgrade::on(&mut answer);
+    let app = upgrade::on(&mut *answer);
     let pass = pass.into_long();
     let cut = room.cut.clone();
     room.tunnels.spawn(async move {
@@ -90,8 +90,10 @@ pub(super) fn join(
         }
         drop((pass, place));
     });
-    let (parts, _) = answer.into_parts();
-    Some(reply::switching(parts, protocol))
+    Some(reply::switching(
+        std::mem::take(answer.headers_mut()),
+        protocol,
+    ))
 }
 
 async fn run(visitor: OnUpgrade, app: OnUpgrade) {

@@ -21,6 +21,7 @@ mod http_forward;
 mod http_front;
 mod http_hold;
 mod http_limits;
+mod http_links;
 mod http_listen;
 mod http_paths;
 mod http_wait;

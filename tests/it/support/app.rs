@@ -21,6 +21,7 @@ pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 pub(crate) struct App {
     pub(crate) address: SocketAddr,
     seen: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl App {
@@ -33,10 +34,12 @@ impl App {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&seen);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (count, accepted) = (Arc::clone(&seen), Arc::clone(&connections));
         let answer = Arc::new(answer);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, SeqCst);
                 let (count, answer) = (Arc::clone(&count), Arc::clone(&answer));
                 let service = service_fn(move |request| {
                     count.fetch_add(1, SeqCst);
@@ -50,7 +53,11 @@ impl App {
                 );
             }
         });
-        App { address, seen }
+        App {
+            address,
+            seen,
+            connections,
+        }
     }
 
     /// An app that tells in the body what it saw: the request line, the headers sorted, and the body.
@@ -73,6 +80,11 @@ impl App {
             ))
         })
         .await
+    }
+
+    /// Connections that it has accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
     }
 
     /// Requests that it has seen.
