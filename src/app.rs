@@ -21,6 +21,7 @@ use crate::engine::id::ServiceName;
 use crate::http::admin::{self, Admin};
 use crate::http::{Limits, Room, listen, room};
 use crate::store::Store;
+pub use build::redis_settings;
 use live::{Live, Parts};
 
 mod build;
@@ -56,7 +57,7 @@ impl App {
         let clock = Clock::system();
         let visitors = bind(config.server.listen, "server.listen")?;
         let admins = bind(config.admin.listen, "admin.listen")?;
-        let store = build::store(&config)?;
+        let store = build::store(&config).await?;
         let secret = store
             .secret(build::random()?)
             .await

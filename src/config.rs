@@ -15,6 +15,7 @@ pub mod provider;
 mod raw;
 mod reader;
 mod reading;
+pub mod redis;
 mod reference;
 mod schema;
 mod secret;
@@ -31,6 +32,7 @@ use ipnet::IpNet;
 pub use self::problem::Problem;
 pub use self::provider::{Control, DockerAddress, DockerEndpoint, Provider};
 pub use self::reader::EnvLookup;
+pub use self::redis::RedisUrl;
 pub use self::reference::reference;
 pub use self::secret::Secret;
 pub use self::service::{Cost, HOLD_BODY_MAX, Health, Ingress, Service, Wake, WakeBy};
@@ -107,6 +109,8 @@ pub enum StoreUrl {
     Memory,
     /// In this file.
     File(PathBuf),
+    /// In this Redis.
+    Redis(Box<RedisUrl>),
 }
 
 impl Config {
@@ -219,6 +223,14 @@ fn read_admin(section: &Reading<'_>) -> Option<Admin> {
 
 fn read_store(section: &Reading<'_>) -> Option<Store> {
     let url = section.read("url", value::store);
+    if let (Some(StoreUrl::Redis(redis)), Some(node)) = (&url, section.table.get("url")) {
+        let logins = [&redis.login, &redis.sentinel_login];
+        let secret = logins.iter().any(|login| login.password.is_some());
+        if secret && matches!(node.value, Value::Text(_)) {
+            let mend = "a password is not written into this file; write url = { env = \"ANTEROOM_STORE_URL\" }";
+            section.fault("url", mend);
+        }
+    }
     let prefix = section.read("prefix", value::prefix);
     Some(Store {
         url: url?,

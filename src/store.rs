@@ -4,10 +4,11 @@
 //! Every operation is one atomic, domain-sized call. There is no get-then-set anywhere, so the same trait fits
 //! an embedded file and a shared server with scripts.
 //!
-//! Read on in [`memory`], the shortest of them, then in [`file`](mod@file).
+//! Read on in [`memory`], the shortest of them, then in [`file`](mod@file) and [`redis`](mod@redis).
 
 pub mod file;
 pub mod memory;
+pub mod redis;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::config::{self, Config, Ingress, Service, StoreUrl};
+use crate::config::{self, Config, Ingress, RedisUrl, Secret, Service, StoreUrl};
 use crate::driver::probe::{ProbeSettings, Prober};
 use crate::engine::contract::Source;
 use crate::engine::id::ServiceName;
@@ -17,25 +18,67 @@ use crate::provider::Provider;
 use crate::store::Store;
 use crate::store::file::FileStore;
 use crate::store::memory::MemoryStore;
+use crate::store::redis::{self, RedisStore};
 
 /// The engine waits for an answer so much longer than the driver lets a call last: an answer of the driver
 /// always comes first.
 const CALL_MARGIN: Span = Span::secs(10);
 
-pub(super) fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+/// How long a Redis may take to be there when we start; it may be starting as well.
+const REDIS_WITHIN: Duration = Duration::from_secs(10);
+
+pub(super) async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(match &config.store.url {
         StoreUrl::Memory => Arc::new(MemoryStore::new()),
         StoreUrl::File(path) => Arc::new(
             FileStore::open(path).with_context(|| format!("the store {}", path.display()))?,
         ),
+        StoreUrl::Redis(url) => {
+            let store = RedisStore::open(redis_settings(url, &config.store.prefix))?;
+            store.ready(REDIS_WITHIN).await?;
+            Arc::new(store)
+        }
     })
+}
+
+/// How the store `redis` reaches what a URL names; all its keys begin with `prefix`.
+#[must_use]
+pub fn redis_settings(url: &RedisUrl, prefix: &str) -> redis::Settings {
+    use crate::config::redis::{RedisForm, RedisLogin};
+    let login = |login: &RedisLogin| redis::Login {
+        user: login.user.clone(),
+        password: login
+            .password
+            .as_ref()
+            .map(Secret::expose)
+            .map(str::to_owned),
+    };
+    redis::Settings {
+        form: match &url.form {
+            RedisForm::Single => redis::Form::Single,
+            RedisForm::Sentinel { master } => redis::Form::Sentinel {
+                master: master.clone(),
+            },
+            RedisForm::Cluster => redis::Form::Cluster,
+        },
+        nodes: url.nodes.clone(),
+        login: login(&url.login),
+        sentinel_login: login(&url.sentinel_login),
+        database: url.database,
+        tls: url.tls.as_ref().map(|tls| redis::Tls {
+            ca: tls.ca.clone(),
+            own: tls.own.clone(),
+        }),
+        prefix: prefix.to_owned(),
+        call_timeout: redis::CALL_TIMEOUT,
+    }
 }
 
 /// Where providers keep what must outlive the process: beside the store's file, else in a folder of the user's.
 pub(super) fn state_dir(config: &Config) -> PathBuf {
     match &config.store.url {
         StoreUrl::File(path) => path.with_extension("run"),
-        StoreUrl::Memory => {
+        StoreUrl::Memory | StoreUrl::Redis(_) => {
             let base =
                 std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
             base.join(format!("anteroom-{}", rustix::process::getuid().as_raw()))

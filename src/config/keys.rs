@@ -138,7 +138,7 @@ pub(super) const KEYS: &[Key] = &[
     key("admin", "listen", Listen, Value(r#""127.0.0.1:8081""#), "Where admins connect. Anything but loopback needs a `token`.", r#""127.0.0.1:8081""#),
     key("admin", "token", Secret, Nothing("only loopback is served"), "What an admin must send as `Authorization: Bearer`.", r#"{ env = "ANTEROOM_ADMIN_TOKEN" }"#),
 
-    key("store", "url", Special("the address of a store"), Value(r#""file:anteroom.db""#), "`memory:` forgets everything at the end of the process; `file:PATH` keeps it in one file.", r#""file:anteroom.db""#),
+    key("store", "url", Special("the address of a store"), Value(r#""file:anteroom.db""#), "`memory:` forgets everything at the end of the process; `file:PATH` keeps it in one file; `redis://HOST:PORT/DB`, `rediss://`, `redis+sentinel://HOST,HOST/MASTER/DB` and `redis+cluster://HOST,HOST` keep it in Redis, see [redis.md](redis.md). One with a password comes from `{ env = \"...\" }` or `{ file = \"...\" }`.", r#""file:anteroom.db""#),
     key("store", "prefix", Special("a prefix"), Value(r#""anteroom""#), "The first word of every stored key: 1 to 40 of letters, digits, `-`, `_` and `.`.", r#""anteroom""#),
 
     key("limits", "over_all", Special("a rate"), Value(r#""off""#), "Wakes of all services together.", r#""500/1d""#),

@@ -56,7 +56,7 @@ impl Node {
     /// What this is, for a message.
     pub(super) fn shown(&self) -> String {
         match &self.value {
-            Value::Text(text) => format!("{text:?}"),
+            Value::Text(text) => format!("{:?}", without_login(text)),
             Value::Integer(number) => number.to_string(),
             Value::Number(number) => number.to_string(),
             Value::Bool(truth) => truth.to_string(),
@@ -65,6 +65,22 @@ impl Node {
             Value::Table(_) => "a table".to_owned(),
         }
     }
+}
+
+/// A URL without its user and password, and without passwords behind its question mark; any other text as it is.
+fn without_login(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let rest = match rest.rsplit_once('@') {
+        Some((_, rest)) => format!("***@{rest}"),
+        None => rest.to_owned(),
+    };
+    let rest = match rest.split_once("password=") {
+        Some((before, _)) => format!("{before}password=***"),
+        None => rest,
+    };
+    format!("{scheme}://{rest}")
 }
 
 /// Parses TOML. Every fault of the syntax is reported, not only the first.

@@ -176,17 +176,19 @@ pub(super) fn statuses(text: &str) -> Parsed<Vec<RangeInclusive<u16>>> {
 
 /// Where the records are kept.
 pub(super) fn store(text: &str) -> Parsed<StoreUrl> {
+    if let Some(redis) = super::redis::parse(text) {
+        return redis.map(|url| StoreUrl::Redis(Box::new(url)));
+    }
     match text.split_once(':') {
         Some(("memory", "")) => Ok(StoreUrl::Memory),
         Some(("file", path)) if !path.is_empty() => {
             let path = path.strip_prefix("//").unwrap_or(path);
             Ok(StoreUrl::File(PathBuf::from(path)))
         }
-        Some((kind, _)) if kind.starts_with("redis") => Err(format!(
-            "names the kind of store {kind}, which is not in this version; \
-             write \"memory:\" or \"file:anteroom.db\""
-        )),
-        _ => Err("is not a store; write \"memory:\" or \"file:anteroom.db\"".into()),
+        _ => Err(
+            "is not a store; write \"memory:\", \"file:anteroom.db\" or \"redis://127.0.0.1\""
+                .into(),
+        ),
     }
 }
 
@@ -306,21 +308,15 @@ mod tests {
     }
 
     #[test]
-    fn a_store_is_memory_or_a_file() {
+    fn a_store_is_memory_a_file_or_a_redis() {
         assert_eq!(store("memory:"), Ok(StoreUrl::Memory));
         assert_eq!(store("file:a.db"), Ok(StoreUrl::File("a.db".into())));
         assert_eq!(
             store("file:///var/a.db"),
             Ok(StoreUrl::File("/var/a.db".into()))
         );
-        for bad in [
-            "",
-            "memory",
-            "file:",
-            "redis://a",
-            "rediss://a",
-            "redis+cluster://a",
-        ] {
+        assert!(matches!(store("redis://a"), Ok(StoreUrl::Redis(_))));
+        for bad in ["", "memory", "file:", "redis:", "redis://"] {
             assert!(store(bad).is_err(), "{bad}");
         }
     }

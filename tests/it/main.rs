@@ -9,6 +9,7 @@ mod support {
     pub(crate) mod house;
     pub(crate) mod load;
     pub(crate) mod machine;
+    pub(crate) mod redis;
     pub(crate) mod traefik;
     pub(crate) mod visitor;
     pub(crate) mod wait;
@@ -34,4 +35,6 @@ mod provider_conformance;
 mod store_conformance;
 mod store_file;
 mod store_kill;
+mod store_redis;
+mod store_redis_admit;
 mod tidy;

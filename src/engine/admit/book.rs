@@ -303,7 +303,7 @@ impl Book {
 }
 
 /// The limits that an applicant meets, each with the key of its timestamp, in the order of asking.
-fn limits<'a>(
+pub fn limits<'a>(
     service: &'a ServiceName,
     applicant: &'a Applicant,
     rules: &'a Rules,

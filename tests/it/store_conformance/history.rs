@@ -111,7 +111,7 @@ proptest! {
     fn a_random_history_ends_as_a_plain_model_says(
         history in proptest::collection::vec((0..SERVICES.len(), op()), 1..40),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for (kind, store) in stores() {
             runtime.block_on(play(kind, &*store, &history));
         }

@@ -305,7 +305,7 @@ proptest! {
         rules in rules(),
         history in proptest::collection::vec((0..SERVICES.len(), op()), 1..60),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         for (kind, store) in stores() {
             runtime.block_on(play(kind, store, &|store| store, &rules, &history));
         }

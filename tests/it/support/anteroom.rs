@@ -38,11 +38,22 @@ impl Anteroom {
 
     /// The same on given ports, for whoever must know them before.
     pub(crate) async fn start_at(dir: &Path, services: &str, room: u16, admin: u16) -> Anteroom {
+        let store = format!("file:{}", dir.join("anteroom.db").display());
+        Anteroom::start_on(dir, &store, services, room, admin).await
+    }
+
+    /// The same on this store.
+    pub(crate) async fn start_on(
+        dir: &Path,
+        store: &str,
+        services: &str,
+        room: u16,
+        admin: u16,
+    ) -> Anteroom {
         let config = dir.join("anteroom.toml");
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:{room}\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n\
-             [store]\nurl = \"file:{}\"\n{services}",
-            dir.join("anteroom.db").display()
+             [store]\nurl = \"{store}\"\n{services}"
         );
         std::fs::write(&config, text).expect("the directory is ours");
         Anteroom::run(config, room, admin).await

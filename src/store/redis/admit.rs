@@ -1,0 +1,220 @@
+//! Admission: one script on the service's keys, and one round trip.
+//!
+//! In a cluster the limit over all services may be on another node, which no script reaches. There the service is
+//! asked first, and only when it would let the client in, one is taken from all, then the service is charged; when
+//! somebody was faster meanwhile, it is given back.
+
+use redis::Value;
+use tokio::time::Instant;
+
+use super::link::Ask;
+use super::settings::Form;
+use super::{RedisStore, json, parsed};
+use crate::engine::admit::{Applicant, Key, Rate, Rule, Rules, Verdict, limits};
+use crate::engine::id::ServiceName;
+use crate::engine::time::{Span, Time};
+use crate::store::StoreError;
+
+/// The `{}` of what belongs to all services.
+const ALL: &str = "all";
+
+/// A client at a service's door.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) service: &'a ServiceName,
+    pub(super) now: Time,
+    pub(super) applicant: &'a Applicant,
+    pub(super) rules: &'a Rules,
+}
+
+/// What the script on the service's keys answers.
+enum Ruled {
+    Settled(Verdict),
+    Free,
+}
+
+/// What the script on the limit over all answers.
+enum Shared {
+    Done,
+    Refused(Span),
+}
+
+impl RedisStore {
+    pub(super) async fn rule(&self, wish: Wish<'_>) -> Result<Verdict, StoreError> {
+        let never = |rule| Verdict::Refused {
+            rule,
+            retry_after: None,
+        };
+        if wish.applicant.banned {
+            return Ok(never(Rule::Banned));
+        }
+        if let Some(rule) = wish.rules.lists(wish.applicant.address) {
+            return Ok(never(rule));
+        }
+        let deadline = self.link.deadline();
+        match (self.link.form(), wish.rules.over_all) {
+            (Form::Cluster, Some(rate)) => self.in_two_slots(deadline, wish, rate).await,
+            _ => settled(self.of_service(deadline, wish, "admit").await?),
+        }
+    }
+
+    async fn in_two_slots(
+        &self,
+        deadline: Instant,
+        wish: Wish<'_>,
+        rate: Rate,
+    ) -> Result<Verdict, StoreError> {
+        let share = |what| self.of_all(deadline, wish.now, rate, what);
+        match self.of_service(deadline, wish, "ask").await? {
+            Ruled::Settled(Verdict::Refused { rule, retry_after }) => {
+                let all = share("ask").await?;
+                Ok(longest(rule, retry_after, &all))
+            }
+            Ruled::Settled(joined) => Ok(joined),
+            Ruled::Free => {
+                if let Shared::Refused(wait) = share("take").await? {
+                    return Ok(Verdict::Refused {
+                        rule: Rule::OverAll,
+                        retry_after: Some(wait),
+                    });
+                }
+                let verdict = settled(self.of_service(deadline, wish, "admit").await?)?;
+                if !matches!(verdict, Verdict::Wake(_)) {
+                    share("give").await?;
+                }
+                Ok(verdict)
+            }
+        }
+    }
+
+    async fn of_service(
+        &self,
+        deadline: Instant,
+        wish: Wish<'_>,
+        what: &str,
+    ) -> Result<Ruled, StoreError> {
+        let Wish {
+            service,
+            now,
+            applicant,
+            rules,
+        } = wish;
+        let apart = *self.link.form() == Form::Cluster;
+        let limits: Vec<_> = limits(service, applicant, rules)
+            .filter(|(rule, ..)| !(apart && *rule == Rule::OverAll))
+            .collect();
+        let keys = self.keys(service, ["wake", "wanted", "triggerers", "limit:day"]);
+        let mut keys = keys.to_vec();
+        keys.extend(limits.iter().map(|(_, key, _)| self.limit_key(key)));
+        let name = format!("{}-{}", self.token, self.next_call());
+        let budget = rules.per_day.map(|budget| budget.to_string());
+        let mut call = self.scripts.admit.call(&keys);
+        call = call.arg(what).arg(now.0.to_string());
+        call = call
+            .arg(json(&applicant.trigger))
+            .arg(applicant.trigger.who.as_str());
+        call = call.arg(budget.unwrap_or_default()).arg(name);
+        for (rule, _, rate) in &limits {
+            call = call.arg(rule.as_str()).arg(rate.interval().0.to_string());
+            call = call.arg(rate.count().to_string());
+        }
+        let ask = Ask::Script(&call);
+        read_ruled(self.link.ask_by(deadline, service.as_str(), ask).await?)
+    }
+
+    async fn of_all(
+        &self,
+        deadline: Instant,
+        now: Time,
+        rate: Rate,
+        what: &str,
+    ) -> Result<Shared, StoreError> {
+        let call = self.scripts.share.call(&[self.limit_key(&Key::OverAll)]);
+        let call = call.arg(what).arg(now.0.to_string());
+        let call = call.arg(rate.interval().0.to_string());
+        let call = call.arg(rate.count().to_string());
+        let answer = self.link.ask_by(deadline, ALL, Ask::Script(&call)).await?;
+        let answer: Vec<String> = parsed(answer)?;
+        match &answer[..] {
+            [_, wait] => Ok(Shared::Refused(Span(number(wait)?))),
+            _ => Ok(Shared::Done),
+        }
+    }
+
+    fn limit_key(&self, key: &Key) -> String {
+        let p = &self.prefix;
+        match key {
+            Key::Client(service, net) => format!("{p}:{{{service}}}:limit:client:{net}"),
+            Key::Network(service, net) => format!("{p}:{{{service}}}:limit:network:{net}"),
+            Key::Service(service) => format!("{p}:{{{service}}}:limit:service"),
+            Key::OverAll => format!("{p}:{{{ALL}}}:limit:wakes"),
+        }
+    }
+}
+
+/// Of two refusals the one that lasts longer, of equals the first in the order of the rules.
+fn longest(rule: Rule, wait: Option<Span>, all: &Shared) -> Verdict {
+    let (rule, retry_after) = match all {
+        Shared::Refused(all) if (Some(*all), rule) > (wait, Rule::OverAll) => {
+            (Rule::OverAll, Some(*all))
+        }
+        _ => (rule, wait),
+    };
+    Verdict::Refused { rule, retry_after }
+}
+
+fn read_ruled(answer: Value) -> Result<Ruled, StoreError> {
+    let answer: Vec<String> = parsed(answer)?;
+    let answer: Vec<_> = answer.iter().map(String::as_str).collect();
+    Ok(Ruled::Settled(match answer[..] {
+        ["wake", wake] => Verdict::Wake(number(wake)?),
+        ["joined", wake] => Verdict::Joined(number(wake)?),
+        ["refused", rule, wait] => Verdict::Refused {
+            rule: limit_named(rule).ok_or_else(|| unreadable(rule))?,
+            retry_after: Some(Span(number(wait)?)),
+        },
+        ["free"] => return Ok(Ruled::Free),
+        _ => return Err(unreadable("an answer of its own")),
+    }))
+}
+
+fn settled(ruled: Ruled) -> Result<Verdict, StoreError> {
+    match ruled {
+        Ruled::Settled(verdict) => Ok(verdict),
+        Ruled::Free => Err(unreadable("free")),
+    }
+}
+
+fn limit_named(name: &str) -> Option<Rule> {
+    use Rule::{OverAll, PerClient, PerDay, PerNetwork, PerService};
+    let limits = [PerClient, PerNetwork, PerService, OverAll, PerDay];
+    limits.into_iter().find(|rule| rule.as_str() == name)
+}
+
+fn number(text: &str) -> Result<u64, StoreError> {
+    text.parse().map_err(|_| unreadable(text))
+}
+
+fn unreadable(what: &str) -> StoreError {
+    StoreError::Unavailable(format!("Redis: {what:?} is no answer to an admission"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_refusal_is_told_and_of_equals_the_first() {
+        let told =
+            |rule, wait, all| match longest(rule, Some(Span(wait)), &Shared::Refused(Span(all))) {
+                Verdict::Refused { rule, retry_after } => (rule, retry_after),
+                other => panic!("{other:?}"),
+            };
+        let wait = |ms| Some(Span(ms));
+        assert_eq!(told(Rule::PerClient, 5, 4), (Rule::PerClient, wait(5)));
+        assert_eq!(told(Rule::PerClient, 5, 5), (Rule::PerClient, wait(5)));
+        assert_eq!(told(Rule::PerClient, 5, 6), (Rule::OverAll, wait(6)));
+        assert_eq!(told(Rule::PerDay, 5, 5), (Rule::OverAll, wait(5)));
+        assert_eq!(told(Rule::PerDay, 6, 5), (Rule::PerDay, wait(6)));
+    }
+}
