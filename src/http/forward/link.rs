@@ -49,9 +49,8 @@ const SHELVES: usize = 16;
 /// A connection to an app.
 pub(in crate::http) struct Link {
     send: SendRequest<Body>,
-    connection: BoxFuture<'static, hyper::Result<()>>,
-    /// The connection has ended: it may not be driven any more.
-    ended: bool,
+    /// None once it has ended. It goes at once: a request that it had not taken up comes back then.
+    connection: Option<BoxFuture<'static, hyper::Result<()>>>,
 }
 
 /// What became of a request.
@@ -76,30 +75,29 @@ impl Link {
             .map_err(io::Error::other)?;
         Ok(Box::new(Link {
             send,
-            connection: Box::pin(connection.with_upgrades()),
-            ended: false,
+            connection: Some(Box::pin(connection.with_upgrades())),
         }))
     }
 
     /// Lets the connection do what it can do now.
     pub(in crate::http) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.ended {
-            self.ended = self.connection.as_mut().poll(cx).is_ready();
+        if let Some(connection) = &mut self.connection
+            && connection.as_mut().poll(cx).is_ready()
+        {
+            self.connection = None;
         }
     }
 
     /// Whether another request may be sent.
     pub(in crate::http) fn is_free(&self) -> bool {
-        !self.ended && self.send.is_ready()
+        self.connection.is_some() && self.send.is_ready()
     }
 
     /// Sends a request and waits for the head of its answer.
     pub(super) async fn exchange(&mut self, request: Request<Body>) -> Sent {
         let mut answer = pin!(self.send.try_send_request(request));
         let answer = poll_fn(|cx| {
-            if !self.ended {
-                self.ended = self.connection.as_mut().poll(cx).is_ready();
-            }
+            self.drive(cx);
             answer.as_mut().poll(cx)
         });
         match answer.await {
@@ -113,8 +111,8 @@ impl Link {
 
     /// Lets the connection go on until it has handed its stream over to a tunnel.
     pub(super) async fn hand_over(self: Box<Self>) {
-        if !self.ended {
-            let _ = self.connection.await;
+        if let Some(connection) = self.connection {
+            let _ = connection.await;
         }
     }
 }
@@ -288,7 +286,7 @@ impl http_body::Body for FromApp {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -343,6 +341,30 @@ mod tests {
         assert!(take(&shelf, address).await.is_some());
         assert!(take(&shelf, address).await.is_some());
         assert!(take(&shelf, address).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_request_on_a_link_that_turns_out_to_be_closed_comes_back_untouched() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (mut idle, mut end) = link(&listener).await;
+        let request = || Request::get("/").body(Body::empty()).unwrap();
+        let answer = async {
+            let _ = end.read(&mut [0; 1024]).await.unwrap();
+            let none = b"HTTP/1.1 204 No Content\r\n\r\n";
+            end.write_all(none).await.unwrap();
+        };
+        let (sent, ()) = tokio::join!(idle.exchange(request()), answer);
+        assert!(matches!(sent, Sent::Answered(_)));
+        settle(&mut idle).await;
+        drop(end);
+        // The system hears of the end while the link is not driven: another connection comes and goes meanwhile.
+        for _ in 0..3 {
+            let (other, mut end) = link(&listener).await;
+            drop(other);
+            assert_eq!(end.read(&mut [0; 8]).await.unwrap(), 0);
+        }
+        let sent = timeout(Duration::from_secs(10), idle.exchange(request())).await;
+        assert!(matches!(sent, Ok(Sent::Untouched(_))), "{}", sent.is_ok());
     }
 
     #[tokio::test]
