@@ -1,6 +1,7 @@
 //! The one type of body that the room sends, to visitors and to apps.
 
 use std::pin::Pin;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ pub(super) enum Body {
     /// Something whole: a page, a document, a held request's body.
     Whole(Full<Bytes>),
     /// A visitor's body on its way to the app, as it comes.
-    Visitor(Incoming),
+    Visitor(Upload),
     /// The app's body on its way to the visitor, as it comes. The pass counts the request until this is
     /// dropped.
     App(
@@ -34,7 +35,35 @@ pub(super) enum Body {
     Events(Frames),
 }
 
+/// A visitor's body, and a sign by which it is known that it is under way.
+pub(super) struct Upload {
+    pub(super) body: Incoming,
+    sign: Option<Arc<()>>,
+}
+
+impl Upload {
+    fn new(body: Incoming) -> Upload {
+        let sign = (!body.is_end_stream()).then(Arc::default);
+        Upload { body, sign }
+    }
+}
+
 impl Body {
+    /// A visitor's body on its way to the app.
+    pub(super) fn visitor(body: Incoming) -> Body {
+        Body::Visitor(Upload::new(body))
+    }
+
+    /// A sign that lives until a visitor's body has been sent, or given up.
+    pub(super) fn sign(&self) -> Weak<()> {
+        match self {
+            Body::Visitor(Upload {
+                sign: Some(sign), ..
+            }) => Arc::downgrade(sign),
+            _ => Weak::new(),
+        }
+    }
+
     /// No body.
     pub(super) fn empty() -> Body {
         Body::Whole(Full::default())
@@ -59,7 +88,9 @@ impl HttpBody for Body {
             Body::Whole(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
-            Body::Visitor(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Body::Visitor(upload) => Pin::new(&mut upload.body)
+                .poll_frame(cx)
+                .map_err(Into::into),
             Body::App(body, _) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Body::Events(frames) => frames
                 .as_mut()
@@ -71,7 +102,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Whole(body) => body.is_end_stream(),
-            Body::Visitor(body) => body.is_end_stream(),
+            Body::Visitor(upload) => upload.body.is_end_stream(),
             Body::App(body, _) => body.is_end_stream(),
             Body::Events(_) => false,
         }
@@ -80,7 +111,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Whole(body) => body.size_hint(),
-            Body::Visitor(body) => body.size_hint(),
+            Body::Visitor(upload) => upload.body.size_hint(),
             Body::App(body, _) => body.size_hint(),
             Body::Events(_) => SizeHint::default(),
         }

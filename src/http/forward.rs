@@ -59,7 +59,7 @@ impl Outgoing {
                 .insert(header::UPGRADE, asked.protocol.clone());
         }
         Outgoing {
-            request: Request::from_parts(parts, Body::Visitor(body)),
+            request: Request::from_parts(parts, Body::visitor(body)),
             upgrade,
         }
     }
@@ -77,6 +77,7 @@ pub(super) async fn forward(
         upgrade,
     } = outgoing;
     *request.uri_mut() = origin_form(request.uri());
+    let upload = request.body().sign();
     let sent = timeout(ANSWER_MAX, send(room, upstream, request)).await;
     let (mut answer, link) = sent.unwrap_or(Err(Trouble::Broken))?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -91,8 +92,13 @@ pub(super) async fn forward(
         true => pass.into_long(),
         false => pass,
     };
-    let shelf = Arc::clone(room.links.shelf());
-    let body = FromApp::new(body, link, upstream.address, shelf).await;
+    let body = match upload.strong_count() {
+        0 => {
+            let shelf = Arc::clone(room.links.shelf());
+            FromApp::new(body, link, upstream.address, shelf).await
+        }
+        _ => FromApp::beside_an_upload(body, link),
+    };
     Ok(Reply::from_parts(parts, Body::App(body, pass)))
 }
 

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::body::Body;
+use super::body::{Body, Upload};
 use super::forward::{self, Outgoing};
 use super::reply::{Reply, Trouble};
 use super::room::{Found, Room};
@@ -65,7 +65,7 @@ async fn keep(
     body_max: usize,
 ) -> Result<(Outgoing, OwnedSemaphorePermit), Trouble> {
     let (parts, body) = outgoing.request.into_parts();
-    let Body::Visitor(body) = body else {
+    let Body::Visitor(Upload { body, .. }) = body else {
         return Err(Trouble::TooBig);
     };
     let expected = body.size_hint();

@@ -104,6 +104,39 @@ async fn an_answer_that_comes_before_the_request_is_whole_is_passed_on() {
 }
 
 #[tokio::test]
+async fn a_visitor_may_send_everything_before_it_reads() {
+    const MANY: usize = 16 << 20;
+    let app = app::raw(|stream| async move {
+        let (mut reads, mut writes) = stream.into_split();
+        let mut head = [0; 4_096];
+        let _ = reads.read(&mut head).await;
+        let answer = async {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {MANY}\r\n\r\n");
+            writes.write_all(head.as_bytes()).await.unwrap();
+            writes.write_all(&vec![b'x'; MANY]).await.unwrap();
+        };
+        let upload = async {
+            let mut bytes = vec![0; 65_536];
+            while reads.read(&mut bytes).await.is_ok_and(|read| read > 0) {}
+        };
+        tokio::join!(answer, upload);
+    })
+    .await;
+    let house = House::awake(app).await;
+    let mut visitor = house.visitor().await;
+    let head = format!("POST / HTTP/1.1\r\nhost: blog.test\r\ncontent-length: {MANY}\r\n\r\n");
+    visitor.send(&head).await;
+    // The answer has begun, and nobody reads it.
+    let mut first = [0; 1];
+    soon(visitor.stream.peek(&mut first)).await.unwrap();
+    for _ in 0..MANY / 65_536 {
+        visitor.send(&"y".repeat(65_536)).await;
+    }
+    let answer = visitor.answer().await;
+    assert_eq!((answer.status, answer.body.len()), (200, MANY));
+}
+
+#[tokio::test]
 async fn a_visitor_who_leaves_takes_the_apps_connection_along() {
     let (left, mut leaves) = mpsc::unbounded_channel();
     let app = app::raw(move |mut stream| {

@@ -109,9 +109,12 @@ impl Link {
         }
     }
 
-    /// Lets the connection go on until it has handed its stream over to a tunnel.
+    /// Lets the connection go on by itself until its request is over, or its stream is handed over to a tunnel.
     pub(super) async fn hand_over(self: Box<Self>) {
-        if let Some(connection) = self.connection {
+        let Link { send, connection } = *self;
+        // The connection ends with this request.
+        drop(send);
+        if let Some(connection) = connection {
             let _ = connection.await;
         }
     }
@@ -216,7 +219,12 @@ impl fmt::Debug for Links {
 /// The rest of an answer, and the link that it comes over.
 pub(in crate::http) struct FromApp {
     body: Incoming,
-    link: Option<Box<Link>>,
+    link: Option<Lent>,
+}
+
+/// A link that goes back to its shelf.
+struct Lent {
+    link: Box<Link>,
     address: SocketAddr,
     shelf: Arc<Shelf>,
 }
@@ -228,13 +236,12 @@ impl FromApp {
         address: SocketAddr,
         shelf: Arc<Shelf>,
     ) -> FromApp {
-        let link = Some(link);
-        let mut from_app = FromApp {
-            body,
+        let link = Some(Lent {
             link,
             address,
             shelf,
-        };
+        });
+        let mut from_app = FromApp { body, link };
         if from_app.is_end_stream() {
             poll_fn(|cx| {
                 from_app.give_back(cx);
@@ -245,14 +252,21 @@ impl FromApp {
         from_app
     }
 
+    /// The answer to a request of which more is to come. The link gets a task of its own: a visitor may first send
+    /// everything and read then, and while nobody asks for the answer, the request must go on.
+    pub(super) fn beside_an_upload(body: Incoming, link: Box<Link>) -> FromApp {
+        tokio::spawn(link.hand_over());
+        FromApp { body, link: None }
+    }
+
     /// The answer is whole: its link is free for another request, or gone.
     fn give_back(&mut self, cx: &mut Context<'_>) {
-        let Some(mut link) = self.link.take() else {
+        let Some(mut lent) = self.link.take() else {
             return;
         };
-        link.drive(cx);
-        if link.is_free() {
-            self.shelf.put(self.address, link);
+        lent.link.drive(cx);
+        if lent.link.is_free() {
+            lent.shelf.put(lent.address, lent.link);
         }
     }
 }
@@ -265,8 +279,8 @@ impl http_body::Body for FromApp {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(link) = &mut self.link {
-            link.drive(cx);
+        if let Some(lent) = &mut self.link {
+            lent.link.drive(cx);
         }
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
