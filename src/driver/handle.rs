@@ -113,6 +113,12 @@ impl Handle {
         Arc::clone(&self.view.borrow())
     }
 
+    /// Looks at the service as it is now; for what is done thousands of times a second. Nobody can change the view
+    /// meanwhile, so `look` is short.
+    pub fn with_view<T>(&self, look: impl FnOnce(&View) -> T) -> T {
+        look(&self.view.borrow())
+    }
+
     /// To wait for changes.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<View>> {

@@ -124,13 +124,15 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
     let found = visit::find(&sites, get)?;
     let seen = visit::see(room, peer, get, &found.site);
     let rules = found.site.rules(seen.hop.client, seen.ignored);
-    let (view, now) = (found.site.handle.view(), room.now());
-    let page = match route::decide(&view, seen.kind, &rules) {
-        Decision::Wait { form, wake } => form == Form::Page && !wake,
-        _ => false,
-    };
+    let page = found.site.handle.with_view(|view| {
+        let waits = match route::decide(view, seen.kind, &rules) {
+            Decision::Wait { form, wake } => form == Form::Page && !wake,
+            _ => false,
+        };
+        (waits && !events).then(|| found.wire(view, room.now(), &room.keeper))
+    });
     // Only what we answer ourselves counts; and a client that has had too many is told so by hyper's side.
-    if !(events || page) || room.holds_off(seen.hop.client).is_some() {
+    if !(events || page.is_some()) || room.holds_off(seen.hop.client).is_some() {
         return None;
     }
     if events {
@@ -138,7 +140,7 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
         return Some(Get::Events(found.clone()));
     }
     found.shelf.pages.inc();
-    Some(Get::Page(found.wire(&view, now, &room.keeper)))
+    page.map(Get::Page)
 }
 
 /// Sends events until they end, or the visitor is gone. The connection can be used again after them.
