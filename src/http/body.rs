@@ -68,6 +68,14 @@ impl Body {
     pub(super) fn empty() -> Body {
         Body::Whole(Full::default())
     }
+
+    /// The bytes, when they are all there.
+    pub(super) fn into_whole(self) -> Option<Bytes> {
+        match self {
+            Body::Whole(body) => body.into_inner(),
+            Body::Visitor(_) | Body::App(..) | Body::Events(_) => None,
+        }
+    }
 }
 
 impl From<Bytes> for Body {

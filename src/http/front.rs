@@ -2,13 +2,16 @@
 //!
 //! That is the waiting page and the event stream of a plain GET. Their bytes are prepared once for each change of
 //! a service, so all that a request costs is to be read, looked at and written to; and a connection that waits,
-//! for its next request or for the next event, holds no buffer. Whatever else comes, and whatever is in any way
+//! for its next request or for the next event, holds no buffer. What else the page's script asks for, on our own
+//! paths, is answered here too: it comes on the connections that carry the next event stream. Whatever else comes, and whatever is in any way
 //! odd, is handed to hyper with the bytes that were read, for the rest of the connection. What a request gets is
 //! decided by the same code as there: [`visit::look`] and the engine's route.
 //!
-//! Figures are in `docs/architecture.md`. Read on in `head` (what is plain) and in `wire` (how it is sent).
+//! Figures are in `docs/architecture.md`. Read on in `head` (what is plain), in `own` (our
+//! own paths) and in `wire` (how it is sent).
 
 mod head;
+mod own;
 mod wire;
 
 use std::cell::RefCell;
@@ -21,16 +24,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::Full;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::body::Body;
 use super::events;
 use super::head::Head;
 use super::listen::HEAD_BYTES_MAX;
 use super::paths;
-use super::reply;
+use super::reply::{self, Reply};
 use super::room::{Found, Room};
 use super::visit;
 use crate::engine::route::{self, Decision, Form};
@@ -53,6 +59,8 @@ enum Get {
 /// What came.
 enum Came {
     Get(Get),
+    /// A whole request for one of our own paths. Boxed: a connection that waits must not have room for it.
+    Own(Box<Request<Full<Bytes>>>),
     /// Something for hyper.
     Other(Bytes),
     /// The end.
@@ -90,6 +98,7 @@ pub(super) async fn serve(
             Came::Nothing => return None,
             Came::Get(Get::Page(wire)) => wire.send(stream, room.now()).await,
             Came::Get(Get::Events(found)) => send_events(stream, room, &found).await,
+            Came::Own(request) => Box::pin(send_own(stream, room, peer, *request)).await,
         };
         // A visitor that left: daily bread.
         sent.ok()?;
@@ -109,8 +118,13 @@ fn poll_came(
             return Poll::Ready(Came::Nothing);
         }
         let get = PlainGet::read(read.filled(), |get| answer(room, peer, get));
-        let other = || Came::Other(Bytes::copy_from_slice(read.filled()));
-        Poll::Ready(get.map_or_else(other, Came::Get))
+        Poll::Ready(match get {
+            Some(get) => Came::Get(get),
+            None => match own::read(read.filled()) {
+                Some(request) => Came::Own(Box::new(request)),
+                None => Came::Other(Bytes::copy_from_slice(read.filled())),
+            },
+        })
     })
 }
 
@@ -159,6 +173,25 @@ async fn send_events(stream: &mut TcpStream, room: &Arc<Room>, found: &Found) ->
             Some(event) => wire::send_chunk(stream, &event).await?,
             None => return wire::send_last_chunk(stream).await,
         }
+    }
+}
+
+/// Answers a request for one of our own paths. Fails when the connection must not be used again.
+async fn send_own(
+    stream: &mut TcpStream,
+    room: &Arc<Room>,
+    peer: IpAddr,
+    request: Request<Full<Bytes>>,
+) -> io::Result<()> {
+    let reply = visit::answer_own(room, peer, request).await;
+    let closes = reply.headers().contains_key(header::CONNECTION);
+    let (parts, body) = reply.into_parts();
+    let body = body.into_whole().unwrap_or_default();
+    let wire = Wire::whole(&Reply::from_parts(parts, Body::empty()), body);
+    wire.send(stream, room.now()).await?;
+    match closes {
+        true => Err(io::ErrorKind::ConnectionAborted.into()),
+        false => Ok(()),
     }
 }
 

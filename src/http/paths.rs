@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, Request, header};
+use http_body::Body;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::body::BodyError;
 use super::events;
 use super::head::Head;
 use super::reply::{self, Reply};
@@ -39,7 +41,10 @@ const WAKE_BODY_WAIT: Duration = Duration::from_secs(5);
 const PATH_MAX: usize = 200;
 
 /// Answers a request for one of our paths; `path` is what follows the prefix.
-pub(super) async fn answer(room: &Arc<Room>, visit: Visit, request: Request<Incoming>) -> Reply {
+pub(super) async fn answer<B>(room: &Arc<Room>, visit: Visit, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes, Error: Into<BodyError>>,
+{
     let view = visit.found.site.handle.view();
     let now = room.now();
     let name = request
@@ -66,7 +71,7 @@ pub(super) async fn answer(room: &Arc<Room>, visit: Visit, request: Request<Inco
 /// Where Traefik's errors middleware leads: it could not reach the app, or the app itself said 502 to 504. If our
 /// own probe finds the app well, it is the app that fails, and nobody sleeps. Else it crashed: the task is told
 /// to look.
-fn error(room: &Room, visit: &Visit, request: &Request<Incoming>) -> Reply {
+fn error<B>(room: &Room, visit: &Visit, request: &Request<B>) -> Reply {
     let (found, now) = (&visit.found, room.now());
     let view = found.site.handle.view();
     let well = view.healthy && !view.upstreams.is_empty();
@@ -90,7 +95,10 @@ fn error(room: &Room, visit: &Visit, request: &Request<Incoming>) -> Reply {
 }
 
 /// Somebody asks for a wake.
-async fn wake(room: &Room, visit: Visit, request: Request<Incoming>) -> Reply {
+async fn wake<B>(room: &Room, visit: Visit, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes, Error: Into<BodyError>>,
+{
     let site = &visit.found.site;
     let handle = &site.handle;
     let (parts, body) = request.into_parts();

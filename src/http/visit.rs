@@ -4,10 +4,14 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{Method, Request};
+use http_body::Body as HttpBody;
+use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::body::BodyError;
 use super::forward::{self, Outgoing};
 use super::head::Head;
 use super::headers::Hop;
@@ -78,24 +82,29 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     let Some(visit) = visit else {
         return reply::unknown_host();
     };
+    if request.uri().path().starts_with(paths::PREFIX) {
+        return visit.own(&room, request).await;
+    }
     let site = Arc::clone(&visit.found.site);
-    let (reply, kind) = match request.uri().path().starts_with(paths::PREFIX) {
-        true => match visit.held_off(&room) {
-            Some(reply) => (reply, "held_off"),
-            None => (
-                Box::pin(paths::answer(&room, visit, request)).await,
-                OWN_PATH,
-            ),
-        },
-        false => {
-            let kind = visit.seen.kind.form().as_str();
-            (visit.go(&room, request).await, kind)
-        }
-    };
+    let kind = visit.seen.kind.form().as_str();
+    let reply = visit.go(&room, request).await;
     if reply.headers().contains_key(reply::MARK) {
         metrics().answered(site.handle.service(), kind);
     }
     reply
+}
+
+/// Answers a request for one of our own paths that is here with its whole body.
+pub(super) async fn answer_own(
+    room: &Arc<Room>,
+    peer: IpAddr,
+    request: Request<Full<Bytes>>,
+) -> Reply {
+    let (parts, body) = request.into_parts();
+    match look(room, peer, &parts) {
+        Some(visit) => visit.own(room, Request::from_parts(parts, body)).await,
+        None => reply::unknown_host(),
+    }
 }
 
 fn look(room: &Room, peer: IpAddr, head: &impl Head) -> Option<Visit> {
@@ -174,6 +183,19 @@ fn shape(head: &impl Head) -> Shape<'_> {
 }
 
 impl Visit {
+    async fn own<B>(self, room: &Arc<Room>, request: Request<B>) -> Reply
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BodyError>>,
+    {
+        let site = Arc::clone(&self.found.site);
+        let (reply, kind) = match self.held_off(room) {
+            Some(reply) => (reply, "held_off"),
+            None => (Box::pin(paths::answer(room, self, request)).await, OWN_PATH),
+        };
+        metrics().answered(site.handle.service(), kind);
+        reply
+    }
+
     async fn go(self, room: &Arc<Room>, request: Request<Incoming>) -> Reply {
         let handle = &self.found.site.handle;
         let rules = self

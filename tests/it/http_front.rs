@@ -71,9 +71,18 @@ async fn both_give_the_same_answer() {
         ("blog.test", "/", "sec-fetch-dest: image\r\n", false),
         ("blog.test", "/", "sec-purpose: prefetch\r\n", false),
         ("blog.test", "/", "accept: text/event-stream\r\n", false),
-        ("blog.test", "/__anteroom/ping", "", false),
-        ("blog.test", "/__anteroom/nothing", "", false),
-        ("blog.test", "/__anteroom/error?status=502", HTML, false),
+        ("blog.test", "/__anteroom/ping", "", true),
+        ("blog.test", "/__anteroom/nothing", "", true),
+        ("blog.test", "/__anteroom/status", "", true),
+        ("blog.test", "/__anteroom/wake", "", true),
+        ("other.test", "/__anteroom/ping", "", true),
+        (
+            "blog.test",
+            "/__anteroom/ping",
+            "connection: close\r\n",
+            false,
+        ),
+        ("blog.test", "/__anteroom/error?status=502", HTML, true),
     ];
     for phase in [Phase::Asleep, Phase::Waking, Phase::Stopping, Phase::Failed] {
         house.show(|view| view.phase = phase);
@@ -129,6 +138,10 @@ async fn one_connection_gets_pages_events_and_what_hyper_answers() {
     assert_eq!(event, other.chunk().await);
     let mut visitor = house.visitor().await;
     assert!(by_front(&visitor.get("/", HTML).await));
+    let ping = visitor.get("/__anteroom/ping", "").await;
+    assert_eq!((ping.status, by_front(&ping)), (200, true));
+    let script = visitor.get("/", "accept: application/json\r\n").await;
+    assert_eq!((script.status, by_front(&script)), (503, false));
     let ping = visitor.get("/__anteroom/ping", "").await;
     assert_eq!((ping.status, by_front(&ping)), (200, false));
 }
@@ -188,4 +201,45 @@ async fn a_listener_that_leaves_or_talks_gives_its_place_back() {
         }
         assert_eq!(house.visitor().await.get("/", HTML).await.status, 503);
     }
+}
+
+#[tokio::test]
+async fn both_take_a_wake_and_refuse_one_alike() {
+    let house = House::asleep().await;
+    let script = "x-anteroom-page: 1\r\naccept: application/json\r\n";
+    let form = "accept: text/html\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+    let evil = "x-anteroom-page: 1\r\norigin: https://evil.test\r\n";
+    let long = "a".repeat(5_000);
+    for (lines, body) in [
+        (script, "nonce=stale"),
+        (script, ""),
+        (script, "{\"nonce\":1}"),
+        (form, "nonce=stale"),
+        (evil, "nonce=stale"),
+        (script, &long),
+    ] {
+        let mut fresh = house.visitor().await;
+        let at_front = fresh.post("/__anteroom/wake", lines, body).await;
+        let mut other = hypers(&house).await;
+        let at_hyper = other.post("/__anteroom/wake", lines, body).await;
+        assert!(by_front(&at_front) && !by_front(&at_hyper), "{lines}");
+        assert_eq!(told(&at_front), told(&at_hyper), "{lines}");
+        if at_front.header("connection") == "close" {
+            assert_eq!((fresh.rest().await, other.rest().await), Default::default());
+        } else {
+            assert!(by_front(&fresh.get("/", HTML).await), "it goes on");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_after_its_head_is_waited_for() {
+    let house = House::asleep().await;
+    let mut visitor = house.visitor().await;
+    let head = "POST /__anteroom/wake HTTP/1.1\r\nhost: blog.test\r\nx-anteroom-page: 1\r\n";
+    visitor
+        .send(&format!("{head}content-length: 7\r\n\r\n"))
+        .await;
+    visitor.send("nonce=x").await;
+    assert_eq!(visitor.answer().await.status, 409);
 }

@@ -8,11 +8,10 @@ use httparse::{EMPTY_HEADER, Header, Request, Status};
 use crate::http::head::Head;
 
 /// Lines of a head. hyper takes 100; a browser sends 20, and a proxy adds ten.
-const LINES_MAX: usize = 64;
+pub(super) const LINES_MAX: usize = 64;
 
-/// Lines that say that there is more to a request than its head and one answer: hyper sees to them.
-const NOT_OURS: [HeaderName; 6] = [
-    header::CONTENT_LENGTH,
+/// Lines that say that there is more to a request than its bytes and one answer: hyper sees to them.
+const NOT_OURS: [HeaderName; 5] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::EXPECT,
@@ -48,7 +47,9 @@ impl PlainGet<'_> {
         let target = request.path?;
         let path = target.split('?').next().unwrap_or_default();
         let lines: &[Header<'_>] = request.headers;
-        let plain = target.bytes().all(is_plain_in_target) && lines.iter().all(is_plain);
+        let has_length = |line: &Header<'_>| line.name.eq_ignore_ascii_case("content-length");
+        let plain = target.bytes().all(is_plain_in_target)
+            && lines.iter().all(|line| is_plain(line) && !has_length(line));
         let mut hosts = lines
             .iter()
             .filter(|line| line.name.eq_ignore_ascii_case("host"));
@@ -63,11 +64,12 @@ impl PlainGet<'_> {
 }
 
 /// What may stand in a target without being quoted (RFC 3986 §2), so that hyper would read the same path.
-fn is_plain_in_target(byte: u8) -> bool {
+pub(super) fn is_plain_in_target(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/?-._~%!$&'()*+,;=:@".contains(&byte)
 }
 
-fn is_plain(line: &Header<'_>) -> bool {
+/// Whether a line is text, and says nothing that only hyper sees to.
+pub(super) fn is_plain(line: &Header<'_>) -> bool {
     let text = |byte: &u8| *byte == b'\t' || (b' '..=b'~').contains(byte);
     let named = |name: &HeaderName| line.name.eq_ignore_ascii_case(name.as_str());
     let keeps_open = !named(&header::CONNECTION) || line.value.eq_ignore_ascii_case(b"keep-alive");
