@@ -1,8 +1,8 @@
 //! Where instances live. One trait, [`Provider`]; one folder entry for each kind; one conformance suite for all
 //! (`tests/it/provider_conformance.rs`).
 //!
-//! A provider maps its platform's answers onto [`MachineState`](crate::engine::machine::MachineState) and
-//! [`ErrorClass`](crate::engine::machine::ErrorClass) and decides nothing: when to call and what to do with an
+//! A provider maps its platform's answers onto [`MachineState`] and
+//! [`ErrorClass`] and decides nothing: when to call and what to do with an
 //! answer is the engine's.
 
 pub mod command;

@@ -2,13 +2,13 @@
 //!
 //! That is the waiting page and the event stream of a plain GET. Their bytes are prepared once for each change of
 //! a service, so all that a request costs is to be read, looked at and written to; and a connection that waits,
-//! for its next request or for the next event, holds no buffer. What else the page's script asks for, on our own
-//! paths, is answered here too: it comes on the connections that carry the next event stream. Whatever else comes, and whatever is in any way
-//! odd, is handed to hyper with the bytes that were read, for the rest of the connection. What a request gets is
-//! decided by the same code as there: [`visit::look`] and the engine's route.
+//! for its next request or for the next event, holds no buffer. What the page's script asks for on our own paths is
+//! answered here too, because the same connection carries the next event stream. Whatever else comes, and whatever
+//! is in any way odd, is handed to hyper with the bytes that were read, for the rest of the connection. What a
+//! request gets is decided by the same code as there: [`visit`] and the engine's route.
 //!
-//! Figures are in `docs/architecture.md`. Read on in `head` (what is plain), in `own` (our
-//! own paths) and in `wire` (how it is sent).
+//! Figures are in `docs/architecture.md`. Read on in `head` (what is plain), in `own` (our own paths) and in `wire`
+//! (how it is sent).
 
 mod head;
 mod own;
@@ -67,8 +67,8 @@ enum Came {
     Nothing,
 }
 
-/// Serves a connection for as long as plain GETs come. Returns what was read of a request that hyper must answer;
-/// none when the connection is over.
+/// Serves a connection for as long as what comes is for the front. Returns what was read of a request that hyper
+/// must answer; none when the connection is over.
 pub(super) async fn serve(
     stream: &mut TcpStream,
     room: &Arc<Room>,
