@@ -4,11 +4,13 @@
 //! Every operation is one atomic, domain-sized call. There is no get-then-set anywhere, so the same trait fits
 //! an embedded file and a shared server with scripts.
 //!
-//! Read on in [`memory`], the shortest of them, then in [`file`](mod@file) and [`redis`](mod@redis).
+//! Read on in [`memory`], the shortest of them, then in [`file`](mod@file) and [`redis`](mod@redis). What a store of
+//! many rooms can beside is in [`shared`].
 
 pub mod file;
 pub mod memory;
 pub mod redis;
+pub mod shared;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,7 @@ use crate::engine::contract::Event;
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::record::Record;
 use crate::engine::time::Time;
+use shared::Shared;
 
 /// One line of the ledger: what happened to a service, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,8 +74,13 @@ pub struct Claim {
 
 /// The lasting memory of all services.
 pub trait Store: Send + Sync + 'static {
-    /// Takes ownership of a service: raises its epoch by one and returns the record, in one step. Writes of
-    /// earlier owners are refused from then on.
+    /// What it can for many rooms; none where there is one only.
+    fn shared(&self) -> Option<&dyn Shared> {
+        None
+    }
+
+    /// Takes ownership of a service, whoever has it: raises its epoch by one and returns the record, in one step.
+    /// Writes of earlier owners are refused from then on.
     fn claim<'a>(&'a self, service: &'a ServiceName, owner: &'a str) -> Answer<'a, Claim>;
 
     /// Writes the record and appends to the ledger (oldest first in `entries`), in one step, if `epoch` is still

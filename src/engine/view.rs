@@ -52,7 +52,7 @@ impl Phase {
 }
 
 /// A service as it is now.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct View {
     /// Which service.
     pub service: ServiceName,
@@ -89,7 +89,7 @@ pub struct View {
 }
 
 /// A wake under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WakeView {
     /// When it was accepted.
     pub since: Time,
@@ -102,7 +102,7 @@ pub struct WakeView {
 }
 
 /// A failed wake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureView {
     /// Why.
     pub failure: Failure,

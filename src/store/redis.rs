@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use redis::{FromRedisValue, Value, cmd, from_redis_value};
 use serde::Deserialize;
 
+use super::shared::Shared;
 use super::{Answer, Claim, LEDGER_MAX, LedgerEntry, Store, StoreError};
 use crate::engine::admit::{Applicant, Rules, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
@@ -24,21 +25,22 @@ use crate::engine::time::Time;
 
 use admit::Wish;
 use link::{Ask, Link};
+use news::Subscription;
 use script::{Call, Scripts};
 pub use settings::{CALL_TIMEOUT, Form, Login, Settings, Tls};
 
 mod admit;
 mod link;
+mod news;
+mod rooms;
 mod script;
 mod settings;
 mod wire;
 
-/// How long an owner is one without a sign of life.
-pub const LEASE: Duration = Duration::from_secs(4);
-
 /// A store in a Redis. It connects on first use.
 pub struct RedisStore {
     link: Link,
+    news: Subscription,
     scripts: Scripts,
     prefix: String,
     /// Who claims with this value: no other store value in the world has it.
@@ -66,6 +68,7 @@ impl RedisStore {
             .map_err(|error| StoreError::Unavailable(format!("no randomness: {error}")))?;
         Ok(RedisStore {
             prefix: settings.prefix.clone(),
+            news: Subscription::new(settings.clone(), token),
             link: Link::new(settings, token),
             scripts: Scripts::new(),
             token: format!("{token:016x}"),
@@ -87,24 +90,6 @@ impl RedisStore {
         self.link.trouble()
     }
 
-    /// Extends the lease of a service by [`LEASE`] from now, if `epoch` is still the service's.
-    pub fn renew<'a>(
-        &'a self,
-        service: &'a ServiceName,
-        epoch: Epoch,
-        owner: &'a str,
-    ) -> Answer<'a, ()> {
-        Box::pin(async move {
-            let call = self
-                .scripts
-                .renew
-                .call(&self.keys(service, ["state", "lease"]));
-            let call = call.arg(epoch.to_string()).arg(self.token.as_str());
-            let call = call.arg(json(&owner)).arg(LEASE.as_millis().to_string());
-            self.done("renewed", service, epoch, call).await
-        })
-    }
-
     fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Relaxed) + 1
     }
@@ -122,6 +107,17 @@ impl RedisStore {
         call: Call<'_>,
     ) -> Result<(), StoreError> {
         let answer = self.run(service, &call).await?;
+        self.said(word, service, epoch, &answer)
+    }
+
+    /// What a script says that does something under an epoch.
+    fn said(
+        &self,
+        word: &str,
+        service: &ServiceName,
+        epoch: Epoch,
+        answer: &[String],
+    ) -> Result<(), StoreError> {
         let answer: Vec<_> = answer.iter().map(String::as_str).collect();
         match answer[..] {
             [said] if said == word => Ok(()),
@@ -158,22 +154,14 @@ impl RedisStore {
 }
 
 impl Store for RedisStore {
+    fn shared(&self) -> Option<&dyn Shared> {
+        Some(self)
+    }
+
     fn claim<'a>(&'a self, service: &'a ServiceName, owner: &'a str) -> Answer<'a, Claim> {
         Box::pin(async move {
-            let call = self
-                .scripts
-                .claim
-                .call(&self.keys(service, ["state", "lease"]));
-            let call = call.arg(self.token.as_str()).arg(json(&owner));
-            let call = call.arg(LEASE.as_millis().to_string());
-            let answer = self.run(service, &call).await?;
-            let [_, epoch, record] = &answer[..] else {
-                return Err(self.corrupt(service, "state", "it begins with no epoch"));
-            };
-            Ok(Claim {
-                epoch: Epoch(self.read(service, "state", epoch)?),
-                record: self.read(service, "state", record)?,
-            })
+            let claim = self.take(service, owner, "").await?;
+            claim.ok_or_else(|| self.corrupt(service, "lease", "it stands above a claim"))
         })
     }
 

@@ -37,4 +37,5 @@ mod store_file;
 mod store_kill;
 mod store_redis;
 mod store_redis_admit;
+mod store_redis_rooms;
 mod tidy;

@@ -9,12 +9,13 @@ use anteroom::engine::id::{Epoch, ServiceName};
 use anteroom::engine::record::Record;
 use anteroom::engine::time::Time;
 use anteroom::store::redis::RedisStore;
+use anteroom::store::shared::{Beat, Shared};
 use anteroom::store::{LedgerEntry, Store, StoreError};
 
 use crate::lifecycle::{client, press, service as service_of};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
-use crate::support::redis::{Cluster, Server, Watched, conforms, settings, store};
+use crate::support::redis::{Cluster, Server, Watched, conforms, documented_user, settings, store};
 use crate::support::wait::{eventually, free_port};
 
 /// A caller waits no longer, with some room for a busy machine.
@@ -47,18 +48,6 @@ fn url(server: &Server) -> String {
     format!("redis://{}", server.at())
 }
 
-/// The ACL rule that docs/redis.md gives a user, for a prefix of the test's.
-fn documented_user() -> String {
-    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/redis.md"));
-    let docs = docs.unwrap();
-    let rule = docs
-        .lines()
-        .find(|line| line.starts_with("user anteroom "))
-        .unwrap();
-    rule.replace("~anteroom:*", "~t*")
-        .replace(">PASSWORD", ">p@ss")
-}
-
 #[tokio::test]
 #[ignore = "needs redis-server: run tests/run"]
 async fn a_single_server_conforms() {
@@ -69,7 +58,7 @@ async fn a_single_server_conforms() {
 #[tokio::test]
 #[ignore = "needs redis-server: run tests/run"]
 async fn a_user_with_the_documented_rights_and_no_others_conforms() {
-    let server = Server::with(&format!("{}\nuser default off\n", documented_user())).await;
+    let server = Server::with(&format!("{}\nuser default off\n", documented_user("t*"))).await;
     conforms(&format!("redis://anteroom:p%40ss@{}/3", server.at()));
 }
 
@@ -223,7 +212,11 @@ async fn nobody_writes_under_an_epoch_that_came_twice_because_the_server_was_wip
     assert!(stale(
         old.save(&blog, Epoch(3), &record(2), &[entry(2)], 0).await
     ));
-    assert!(stale(old.renew(&blog, Epoch(3), "old").await));
+    let beat = Beat {
+        epoch: Epoch(3),
+        ..Beat::default()
+    };
+    assert!(stale(old.beat(&blog, beat).await.map(|_| ())));
     for epoch in 1..=3 {
         let claim = new.claim(&blog, "new").await.unwrap();
         assert_eq!(claim.epoch, Epoch(epoch));
@@ -343,33 +336,6 @@ async fn what_somebody_else_wrote_into_a_key_is_reported_and_left() {
         .await
         .unwrap_err();
     assert_eq!(store.load(&blog).await.unwrap(), None);
-}
-
-#[tokio::test]
-#[ignore = "needs redis-server: run tests/run"]
-async fn a_lease_runs_out_by_itself_and_only_its_owner_extends_it() {
-    let server = Server::start().await;
-    let settings = settings(&url(&server));
-    let open = || RedisStore::open(settings.clone()).unwrap();
-    let (first, second) = (open(), open());
-    let blog = service("blog");
-    let key = format!("{}:{{blog}}:lease", settings.prefix);
-    let epoch = first.claim(&blog, "room-\"1\"").await.unwrap().epoch;
-    let lease: String = server.ask(&["GET", &key]).await;
-    assert_eq!(lease, r#"{"owner":"room-\"1\"","epoch":1}"#);
-    let left = async || server.ask::<i64>(&["PTTL", &key]).await;
-    assert!((1..=4_000).contains(&left().await));
-    let _: () = server.ask(&["PEXPIRE", &key, "100000"]).await;
-    first.renew(&blog, epoch, "room-1").await.unwrap();
-    assert!((1..=4_000).contains(&left().await));
-    // Run out, and nobody came: it is still the owner's.
-    let _: () = server.ask(&["DEL", &key]).await;
-    first.renew(&blog, epoch, "room-1").await.unwrap();
-    let next = second.claim(&blog, "room-2").await.unwrap().epoch;
-    let stale = first.renew(&blog, epoch, "room-1").await;
-    assert!(matches!(stale, Err(StoreError::Stale { current, .. }) if current == next));
-    let lease: String = server.ask(&["GET", &key]).await;
-    assert_eq!(lease, r#"{"owner":"room-2","epoch":2}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,4 +51,6 @@ if budget then
 end
 redis.call('HSET', KEYS[1], 'last', whole(last + 1), 'by', ARGV[6])
 redis.call('SET', KEYS[2], ARGV[3], 'PX', WANTED_KEPT)
+-- Whoever leads the service hears of it at once; it reads it with its next beat as well.
+redis.call('PUBLISH', string.gsub(KEYS[1], 'wake$', 'news'), 'wanted ' .. whole(last + 1) .. ' ' .. ARGV[3])
 return {'wake', whole(last + 1)}

@@ -12,7 +12,9 @@ pub(super) struct Script {
 pub(super) struct Scripts {
     pub(super) claim: Script,
     pub(super) save: Script,
-    pub(super) renew: Script,
+    pub(super) beat: Script,
+    pub(super) follow: Script,
+    pub(super) hand_over: Script,
     pub(super) admit: Script,
     pub(super) share: Script,
 }
@@ -22,7 +24,9 @@ impl Scripts {
         Scripts {
             claim: Script::new(include_str!("claim.lua")),
             save: Script::new(include_str!("save.lua")),
-            renew: Script::new(include_str!("renew.lua")),
+            beat: Script::new(include_str!("beat.lua")),
+            follow: Script::new(include_str!("follow.lua")),
+            hand_over: Script::new(include_str!("hand_over.lua")),
             admit: Script::new(concat!(include_str!("gcra.lua"), include_str!("admit.lua"))),
             share: Script::new(concat!(include_str!("gcra.lua"), include_str!("share.lua"))),
         }

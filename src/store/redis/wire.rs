@@ -91,16 +91,57 @@ pub(super) async fn sentinel_news(settings: &Settings) -> Option<PubSubStream> {
     None
 }
 
+/// Everything that is published under the prefix of our keys; it ends with the connection.
+pub(super) async fn published(settings: &Settings) -> Result<PubSubStream, NoWire> {
+    let (node, database) = match &settings.form {
+        Form::Single => (settings.nodes[0].clone(), settings.database),
+        Form::Sentinel { master } => (master_of(settings, master).await?, settings.database),
+        // A cluster's nodes pass on to all others what is published on one.
+        Form::Cluster => (settings.nodes[0].clone(), 0),
+    };
+    let mut failure = None;
+    let nodes = match settings.form {
+        Form::Cluster => settings.nodes.clone(),
+        Form::Single | Form::Sentinel { .. } => vec![node],
+    };
+    for node in &nodes {
+        let subscribed = async {
+            let client = client(settings, node, &settings.login, database)?;
+            let mut told = client.get_async_pubsub().await?;
+            told.psubscribe(format!("{}:*", settings.prefix)).await?;
+            Ok::<_, RedisError>(told.into_on_message())
+        };
+        match subscribed.await {
+            Ok(messages) => return Ok(messages),
+            Err(error) => failure = Some(at("", node)(error)),
+        }
+    }
+    Err(failure.expect("there is at least one node"))
+}
+
 fn at(what: &str, node: &(String, u16)) -> impl FnOnce(RedisError) -> NoWire {
     let at = format!("{what}{}:{}", node.0, node.1);
     move |error| NoWire { at, error }
 }
 
-async fn by_sentinel(
+/// The master, by the first Sentinel that names it.
+async fn master_of(settings: &Settings, master: &str) -> Result<(String, u16), NoWire> {
+    let mut failure = None;
+    for sentinel in &settings.nodes {
+        match named_by(settings, sentinel, master).await {
+            Ok(node) => return Ok(node),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.expect("there is at least one Sentinel"))
+}
+
+/// The address that a Sentinel names.
+async fn named_by(
     settings: &Settings,
     sentinel: &(String, u16),
     master: &str,
-) -> Result<MultiplexedConnection, NoWire> {
+) -> Result<(String, u16), NoWire> {
     let asked = async {
         let mut asked = open(&client(settings, sentinel, &settings.sentinel_login, 0)?).await?;
         let mut question = cmd("SENTINEL");
@@ -113,7 +154,15 @@ async fn by_sentinel(
     };
     let asked = tokio::time::timeout(SENTINEL_TIMEOUT, asked).await;
     let asked = asked.unwrap_or_else(|_| Err(silent()));
-    let node = asked.map_err(at("the Sentinel ", sentinel))?;
+    asked.map_err(at("the Sentinel ", sentinel))
+}
+
+async fn by_sentinel(
+    settings: &Settings,
+    sentinel: &(String, u16),
+    master: &str,
+) -> Result<MultiplexedConnection, NoWire> {
+    let node = named_by(settings, sentinel, master).await?;
     let whole = async {
         let mut one = open(&client(
             settings,

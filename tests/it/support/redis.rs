@@ -369,3 +369,15 @@ pub(crate) fn conforms(url: &str) {
         .count();
     assert!(passed >= 10, "{passed} tests are not all: {said}");
 }
+
+/// The ACL rule that docs/redis.md gives a user, for keys and channels of this pattern.
+pub(crate) fn documented_user(keys: &str) -> String {
+    let docs = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/redis.md"));
+    let docs = docs.expect("the docs are there");
+    let rule = docs
+        .lines()
+        .find(|line| line.starts_with("user anteroom "))
+        .expect("docs/redis.md has the rule");
+    rule.replace("anteroom:*", keys)
+        .replace(">PASSWORD", ">p@ss")
+}
