@@ -26,6 +26,8 @@ use live::{Live, Parts};
 
 mod build;
 mod live;
+mod refused;
+mod surface;
 mod traefik;
 
 /// A task that does not end by then is left behind; the next owner takes over where its record stands.
@@ -84,11 +86,17 @@ impl App {
             pages_per_client: config.limits.pages_per_client,
             ..Limits::default()
         };
+        let admission = Arc::new(Admission::new(Arc::clone(&store)));
+        tokio::spawn(surface::watch(
+            Arc::clone(&store),
+            Arc::clone(&admission),
+            helpers.clone(),
+        ));
         let room = Room::new(room::Setup {
             sites: live::sites(&services, &secret, config.limits.over_all),
             trusted_proxies: config.server.trusted_proxies.clone(),
             keeper: crate::gate::Keeper::new(secret),
-            admission: Arc::new(Admission::new(Arc::clone(&store))),
+            admission,
             clock: Arc::new(move || clock.now()),
             seed: u64::from_le_bytes(build::random()?),
             limits,

@@ -7,6 +7,7 @@
 //! (what people are told).
 
 pub mod admission;
+pub mod bans;
 pub mod clock;
 pub mod handle;
 pub mod probe;

@@ -11,6 +11,7 @@ pub mod file;
 pub mod memory;
 pub mod redis;
 pub mod shared;
+pub mod surface;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::record::Record;
 use crate::engine::time::Time;
 use shared::Shared;
+use surface::Surface;
 
 /// One line of the ledger: what happened to a service, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,6 +139,16 @@ pub trait Store: Send + Sync + 'static {
     /// The deployment's secret, from which nonces and keys are made: keeps `fresh` if there is none yet, and
     /// returns what is kept. All replicas on one store have the same.
     fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]>;
+
+    /// Why the store, or a part of it, is away; none when all that was asked lately was answered. Never waits.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// What people write for all services into a store that others than Anteroom write into; none for the other kinds.
+    fn surface(&self) -> Option<&dyn Surface> {
+        None
+    }
 
     /// Reads the record without taking ownership.
     fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>>;

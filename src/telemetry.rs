@@ -66,6 +66,9 @@ pub struct Metrics {
     phase: Family<OfKind, Gauge>,
     blind: Family<OfService, Gauge>,
     answers: Family<OfKind, Counter>,
+    store_up: Gauge,
+    bans: Gauge,
+    refused_values: Gauge,
 }
 
 impl std::fmt::Debug for WakeBuckets {
@@ -156,6 +159,14 @@ impl Metrics {
             "Answers of the room itself, by kind",
             Clone::clone(&answers),
         );
+        let store_up = Gauge::default();
+        let help = "1 while the store answers, 0 while it or a part of it is away";
+        r.register("store_up", help, Clone::clone(&store_up));
+        let bans = Gauge::default();
+        r.register("bans", "Bans in force", Clone::clone(&bans));
+        let refused_values = Gauge::default();
+        let help = "What stands in the store and is refused; the hash `refused` says why";
+        r.register("refused_values", help, Clone::clone(&refused_values));
         Metrics {
             registry,
             wakes,
@@ -172,6 +183,9 @@ impl Metrics {
             phase,
             blind,
             answers,
+            store_up,
+            bans,
+            refused_values,
         }
     }
 
@@ -253,6 +267,19 @@ impl Metrics {
 
     pub(crate) fn blind(&self, service: &ServiceName, blind: bool) {
         self.blind.get_or_create(&of(service)).set(i64::from(blind));
+    }
+
+    pub(crate) fn store_up(&self, up: bool) {
+        self.store_up.set(i64::from(up));
+    }
+
+    pub(crate) fn bans(&self, count: usize) {
+        self.bans.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn refused_values(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.refused_values.set(count);
     }
 
     /// The counter of one kind of the room's own answers to a service's visitors.

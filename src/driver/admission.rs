@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use tokio::time::timeout;
 
+use super::bans::Bans;
 use super::handle::{Admitted, Handle};
 use crate::engine::admit::{Applicant, Book, Rule, Rules, Verdict};
 use crate::engine::client;
@@ -39,7 +39,7 @@ pub struct Refusal {
 /// The door, shared by all services.
 pub struct Admission {
     store: Arc<dyn Store>,
-    bans: ArcSwap<Vec<IpNet>>,
+    bans: ArcSwap<Bans>,
     local: Mutex<Local>,
     away: AtomicBool,
 }
@@ -66,7 +66,7 @@ impl Admission {
     }
 
     /// Replaces the bans. Whoever is in one of them wakes nothing from now on.
-    pub fn set_bans(&self, bans: Vec<IpNet>) {
+    pub fn set_bans(&self, bans: Bans) {
         self.bans.store(Arc::new(bans));
     }
 
@@ -85,7 +85,7 @@ impl Admission {
     ) -> Result<(), Refusal> {
         let applicant = Applicant {
             address,
-            banned: client::contains(&self.bans.load(), address),
+            banned: self.bans.load().hold(address),
             trigger,
         };
         let wake = self.rule(handle, rules, now, &applicant).await;

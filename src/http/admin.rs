@@ -222,7 +222,14 @@ impl Admin {
         Ok(())
     }
 
+    /// A room whose store is away is ready all the same: it serves pages and lets people in, and taking it out of
+    /// service, with all others on that store, would leave visitors with nothing.
     fn ready(&self) -> Answer {
+        if self.store.trouble().is_some() {
+            let body = "ready, and degraded: the store is away, so wakes go on within a quarter of the limits and \
+                        nothing is put to sleep; the log says why it is away\n";
+            return text(StatusCode::OK, body);
+        }
         let services = self.services.load();
         let learning = services
             .values()

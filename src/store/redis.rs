@@ -17,6 +17,7 @@ use redis::{FromRedisValue, Value, cmd, from_redis_value};
 use serde::Deserialize;
 
 use super::shared::Shared;
+use super::surface::Surface;
 use super::{Answer, Claim, LEDGER_MAX, LedgerEntry, Store, StoreError};
 use crate::engine::admit::{Applicant, Rules, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
@@ -35,6 +36,7 @@ mod news;
 mod rooms;
 mod script;
 mod settings;
+mod surface;
 mod wire;
 
 /// A store in a Redis. It connects on first use.
@@ -82,12 +84,6 @@ impl RedisStore {
     /// [`StoreError::Unavailable`] with the reason of the latest try.
     pub async fn ready(&self, within: Duration) -> Result<(), StoreError> {
         self.link.ready(within).await
-    }
-
-    /// Why Redis, or a part of it, is away; none when all that was asked lately was answered.
-    #[must_use]
-    pub fn trouble(&self) -> Option<String> {
-        self.link.trouble()
     }
 
     fn next_call(&self) -> u64 {
@@ -211,7 +207,7 @@ impl Store for RedisStore {
             let key = format!("{}:secret", self.prefix);
             let mut ask = cmd("SET");
             ask.arg(&key).arg(BASE64.encode(fresh)).arg("NX").arg("GET");
-            let kept: Option<String> = parsed(self.link.ask("", Ask::Command(&ask)).await?)?;
+            let kept: Option<String> = parsed(self.link.ask(&key, Ask::Command(&ask)).await?)?;
             let Some(kept) = kept else {
                 return Ok(fresh);
             };
@@ -222,6 +218,14 @@ impl Store for RedisStore {
                 why: "it is not 32 bytes in base64; delete the key to have a new one".into(),
             })
         })
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.link.trouble()
+    }
+
+    fn surface(&self) -> Option<&dyn Surface> {
+        Some(self)
     }
 
     fn load<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, Option<Record>> {

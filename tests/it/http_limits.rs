@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anteroom::config::WakeBy;
 use anteroom::driver::admission::ADMIT_TIMEOUT;
+use anteroom::driver::bans::{Bans, ban};
 use anteroom::engine::admit::{Applicant, Rate, Rules, Verdict};
 use anteroom::engine::id::{Epoch, ServiceName};
 use anteroom::engine::record::Record;
@@ -306,7 +307,7 @@ async fn a_banned_client_wakes_and_joins_nothing_and_still_sees_the_page() {
     let mut house = House::asleep().await;
     house
         .admission
-        .set_bans(vec!["198.51.100.0/24".parse().unwrap()]);
+        .set_bans([ban("198.51.100.0/24").unwrap()].into_iter().collect());
     let banned = from("198.51.100.7");
     for phase in [Phase::Asleep, Phase::Waking] {
         house.show(|view| view.phase = phase);
@@ -325,7 +326,7 @@ async fn a_banned_client_wakes_and_joins_nothing_and_still_sees_the_page() {
         );
     }
     assert!(house.is_left_alone());
-    house.admission.set_bans(Vec::new());
+    house.admission.set_bans(Bans::default());
     house.show(|view| view.phase = Phase::Asleep);
     assert_eq!(wake(&house, &format!("{SCRIPT}{banned}")).await.status, 202);
     let _ = house.trigger().await;

@@ -38,4 +38,5 @@ mod store_kill;
 mod store_redis;
 mod store_redis_admit;
 mod store_redis_rooms;
+mod store_redis_surface;
 mod tidy;

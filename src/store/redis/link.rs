@@ -81,6 +81,9 @@ enum State {
 pub(super) enum Ask<'a> {
     Command(&'a Cmd),
     Script(&'a Call<'a>),
+    /// A command for the server that has this slot; where there is one server, for that one. A failure marks no
+    /// part of a cluster.
+    At(u16, &'a Cmd),
 }
 
 impl Link {
@@ -109,12 +112,18 @@ impl Link {
         Instant::now() + self.shared.settings.call_timeout
     }
 
-    /// Asks about keys with this `{}`.
+    /// Asks about keys with this `{}`, or about one key without, named whole.
     pub(super) async fn ask(&self, tag: &str, ask: Ask<'_>) -> Result<Value, StoreError> {
         self.ask_by(self.deadline(), tag, ask).await
     }
 
-    /// The same for a call that has begun.
+    /// Asks the server that has this slot; where there is one server, that one.
+    pub(super) async fn ask_at(&self, slot: u16, command: &Cmd) -> Result<Value, StoreError> {
+        let ask = Ask::At(slot, command);
+        self.ask_by(self.deadline(), "", ask).await
+    }
+
+    /// Asks as part of a call that has begun.
     pub(super) async fn ask_by(
         &self,
         deadline: Instant,
@@ -123,7 +132,8 @@ impl Link {
     ) -> Result<Value, StoreError> {
         let limit = self.shared.settings.call_timeout;
         let (mut wire, number) = self.wire(deadline).await?;
-        if let Some(why) = self.shared.away().get(tag) {
+        let of_a_tag = !matches!(ask, Ask::At(..));
+        if let Some(why) = self.shared.away().get(tag).filter(|_| of_a_tag) {
             return Err(StoreError::Unavailable(why.clone()));
         }
         let answer = timeout_at(deadline, send(&mut wire, ask)).await;
@@ -132,7 +142,7 @@ impl Link {
             Ok(Err(error)) => (self.shared.tell(&told(&error)), is_away(&error)),
             Err(_) => (self.shared.tell(&no_answer(limit)), true),
         };
-        if away {
+        if away && (of_a_tag || *self.form() != Form::Cluster) {
             self.shared.mark(tag, number, &why);
         }
         Err(StoreError::Unavailable(why))
@@ -239,6 +249,7 @@ impl Shared {
 async fn send(wire: &mut Wire, ask: Ask<'_>) -> RedisResult<Value> {
     match ask {
         Ask::Command(command) => wire.send(command).await,
+        Ask::At(slot, command) => wire.send_at(slot, command).await,
         Ask::Script(call) => match wire.send(&call.short()).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 wire.send(&call.whole()).await
@@ -329,7 +340,10 @@ async fn ask_for_the_away(shared: &Shared, wire: Wire) {
             let mut wire = wire.clone();
             async move {
                 let mut question = cmd("EXISTS");
-                question.arg(format!("{}:{{{tag}}}:state", shared.settings.prefix));
+                match tag.contains(':') {
+                    true => question.arg(&tag),
+                    false => question.arg(format!("{}:{{{tag}}}:state", shared.settings.prefix)),
+                };
                 if let Ok(Ok(_)) = timeout(shared.settings.call_timeout, wire.send(&question)).await
                 {
                     shared.away().remove(&tag);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::aio::{MultiplexedConnection, PubSubStream};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
     IntoConnectionInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value, cmd,
@@ -36,6 +37,19 @@ impl Wire {
         match self {
             Wire::One(one) => command.query_async(one).await,
             Wire::Many(many) => Box::pin(command.query_async(&mut **many)).await,
+        }
+    }
+
+    /// The same to the server that has this slot; where there is one server, to that one.
+    pub(super) async fn send_at(&mut self, slot: u16, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Wire::One(one) => command.query_async(one).await,
+            Wire::Many(many) => {
+                let master =
+                    SingleNodeRoutingInfo::SpecificNode(Route::new(slot, SlotAddr::Master));
+                let sent = many.route_command(command.clone(), RoutingInfo::SingleNode(master));
+                Box::pin(sent).await
+            }
         }
     }
 }

@@ -1,0 +1,139 @@
+//! What people write: bans, by their keys.
+//!
+//! Keys are looked for with `SCAN`, a part at a time, never with `KEYS`; in a cluster on every master.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use redis::{Value, cmd};
+
+use super::link::Ask;
+use super::settings::Form;
+use super::{RedisStore, parsed};
+use crate::store::surface::{BANS_MAX, Bans, REFUSED_KEPT, Surface};
+use crate::store::{Answer, StoreError};
+
+/// Keys that one `SCAN` looks at: a fraction of a millisecond of the server's time.
+const SCAN_COUNT: usize = 2_000;
+
+/// One server's `SCAN`s in one search: 20 million keys. More, and the search is given up.
+const SCANS_MAX: usize = 10_000;
+
+impl RedisStore {
+    /// A key that belongs to no service.
+    fn key(&self, name: &str) -> String {
+        format!("{}:{name}", self.prefix)
+    }
+
+    /// A slot of every server that has keys.
+    async fn servers(&self) -> Result<BTreeSet<u16>, StoreError> {
+        if *self.link.form() != Form::Cluster {
+            return Ok(BTreeSet::from([0]));
+        }
+        let slots: Vec<Vec<Value>> = parsed(self.slots().await?)?;
+        let mut servers = BTreeMap::new();
+        for range in slots {
+            // From, to, the master, its replicas.
+            if let [Value::Int(from), _, master, ..] = &range[..]
+                && let Ok(from) = u16::try_from(*from)
+            {
+                servers.insert(format!("{master:?}"), from);
+            }
+        }
+        Ok(servers.into_values().collect())
+    }
+
+    /// Who has which slots, from the first server that answers.
+    async fn slots(&self) -> Result<Value, StoreError> {
+        let mut ask = cmd("CLUSTER");
+        ask.arg("SLOTS");
+        let mut answer = self.link.ask_at(0, &ask).await;
+        for slot in [6_000, 11_000, 16_000] {
+            if answer.is_err() {
+                answer = self.link.ask_at(slot, &ask).await;
+            }
+        }
+        answer
+    }
+
+    /// Gathers what stands behind `ban:` on one server; says whether all fit in.
+    async fn scan(&self, server: u16, found: &mut HashSet<String>) -> Result<bool, StoreError> {
+        let head = self.key("ban:");
+        let mut cursor = String::from("0");
+        for _ in 0..SCANS_MAX {
+            let mut ask = cmd("SCAN");
+            // A prefix holds no character that a pattern gives a meaning to.
+            ask.arg(&cursor).arg("MATCH").arg(format!("{head}*"));
+            ask.arg("COUNT").arg(SCAN_COUNT);
+            let answer = self.link.ask_at(server, &ask).await?;
+            let (next, keys): (String, Vec<Vec<u8>>) = parsed(answer)?;
+            for key in keys {
+                let key = String::from_utf8_lossy(&key);
+                if found.len() == BANS_MAX {
+                    return Ok(false);
+                }
+                found.insert(key.strip_prefix(&head).unwrap_or(&key).to_owned());
+            }
+            if next == "0" {
+                return Ok(true);
+            }
+            cursor = next;
+        }
+        Err(StoreError::Unavailable(format!(
+            "Redis: a search of {SCANS_MAX} steps did not end"
+        )))
+    }
+}
+
+impl Surface for RedisStore {
+    fn bans(&self) -> Answer<'_, Bans> {
+        Box::pin(async move {
+            let mut found = HashSet::new();
+            let (mut more, mut failure) = (false, None);
+            let servers = self.servers().await?;
+            for server in &servers {
+                match self.scan(*server, &mut found).await {
+                    Ok(all) => more |= !all,
+                    Err(error) => failure = Some(error),
+                }
+            }
+            match failure {
+                Some(error) if servers.len() == 1 => Err(error),
+                failure => Ok(Bans {
+                    names: found.into_iter().collect(),
+                    more,
+                    partly: failure.is_some(),
+                }),
+            }
+        })
+    }
+
+    fn tell<'a>(
+        &'a self,
+        refused: &'a BTreeMap<String, String>,
+        mended: &'a [String],
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let key = self.key("refused");
+            let ask = async |ask: &redis::Cmd| self.link.ask(&key, Ask::Command(ask)).await;
+            if !mended.is_empty() {
+                let mut forget = cmd("HDEL");
+                forget.arg(&key);
+                for name in mended {
+                    forget.arg(self.key(name));
+                }
+                ask(&forget).await?;
+            }
+            if refused.is_empty() {
+                return Ok(());
+            }
+            let mut write = cmd("HSET");
+            write.arg(&key);
+            for (name, why) in refused {
+                write.arg(self.key(name)).arg(why);
+            }
+            ask(&write).await?;
+            ask(cmd("PEXPIRE").arg(&key).arg(REFUSED_KEPT.0)).await?;
+            Ok(())
+        })
+    }
+}
