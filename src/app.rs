@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -18,11 +19,13 @@ use crate::config::{Config, Secret};
 use crate::driver::admission::Admission;
 use crate::driver::clock::Clock;
 use crate::engine::id::ServiceName;
+use crate::gate::Keeper;
 use crate::http::admin::{self, Admin};
 use crate::http::{Limits, Room, listen, room};
 use crate::store::Store;
 pub use build::redis_settings;
 use live::{Live, Parts};
+use surface::Heard;
 
 mod build;
 mod live;
@@ -42,6 +45,9 @@ pub struct App {
     parts: Parts,
     services: BTreeMap<ServiceName, Live>,
     room: Arc<Room>,
+    keeper: Keeper,
+    /// What the store says for all services.
+    heard: watch::Receiver<Heard>,
     admin: Arc<Admin>,
     listeners: CancellationToken,
     /// Ends the publisher and the scraper: after the tasks that need them.
@@ -60,10 +66,7 @@ impl App {
         let visitors = bind(config.server.listen, "server.listen")?;
         let admins = bind(config.admin.listen, "admin.listen")?;
         let store = build::store(&config).await?;
-        let secret = store
-            .secret(build::random()?)
-            .await
-            .context("the store's secret")?;
+        let secret = build::secret(&*store).await?;
         let listeners = CancellationToken::new();
         let helpers = CancellationToken::new();
         let traefik = traefik::start(&config, &secret, &helpers)?;
@@ -87,15 +90,17 @@ impl App {
             ..Limits::default()
         };
         let admission = Arc::new(Admission::new(Arc::clone(&store)));
-        tokio::spawn(surface::watch(
+        let keeper = Keeper::new(secret);
+        let heard = surface::watch(
             Arc::clone(&store),
             Arc::clone(&admission),
+            surface::Heard { secret },
             helpers.clone(),
-        ));
+        );
         let room = Room::new(room::Setup {
             sites: live::sites(&services, &secret, config.limits.over_all),
             trusted_proxies: config.server.trusted_proxies.clone(),
-            keeper: crate::gate::Keeper::new(secret),
+            keeper: keeper.clone(),
             admission,
             clock: Arc::new(move || clock.now()),
             seed: u64::from_le_bytes(build::random()?),
@@ -122,6 +127,8 @@ impl App {
             parts,
             services,
             room,
+            keeper,
+            heard,
             admin,
             listeners,
             helpers,
@@ -185,7 +192,7 @@ impl App {
             .cloned()
             .collect();
         if let Some(traefik) = &self.parts.traefik {
-            traefik.update(config).await;
+            traefik.update(config, &self.parts.secret).await;
         }
         for name in &leaving {
             if let Some(live) = self.services.remove(name) {
@@ -198,15 +205,41 @@ impl App {
                     .insert(service.name.clone(), Live::start(service, &self.parts)?);
             }
         }
+        self.set_sites(config);
+        self.admin
+            .services
+            .store(Arc::new(live::handles(&self.services)));
+        Ok(())
+    }
+
+    fn set_sites(&self, config: &Config) {
         self.room.set_sites(live::sites(
             &self.services,
             &self.parts.secret,
             config.limits.over_all,
         ));
-        self.admin
-            .services
-            .store(Arc::new(live::handles(&self.services)));
-        Ok(())
+    }
+
+    /// Waits until the store says something new for all services. May be given up at any moment.
+    pub async fn hear(&mut self) {
+        if self.heard.changed().await.is_err() {
+            // Nobody listens to the store any more: the process is ending.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Puts in force what was heard.
+    pub async fn heed(&mut self) {
+        let heard = self.heard.borrow_and_update().clone();
+        if heard.secret != self.parts.secret {
+            tracing::info!("the store's secret is taken up; nonces made before still count");
+            self.parts.secret = heard.secret;
+            self.keeper.renew(heard.secret);
+            if let Some(traefik) = &self.parts.traefik {
+                traefik.update(&self.config, &heard.secret).await;
+            }
+            self.set_sites(&self.config);
+        }
     }
 
     /// Ends: no new visitors, running requests are let end, then the tasks end. Machines stay as they are.

@@ -24,9 +24,11 @@ use crate::store::redis::{self, RedisStore};
 /// always comes first.
 const CALL_MARGIN: Span = Span::secs(10);
 
-/// How long a Redis may take to be there when we start; it may be starting as well.
-const REDIS_WITHIN: Duration = Duration::from_secs(10);
+/// So long is waited for a Redis when we start. Visitors wait as well meanwhile, so it is not long.
+const REDIS_WITHIN: Duration = Duration::from_secs(1);
 
+/// Opens the store. A file that can't be used is a fault of the configuration; a Redis that is away is one of the things
+/// that happen, and visitors are served without it.
 pub(super) async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     Ok(match &config.store.url {
         StoreUrl::Memory => Arc::new(MemoryStore::new()),
@@ -35,10 +37,25 @@ pub(super) async fn store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
         ),
         StoreUrl::Redis(url) => {
             let store = RedisStore::open(redis_settings(url, &config.store.prefix))?;
-            store.ready(REDIS_WITHIN).await?;
+            if let Err(error) = store.ready(REDIS_WITHIN).await {
+                tracing::error!(%error, "starting without the store: pages are served, and services are known when it is there");
+            }
             Arc::new(store)
         }
     })
+}
+
+/// The secret of the store; of a shared one that does not give it, a secret of this room's own until it does.
+pub(super) async fn secret(store: &dyn Store) -> anyhow::Result<[u8; 32]> {
+    let own = random()?;
+    match store.secret(own).await {
+        Ok(kept) => Ok(kept),
+        Err(error) if store.surface().is_some() => {
+            tracing::warn!(%error, "this room has a secret of its own until the store gives its");
+            Ok(own)
+        }
+        Err(error) => Err(error).context("the store's secret"),
+    }
 }
 
 /// How the store `redis` reaches what a URL names; all its keys begin with `prefix`.

@@ -20,7 +20,6 @@ pub(super) struct Traefik {
     http: reqwest::Client,
     public_url: Option<String>,
     published: bool,
-    secret: [u8; 32],
 }
 
 /// What the publisher needs of a configuration, if it has a Traefik.
@@ -87,7 +86,6 @@ pub(super) fn start(
             .build()?,
         public_url: traefik.public_url.clone(),
         published: traefik.publish != Publish::None,
-        secret: *secret,
     }))
 }
 
@@ -118,10 +116,8 @@ impl Traefik {
         self.signal.forget(&service.name);
     }
 
-    pub(super) async fn update(&self, config: &Config) {
-        self.publisher
-            .set_services(services(config, &self.secret))
-            .await;
+    pub(super) async fn update(&self, config: &Config, secret: &[u8; 32]) {
+        self.publisher.set_services(services(config, secret)).await;
     }
 
     /// What the admin listener serves to Traefik's HTTP provider.

@@ -26,6 +26,7 @@ pub(super) async fn run(path: &Path, log_json: bool) -> anyhow::Result<()> {
         tokio::select! {
             _ = term.recv() => break,
             _ = int.recv() => break,
+            () = app.hear() => app.heed().await,
             _ = reload.recv() => match super::check::load(path) {
                 Ok(config) => app.reload(config).await,
                 Err(error) => tracing::error!("nothing is changed: {error:#}"),

@@ -5,7 +5,9 @@
 //! stored: every replica with the same key accepts what any of them gave out.
 
 use std::fmt;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -40,9 +42,11 @@ pub enum NonceError {
     Forged,
 }
 
-/// Makes and checks nonces with one key, and still accepts those of the key before it.
+/// Makes and checks nonces with one key, and still accepts those of the key before it. Clones are the same keeper.
 #[derive(Clone)]
-pub struct Keeper {
+pub struct Keeper(Arc<ArcSwap<Keys>>);
+
+struct Keys {
     current: Hmac<Sha256>,
     previous: Option<Hmac<Sha256>>,
 }
@@ -51,25 +55,25 @@ impl Keeper {
     /// A keeper with this key. All replicas need the same one.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Keeper {
-        Keeper {
+        Keeper(Arc::new(ArcSwap::from_pointee(Keys {
             current: keyed(&key),
             previous: None,
-        }
+        })))
     }
 
-    /// Also accepts nonces made with this key, for as long as pages with them may be open.
-    #[must_use]
-    pub fn with_previous(self, key: [u8; 32]) -> Keeper {
-        Keeper {
-            previous: Some(keyed(&key)),
-            ..self
-        }
+    /// From now on nonces are made with this key. Those of the last one still count, for as long as pages with them
+    /// may be open.
+    pub fn renew(&self, key: [u8; 32]) {
+        self.0.rcu(|keys| Keys {
+            current: keyed(&key),
+            previous: Some(keys.current.clone()),
+        });
     }
 
     /// The nonce of this service for this minute.
     #[must_use]
     pub fn nonce(&self, service: &ServiceName, now: Time) -> String {
-        sign(&self.current, service, now.0 / MINUTE_MS)
+        sign(&self.0.load().current, service, now.0 / MINUTE_MS)
     }
 
     /// Whether this nonce was made for this service within the last ten minutes.
@@ -86,8 +90,9 @@ impl Keeper {
                 .as_bytes()
                 .ct_eq(nonce.as_bytes())
         };
-        let current = fits(&self.current);
-        let previous = self.previous.as_ref().map_or(0.into(), fits);
+        let keys = self.0.load();
+        let current = fits(&keys.current);
+        let previous = keys.previous.as_ref().map_or(0.into(), fits);
         if !bool::from(current | previous) {
             return Err(NonceError::Forged);
         }
@@ -181,12 +186,18 @@ mod tests {
 
     #[test]
     fn the_previous_key_still_counts_and_makes_none() {
-        let rotated = Keeper::new([8; 32]).with_previous([7; 32]);
-        let old = keeper().nonce(&blog(), NOW);
+        let rotated = keeper();
+        let shared = rotated.clone();
+        let old = rotated.nonce(&blog(), NOW);
+        shared.renew([8; 32]);
         assert_eq!(rotated.check(&blog(), &old, NOW), Ok(()));
         assert_ne!(rotated.nonce(&blog(), NOW), old);
-        let third = Keeper::new([9; 32]).with_previous([8; 32]);
-        assert_eq!(third.check(&blog(), &old, NOW), Err(NonceError::Forged));
+        assert_eq!(
+            rotated.nonce(&blog(), NOW),
+            Keeper::new([8; 32]).nonce(&blog(), NOW)
+        );
+        rotated.renew([9; 32]);
+        assert_eq!(rotated.check(&blog(), &old, NOW), Err(NonceError::Forged));
     }
 
     #[test]

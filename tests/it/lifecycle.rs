@@ -50,6 +50,11 @@ pub(crate) async fn press(client: &reqwest::Client, anteroom: &Anteroom) -> Stat
         .expect("a page");
     let nonce = nonce_of(&page);
     let nonce = nonce.unwrap_or_else(|| panic!("no nonce in {page}"));
+    post(client, anteroom, nonce).await
+}
+
+/// Posts the wake with this nonce.
+pub(crate) async fn post(client: &reqwest::Client, anteroom: &Anteroom, nonce: &str) -> StatusCode {
     let wake = client
         .post(format!("http://{}/__anteroom/wake", anteroom.room))
         .header("host", HOST);

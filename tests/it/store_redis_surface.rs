@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anteroom::store::Store;
 use anteroom::store::surface::{BANS_MAX, Bans};
 
-use crate::lifecycle::{client, press, service};
+use crate::lifecycle::{client, nonce_of, post, press, service};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
 use crate::support::redis::{Cluster, Server, Watched, settings, store};
@@ -242,4 +242,90 @@ async fn every_master_of_a_cluster_is_asked_for_bans_and_one_that_hangs_is_told(
 async fn a_store_that_is_away_gives_no_bans() {
     let gone = store(&format!("redis://127.0.0.1:{}", free_port()));
     assert!(gone.surface().unwrap().bans().await.is_err());
+}
+
+/// A room that was started while its Redis was away.
+async fn alone(dir: &std::path::Path, url: &str, config: &str) -> Anteroom {
+    Anteroom::start_on(dir, url, config, free_port(), free_port()).await
+}
+
+async fn page(room: &Anteroom) -> (u16, String) {
+    let page = client()
+        .get(format!("http://{}/", room.room))
+        .header("host", "blog.example.com");
+    let page = page
+        .header("accept", "text/html")
+        .send()
+        .await
+        .expect("the room answers");
+    let status = page.status().as_u16();
+    (status, page.text().await.expect("a page"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server: run tests/run"]
+async fn rooms_that_start_while_redis_is_away_serve_pages_and_agree_on_a_secret_later() {
+    let mut server = Server::start().await;
+    server.kill();
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let machine = Machine::new(Duration::from_millis(50)).await;
+    let config = service(&machine, "");
+    let begun = Instant::now();
+    let first = alone(one.path(), &url(&server), &config).await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    first.log("starting without the store", SOON).await;
+    let (status, before) = page(&first).await;
+    assert_eq!(status, 503);
+    let (status, ready) = text(&first, "/readyz").await;
+    assert_eq!(status, 200, "{ready}");
+    let second = alone(other.path(), &url(&server), "").await;
+    server.again().await;
+    first.phase("blog", "asleep", SOON).await;
+    eventually(SOON, async || {
+        let secret: Option<String> = server.ask(&["GET", "anteroom:secret"]).await;
+        secret.is_some()
+    })
+    .await;
+    // One of the two was first; the other takes its secret over.
+    eventually(SOON, async || {
+        [&first, &second]
+            .iter()
+            .any(|room| room.whole_log().contains("the store's secret is taken up"))
+    })
+    .await;
+    // What was shown before counts still.
+    let nonce = nonce_of(&before).expect("a nonce");
+    assert_eq!(post(&client(), &first, nonce).await, 202);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server: run tests/run"]
+async fn the_secret_outlives_a_wiped_server_and_another_ones_is_taken_up() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::new(Duration::from_millis(50)).await;
+    let room = room(dir.path(), &url(&server), &machine).await;
+    let secret = async || {
+        server
+            .ask::<Option<String>>(&["GET", "anteroom:secret"])
+            .await
+    };
+    let before = secret().await;
+    assert!(before.is_some());
+    let _: () = server.ask(&["FLUSHALL"]).await;
+    eventually(A_SECOND, async || secret().await == before).await;
+    let (_, shown) = page(&room).await;
+    let other = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let _: () = server.ask(&["SET", "anteroom:secret", other]).await;
+    room.log("the store's secret is taken up", A_SECOND).await;
+    let nonce = nonce_of(&shown).expect("a nonce");
+    assert_eq!(post(&client(), &room, nonce).await, 202);
+    let _: () = server.ask(&["SET", "anteroom:secret", "hello"]).await;
+    eventually(A_SECOND, async || {
+        let told: BTreeMap<String, String> = server.ask(&["HGETALL", "anteroom:refused"]).await;
+        told.get("anteroom:secret")
+            .is_some_and(|why| why.contains("32 bytes"))
+    })
+    .await;
 }
