@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::added::Added;
 use crate::config::{Config, Secret};
 use crate::driver::admission::Admission;
 use crate::driver::clock::Clock;
@@ -25,11 +26,13 @@ use crate::http::{Limits, Room, listen, room};
 use crate::store::Store;
 pub use build::redis_settings;
 use live::{Live, Parts};
-use surface::Heard;
+use surface::{Heard, Refusals};
 
+mod bans;
 mod build;
 mod live;
 mod refused;
+mod reload;
 mod surface;
 mod traefik;
 
@@ -41,13 +44,19 @@ const TIDY_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// A running Anteroom.
 pub struct App {
+    /// What the file says.
+    file: Config,
+    /// What is in force: the file, with the services that were added.
     config: Config,
+    added: Added,
     parts: Parts,
     services: BTreeMap<ServiceName, Live>,
     room: Arc<Room>,
     keeper: Keeper,
     /// What the store says for all services.
     heard: watch::Receiver<Heard>,
+    /// What is refused of it, for whoever wrote it.
+    refused: watch::Sender<Refusals>,
     admin: Arc<Admin>,
     listeners: CancellationToken,
     /// Ends the publisher and the scraper: after the tasks that need them.
@@ -80,6 +89,15 @@ impl App {
             state_dir,
             secret,
         };
+        let (file, texts) = (config, build::added(&*store).await);
+        let (config, added) = reload::with_added(&file, &texts, &Added::default(), &parts);
+        if let Some(traefik) = parts
+            .traefik
+            .as_ref()
+            .filter(|_| !added.services.is_empty())
+        {
+            traefik.update(&config, &secret).await;
+        }
         let mut services = BTreeMap::new();
         for service in config.services.values() {
             services.insert(service.name.clone(), Live::start(service, &parts)?);
@@ -91,10 +109,16 @@ impl App {
         };
         let admission = Arc::new(Admission::new(Arc::clone(&store)));
         let keeper = Keeper::new(secret);
+        let (refused, refusals) = watch::channel(added.refused.clone());
         let heard = surface::watch(
             Arc::clone(&store),
             Arc::clone(&admission),
-            surface::Heard { secret },
+            Heard {
+                secret,
+                services: texts,
+                tries: 0,
+            },
+            refusals,
             helpers.clone(),
         );
         let room = Room::new(room::Setup {
@@ -123,123 +147,20 @@ impl App {
         let (visitors, admins) = (config.server.listen, config.admin.listen);
         tracing::info!(%visitors, %admins, services = services.len(), "listening");
         Ok(App {
+            file,
             config,
+            added,
             parts,
             services,
             room,
             keeper,
             heard,
+            refused,
             admin,
             listeners,
             helpers,
             serving,
         })
-    }
-
-    /// Puts a new configuration in force. What can't be changed without a restart is named in the log and left.
-    pub async fn reload(&mut self, config: Config) {
-        let fixed = [
-            (
-                "server.listen",
-                self.config.server.listen != config.server.listen,
-            ),
-            (
-                "admin.listen",
-                self.config.admin.listen != config.admin.listen,
-            ),
-            ("store", self.config.store != config.store),
-            ("traefik", self.config.traefik != config.traefik),
-        ];
-        for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
-            tracing::warn!(key, "this takes a restart; the old value stays in force");
-        }
-        if let Err(error) = self.reload_services(&config).await {
-            return tracing::error!("nothing is changed: {error:#}");
-        }
-        self.room
-            .set_trusted_proxies(config.server.trusted_proxies.clone());
-        if self.config.limits.pages_per_client != config.limits.pages_per_client {
-            self.room
-                .set_pages_per_client(config.limits.pages_per_client);
-        }
-        self.admin.token.store(Arc::new(token(&config)));
-        tracing::info!(
-            services = self.services.len(),
-            "the configuration is reloaded"
-        );
-        let kept = (self.config.server.listen, self.config.admin.listen);
-        let (store, traefik) = (self.config.store.clone(), self.config.traefik.clone());
-        self.config = config;
-        (self.config.server.listen, self.config.admin.listen) = kept;
-        (self.config.store, self.config.traefik) = (store, traefik);
-    }
-
-    async fn reload_services(&mut self, config: &Config) -> anyhow::Result<()> {
-        let changed =
-            |name: &ServiceName| self.config.services.get(name) != config.services.get(name);
-        // Everything that can fail is tried before anything is changed.
-        for service in config
-            .services
-            .values()
-            .filter(|service| changed(&service.name))
-        {
-            Live::check(service, &self.parts)?;
-        }
-        let leaving: Vec<_> = self
-            .services
-            .keys()
-            .filter(|name| changed(name))
-            .cloned()
-            .collect();
-        if let Some(traefik) = &self.parts.traefik {
-            traefik.update(config, &self.parts.secret).await;
-        }
-        for name in &leaving {
-            if let Some(live) = self.services.remove(name) {
-                live.end(&self.parts, TASK_END_TIMEOUT).await;
-            }
-        }
-        for service in config.services.values() {
-            if !self.services.contains_key(&service.name) {
-                self.services
-                    .insert(service.name.clone(), Live::start(service, &self.parts)?);
-            }
-        }
-        self.set_sites(config);
-        self.admin
-            .services
-            .store(Arc::new(live::handles(&self.services)));
-        Ok(())
-    }
-
-    fn set_sites(&self, config: &Config) {
-        self.room.set_sites(live::sites(
-            &self.services,
-            &self.parts.secret,
-            config.limits.over_all,
-        ));
-    }
-
-    /// Waits until the store says something new for all services. May be given up at any moment.
-    pub async fn hear(&mut self) {
-        if self.heard.changed().await.is_err() {
-            // Nobody listens to the store any more: the process is ending.
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// Puts in force what was heard.
-    pub async fn heed(&mut self) {
-        let heard = self.heard.borrow_and_update().clone();
-        if heard.secret != self.parts.secret {
-            tracing::info!("the store's secret is taken up; nonces made before still count");
-            self.parts.secret = heard.secret;
-            self.keeper.renew(heard.secret);
-            if let Some(traefik) = &self.parts.traefik {
-                traefik.update(&self.config, &heard.secret).await;
-            }
-            self.set_sites(&self.config);
-        }
     }
 
     /// Ends: no new visitors, running requests are let end, then the tasks end. Machines stay as they are.

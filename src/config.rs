@@ -9,6 +9,7 @@
 //! come from, is in `keys`.
 
 mod across;
+pub mod added;
 mod keys;
 mod problem;
 pub mod provider;
@@ -20,6 +21,7 @@ mod reference;
 mod schema;
 mod secret;
 pub mod service;
+mod taken;
 mod traefik;
 mod value;
 
@@ -62,6 +64,17 @@ pub struct Config {
     pub services: BTreeMap<ServiceName, Service>,
     /// What is allowed and yet doubtful, in the order of the file.
     pub warnings: Vec<Problem>,
+    /// What services that are added at run time are read with.
+    base: Base,
+}
+
+/// What lies under a service that does not stand in the file.
+#[derive(Clone, Debug, PartialEq)]
+struct Base {
+    /// The name of the file.
+    file: String,
+    defaults: Table,
+    ingress: Ingress,
 }
 
 /// The listener for visitors.
@@ -91,6 +104,8 @@ pub struct Store {
     pub url: StoreUrl,
     /// The first word of every key: 1 to 40 of letters, digits, `-`, `_` and `.`.
     pub prefix: String,
+    /// Whether a service that was added in the store may run programs.
+    pub services_may_run: bool,
 }
 
 /// Limits of the whole deployment.
@@ -141,7 +156,7 @@ impl Config {
         let mut root = raw::parse(text, file)?;
         spread_defaults(&mut root);
         let reader = Reader::new(file, env);
-        let config = reader.open(&root, "").and_then(|root| read(&root));
+        let config = reader.open(&root, "").and_then(|root| read(&root, file));
         let warnings = reader.finish()?;
         let config = config.expect("a configuration without a problem is whole");
         Ok(Config { warnings, ..config })
@@ -166,7 +181,7 @@ fn spread_defaults(root: &mut Node) {
     }
 }
 
-fn read(root: &Reading<'_>) -> Option<Config> {
+fn read(root: &Reading<'_>, file: &str) -> Option<Config> {
     // A misspelt key is reported here also when no service is there to take it.
     root.section("defaults");
     let server = root.section_or_empty("server").map(|it| read_server(&it));
@@ -192,6 +207,16 @@ fn read(root: &Reading<'_>) -> Option<Config> {
         traefik: traefik.flatten(),
         services,
         warnings: Vec::new(),
+        base: Base {
+            file: file.to_owned(),
+            defaults: root
+                .table
+                .get("defaults")
+                .and_then(Node::table)
+                .cloned()
+                .unwrap_or_default(),
+            ingress,
+        },
     };
     across::check(root, &config);
     Some(config)
@@ -232,9 +257,11 @@ fn read_store(section: &Reading<'_>) -> Option<Store> {
         }
     }
     let prefix = section.read("prefix", value::prefix);
+    let services_may_run = section.truth("services_may_run");
     Some(Store {
         url: url?,
         prefix: prefix?,
+        services_may_run: services_may_run?,
     })
 }
 

@@ -1,5 +1,6 @@
 //! From checked configuration to parts: one line for each kind of store and provider.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,15 @@ pub(super) async fn secret(store: &dyn Store) -> anyhow::Result<[u8; 32]> {
         }
         Err(error) => Err(error).context("the store's secret"),
     }
+}
+
+/// The services that were added in the store, as it says them now; none where it can't be read, until it can.
+pub(super) async fn added(store: &dyn Store) -> BTreeMap<String, String> {
+    let Some(surface) = store.surface() else {
+        return BTreeMap::new();
+    };
+    let read = surface.services("").await.ok();
+    read.and_then(|read| read.texts).unwrap_or_default()
 }
 
 /// How the store `redis` reaches what a URL names; all its keys begin with `prefix`.

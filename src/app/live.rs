@@ -16,6 +16,7 @@ use crate::driver::task::{self, Running, Setup};
 use crate::driver::way::{RoomOnly, Way};
 use crate::engine::admit::Rate;
 use crate::engine::id::ServiceName;
+use crate::engine::view::Phase;
 use crate::http::{Site, Sites};
 use crate::store::Store;
 
@@ -69,6 +70,11 @@ impl Live {
             running,
             end,
         })
+    }
+
+    /// What the service is doing.
+    pub(super) fn phase(&self) -> Phase {
+        self.running.handle.with_view(|view| view.phase)
     }
 
     /// Ends the task; the machine stays as it is.

@@ -1,11 +1,10 @@
-//! What people write into a shared store, taken up within a second: bans, and the deployment's secret. What can't be taken as it is
-//! changes nothing and is told, in the log and where it was written.
+//! What people write into a shared store, taken up within a second: the deployment's secret, services that are added at
+//! run time, and bans. What can't be taken as it is changes nothing and is told, in the log and where it was written.
 //!
 //! It reads again and again and compares, so whatever was missed is made good by the next look. While the store is
-//! away, what was read last holds.
+//! away, what was read last holds; why it is away, the store itself says, once.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::bans::KnownBans;
 use super::refused::{Refused, shortened};
 use crate::driver::admission::Admission;
-use crate::driver::bans::{Bans, ban};
-use crate::store::surface::{self, BANS_MAX};
+use crate::store::surface::Surface;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics;
 
@@ -26,21 +25,30 @@ const LOOK_EVERY: Duration = Duration::from_millis(700);
 /// A look that takes long is followed by a pause of so many times as long, so that many keys are no load.
 const PAUSES: u32 = 2;
 
-/// Bad names that are told one by one; the rest is counted.
-const BAD_BANS_TOLD: usize = 50;
+/// Between two tries to take up services that were refused.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the app hears of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Heard {
     /// The deployment's secret.
     pub(super) secret: [u8; 32],
+    /// The services that were added, as they are written.
+    pub(super) services: BTreeMap<String, String>,
+    /// Rises while some of them are refused: what is wrong may be mended elsewhere, in a file or at a socket.
+    pub(super) tries: u64,
 }
 
-/// Looks until `end`. What is heard changes only when the store says something new.
+/// What was refused, by what it is and why.
+pub(super) type Refusals = BTreeMap<String, String>;
+
+/// Looks until `end`. What is heard changes only when the store says something new. `refused` are the services that
+/// the app refuses.
 pub(super) fn watch(
     store: Arc<dyn Store>,
     admission: Arc<Admission>,
     first: Heard,
+    refused: watch::Receiver<Refusals>,
     end: CancellationToken,
 ) -> watch::Receiver<Heard> {
     let (heard, hear) = watch::channel(first);
@@ -48,9 +56,16 @@ pub(super) fn watch(
         store,
         admission,
         heard,
+        services: Services {
+            refused,
+            try_at: Instant::now() + TRY_AGAIN,
+            life: None,
+            seen: String::new(),
+            bad: None,
+        },
         bad_secret: None,
-        bans: Known::default(),
-        refused: Refused::default(),
+        bans: KnownBans::default(),
+        told: Refused::default(),
     };
     tokio::spawn(watch.run(end));
     hear
@@ -60,9 +75,21 @@ struct Watch {
     store: Arc<dyn Store>,
     admission: Arc<Admission>,
     heard: watch::Sender<Heard>,
+    services: Services,
     bad_secret: Option<String>,
-    bans: Known,
-    refused: Refused,
+    bans: KnownBans,
+    told: Refused,
+}
+
+/// The services as they were read last.
+struct Services {
+    refused: watch::Receiver<Refusals>,
+    try_at: Instant,
+    /// The store's life; empty while what it lost is not written back.
+    life: Option<String>,
+    seen: String,
+    /// Why they can't be read.
+    bad: Option<String>,
 }
 
 impl Watch {
@@ -82,24 +109,33 @@ impl Watch {
         }
     }
 
-    /// Why something can't be read, the store itself says, once.
     async fn look(&mut self) {
         let store = Arc::clone(&self.store);
         if let Some(surface) = store.surface() {
             self.secret().await;
+            self.services(surface).await;
             if let Ok(read) = surface.bans().await {
                 self.bans.take(read, &self.admission);
             }
-            let mut refused = self.bans.refused.clone();
-            refused.extend(
-                self.bad_secret
-                    .clone()
-                    .map(|why| ("secret".to_owned(), why)),
-            );
+            let refused = self.refused();
             metrics().refused_values(refused.len());
-            self.refused.tell(surface, refused).await;
+            self.told.tell(surface, refused).await;
         }
         metrics().store_up(store.trouble().is_none());
+    }
+
+    fn refused(&self) -> Refusals {
+        let mut refused = self.bans.refused.clone();
+        for (name, why) in &*self.services.refused.borrow() {
+            refused.insert(format!("services {}", shortened(name)), why.clone());
+        }
+        for (key, why) in [
+            ("services", &self.services.bad),
+            ("secret", &self.bad_secret),
+        ] {
+            refused.extend(why.clone().map(|why| (key.to_owned(), why)));
+        }
+        refused
     }
 
     /// Takes the store's secret, and gives it ours if it has none (any more): so all rooms agree again after a wiped
@@ -119,64 +155,52 @@ impl Watch {
             Err(_) => {}
         }
     }
-}
 
-/// The bans as they were read last.
-#[derive(Default)]
-struct Known {
-    /// Says whether they are still the same, whatever their order.
-    mark: Option<(usize, u64, bool)>,
-    names: Vec<String>,
-    refused: BTreeMap<String, String>,
-}
-
-impl Known {
-    fn take(&mut self, read: surface::Bans, admission: &Admission) {
-        let (mut names, more) = (read.names, read.more);
-        if read.partly {
-            // What was read last holds for the part that is away.
-            names.append(&mut self.names.clone());
-            names.sort_unstable();
-            names.dedup();
-        }
-        let sum = names.iter().fold(0u64, |sum, name| {
-            let mut hasher = DefaultHasher::new();
-            name.hash(&mut hasher);
-            sum.wrapping_add(hasher.finish())
-        });
-        let mark = Some((names.len(), sum, more));
-        if self.mark == mark {
-            return;
-        }
-        let (mut bad, mut good) = (Vec::new(), Vec::new());
-        for name in &names {
-            match ban(name) {
-                Ok(network) => good.push(network),
-                Err(why) => bad.push((name, why)),
+    /// Takes the services that were added. A store that was wiped gets them back: nobody took them out, and their
+    /// machines may be running.
+    async fn services(&mut self, surface: &dyn Surface) {
+        let read = match surface.services(&self.services.seen).await {
+            Ok(read) => read,
+            Err(StoreError::Corrupt { why, .. }) => {
+                let mend = "what was read last holds; delete the key, or take some out";
+                self.services.bad = Some(format!("{why}; {mend}"));
+                return;
             }
+            Err(_) => return,
+        };
+        self.services.bad = None;
+        let lived = self.services.life.replace(read.life.clone());
+        if lived.is_some_and(|life| life != read.life) {
+            return self.restore(surface).await;
         }
-        bad.sort_unstable();
-        metrics().bans(good.len());
-        if self.mark.is_some() || !names.is_empty() {
-            tracing::info!(bans = good.len(), "the bans are taken up");
+        let refused = !self.services.refused.borrow().is_empty();
+        let again = refused && self.services.try_at <= Instant::now();
+        if again {
+            self.services.try_at = Instant::now() + TRY_AGAIN;
         }
-        admission.set_bans(good.into_iter().collect::<Bans>());
-        self.refused = bad
-            .iter()
-            .take(BAD_BANS_TOLD)
-            .map(|(name, why)| (format!("ban:{}", shortened(name)), (*why).to_owned()))
-            .collect();
-        let untold = bad.len().saturating_sub(BAD_BANS_TOLD);
-        if untold > 0 {
-            let why = format!("{untold} more are not addresses or networks");
-            self.refused.insert("ban:*".into(), why);
-        }
-        if more {
-            let why = format!(
-                "there are more than {BANS_MAX} bans, and those above are not in force; ban networks instead of addresses"
+        self.services.seen = read.seen;
+        self.heard.send_if_modified(|heard| {
+            let new = read.texts.filter(|texts| *texts != heard.services);
+            let changed = new.is_some();
+            heard.services = new.unwrap_or_else(|| std::mem::take(&mut heard.services));
+            heard.tries += u64::from(again);
+            changed || again
+        });
+    }
+
+    /// Writes back what the store has lost. The next look takes what is there then.
+    async fn restore(&mut self, surface: &dyn Surface) {
+        let known = self.heard.borrow().services.clone();
+        if !known.is_empty() {
+            let services = known.len();
+            tracing::warn!(
+                services,
+                "the store was wiped; its services are written back"
             );
-            self.refused.insert("ban".into(), why);
         }
-        (self.mark, self.names) = (mark, names);
+        self.services.seen.clear();
+        if surface.restore(&known).await.is_err() {
+            self.services.life = Some(String::new());
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! What no single key can say: values that contradict each other, and values that are allowed yet doubtful.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
-use super::provider::Provider;
 use super::raw::{Node, Value};
 use super::reading::Reading;
 use super::service::{Ingress, Service};
+use super::taken::{Taken, clash};
 use super::{Config, Publish, StoreUrl, service_nodes};
 use crate::engine::id::ServiceName;
 use crate::engine::time::Span;
@@ -26,12 +25,6 @@ pub(super) fn check(root: &Reading<'_>, config: &Config) {
             "there is no service; write [service.NAME] with hosts, port and provider",
         );
     }
-}
-
-/// Whether two listeners would fight for one port.
-fn clash(one: SocketAddr, other: SocketAddr) -> bool {
-    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() == other.port() && one.port() != 0 && (everywhere || one.ip() == other.ip())
 }
 
 fn listeners(root: &Reading<'_>, config: &Config) {
@@ -121,48 +114,13 @@ pub(super) fn hosts(root: &Reading<'_>) {
 
 /// A machine belongs to one service, else one would put the other to sleep.
 fn machines(root: &Reading<'_>, config: &Config) {
-    let mut ports: BTreeMap<u16, &ServiceName> = BTreeMap::new();
-    let mut containers: BTreeMap<(String, &str), &ServiceName> = BTreeMap::new();
+    let mut taken = Taken::new(config);
     for service in config.services.values() {
-        let name = &service.name;
-        match &service.provider {
-            Provider::Process { .. } => {
-                let (line, key) = place(root, name, "port");
-                let app = SocketAddr::from(([127, 0, 0, 1], service.port));
-                for (listen, of) in [
-                    (config.server.listen, "server.listen"),
-                    (config.admin.listen, "admin.listen"),
-                ] {
-                    if clash(app, listen) {
-                        let message =
-                            format!("{} is the port of {of}; write another", service.port);
-                        root.reader.fault(line, &key, message);
-                    }
-                }
-                if let Some(other) = ports.insert(service.port, name) {
-                    let message = format!(
-                        "{} is also the port of service.{other}, whose process runs on this host too; write another",
-                        service.port
-                    );
-                    root.reader.fault(line, &key, message);
-                }
-            }
-            Provider::Docker {
-                container,
-                endpoint,
-                ..
-            } => {
-                if let Some(other) = containers.insert((endpoint.to_string(), container), name) {
-                    let (line, key) = place(root, name, "provider");
-                    let message = format!(
-                        "the container {container:?} belongs to service.{other} already, and each would put the \
-                         other to sleep; name both hostnames in one service"
-                    );
-                    root.reader.fault(line, &key, message);
-                }
-            }
-            Provider::Command { .. } => {}
+        for (key, message) in taken.machine(service) {
+            let (line, key) = place(root, &service.name, key);
+            root.reader.fault(line, &key, message);
         }
+        taken.take(service);
     }
 }
 

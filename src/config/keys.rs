@@ -3,7 +3,7 @@
 use super::schema::Fallback::{Nothing, Required, Value};
 use super::schema::Kind::{
     Choice, Duration, Integer, List, Listen, Map, Named, Number, Path, Provider, Secret, Section,
-    Special, Text, Url,
+    Special, Text, Truth, Url,
 };
 use super::schema::{Fallback, Key, Kind, SectionText};
 
@@ -140,6 +140,7 @@ pub(super) const KEYS: &[Key] = &[
 
     key("store", "url", Special("the address of a store"), Value(r#""file:anteroom.db""#), "`memory:` forgets everything at the end of the process; `file:PATH` keeps it in one file; `redis://HOST:PORT/DB`, `rediss://`, `redis+sentinel://HOST,HOST/MASTER/DB` and `redis+cluster://HOST,HOST` keep it in Redis, see [redis.md](redis.md). One with a password comes from `{ env = \"...\" }` or `{ file = \"...\" }`.", r#""file:anteroom.db""#),
     key("store", "prefix", Special("a prefix"), Value(r#""anteroom""#), "The first word of every stored key: 1 to 40 of letters, digits, `-`, `_` and `.`.", r#""anteroom""#),
+    key("store", "services_may_run", Truth, Value("false"), "Whether a service that was added in Redis may run programs on this host: the kind `process`, and the programs of `command`. See [security.md](security.md).", "false"),
 
     key("limits", "over_all", Special("a rate"), Value(r#""off""#), "Wakes of all services together.", r#""500/1d""#),
     key("limits", "pages_per_client", Special("a rate"), Value(r#""200/4s""#), "Answers of the room itself (pages, statuses, refusals; nothing that an app answers) to each IPv4 address or IPv6 /64. Above it, a client gets an empty 429.", r#""200/4s""#),

@@ -15,18 +15,18 @@ use super::schema::{self, Kind};
 pub(super) type Table = BTreeMap<String, Node>;
 
 /// One value, where it was written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
     /// The full key, as in `service.blog.hosts`.
     pub(super) path: String,
-    /// The line, counted from 1; for a table, the line of its name.
+    /// The line, counted from 1; for a table, the line of its name. 0: it does not stand in the file.
     pub(super) line: usize,
     /// What was written.
     pub(super) value: Value,
 }
 
-/// What TOML knows.
-#[derive(Clone, Debug)]
+/// What TOML knows, and JSON.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     /// A text in quotes.
     Text(String),
@@ -38,6 +38,8 @@ pub(super) enum Value {
     Bool(bool),
     /// A date, which no key takes.
     Date(String),
+    /// The `null` of JSON, which no key takes.
+    Null,
     /// A list.
     List(Vec<Node>),
     /// A table, by header or inline.
@@ -61,6 +63,7 @@ impl Node {
             Value::Number(number) => number.to_string(),
             Value::Bool(truth) => truth.to_string(),
             Value::Date(date) => format!("the date {date}"),
+            Value::Null => "null".to_owned(),
             Value::List(_) => "a list".to_owned(),
             Value::Table(_) => "a table".to_owned(),
         }
@@ -106,6 +109,36 @@ pub(super) fn parse(text: &str, file: &str) -> Result<Node, Vec<Problem>> {
         line: 1,
         value: Value::Table(table(root.get_ref(), "", &lines)),
     })
+}
+
+/// The same of JSON that does not stand in the file, as the table `path`.
+pub(super) fn of_json(json: serde_json::Value, path: String) -> Node {
+    use serde_json::Value as Json;
+    let value = match json {
+        Json::Null => Value::Null,
+        Json::Bool(truth) => Value::Bool(truth),
+        Json::Number(number) => match number.as_i64() {
+            Some(whole) => Value::Integer(whole),
+            None => Value::Number(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::Text(text),
+        Json::Array(items) => {
+            let item = |item| of_json(item, path.clone());
+            Value::List(items.into_iter().map(item).collect())
+        }
+        Json::Object(entries) => {
+            let entry = |(name, json): (String, _)| {
+                let path = join(&path, &name);
+                (name, of_json(json, path))
+            };
+            Value::Table(entries.into_iter().map(entry).collect())
+        }
+    };
+    Node {
+        path,
+        line: 0,
+        value,
+    }
 }
 
 fn table(from: &DeTable<'_>, path: &str, lines: &Lines) -> Table {

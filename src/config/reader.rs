@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
     fn problem(&self, line: usize, key: &str, message: String) -> Problem {
         Problem {
             file: self.file.to_owned(),
-            line: Some(line),
+            line: (line > 0).then_some(line),
             key: key.to_owned(),
             message,
         }

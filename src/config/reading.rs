@@ -164,7 +164,7 @@ impl<'a> Reading<'a> {
         };
         let number = match &node.value {
             Value::Integer(number) => *number,
-            _ => self.number_in_text(key, &node)?,
+            _ => self.without_quotes(key, &node)?,
         };
         self.within(name, number, least, most)
     }
@@ -178,13 +178,22 @@ impl<'a> Reading<'a> {
         let number = match &node.value {
             Value::Integer(number) => *number as f64,
             Value::Number(number) => *number,
-            _ => self.number_in_text(key, &node)?,
+            _ => self.without_quotes(key, &node)?,
         };
         self.within(name, number, least, most)
     }
 
-    /// A number from the environment or a file. In this file a number has no quotes.
-    fn number_in_text<T: FromStr>(&self, key: &Key, node: &Node) -> Option<T> {
+    /// Whether something is so.
+    pub(super) fn truth(&self, name: &str) -> Option<bool> {
+        let (key, node) = self.find(name)?;
+        match &node.value {
+            Value::Bool(truth) => Some(*truth),
+            _ => self.without_quotes(key, &node),
+        }
+    }
+
+    /// A number, or whether something is so, from the environment or a file. In this file they have no quotes.
+    fn without_quotes<T: FromStr>(&self, key: &Key, node: &Node) -> Option<T> {
         if !node.table().is_some_and(is_source) {
             self.reader.wrong_kind(key, node);
             return None;

@@ -56,6 +56,8 @@ pub(super) enum Kind {
     Integer(i64, i64),
     /// A number, from the first to the second.
     Number(f64, f64),
+    /// Whether something is so.
+    Truth,
     /// A list of texts; the name of one.
     List(&'static str),
     /// A table of names with texts.
@@ -82,6 +84,7 @@ impl Kind {
             Kind::Duration(..) => "a duration".into(),
             Kind::Integer(..) => "a whole number".into(),
             Kind::Number(..) => "a number".into(),
+            Kind::Truth => "true or false".into(),
             Kind::List(of) => format!("a list of {of}"),
             Kind::Map => "a table of texts".into(),
             Kind::Section(_) | Kind::Named(_) | Kind::Provider => "a table".into(),

@@ -11,6 +11,9 @@ use crate::engine::time::Span;
 /// Bans that are read, at most; with those above it nobody says which ones hold. Whoever has more bans networks.
 pub const BANS_MAX: usize = 100_000;
 
+/// Services that may be added. Each costs a task.
+pub const ADDED_MAX: usize = 1_000;
+
 /// How long a person can read what was refused, once nobody refuses it any more.
 pub const REFUSED_KEPT: Span = Span::secs(15);
 
@@ -21,13 +24,36 @@ pub trait Surface: Send + Sync {
     /// millisecond at a time.
     fn bans(&self) -> Answer<'_, Bans>;
 
-    /// Tells people what was refused and why, by the key without the prefix; what is `mended` is no longer told.
+    /// The services that were added, unless they are the ones that were `seen`: what [`Services::seen`] said of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`](super::StoreError::Corrupt) when the key holds something else, or more than
+    /// [`ADDED_MAX`].
+    fn services<'a>(&'a self, seen: &'a str) -> Answer<'a, Services>;
+
+    /// Writes services back that a wiped store has lost; what is there stays as it is.
+    fn restore<'a>(&'a self, texts: &'a BTreeMap<String, String>) -> Answer<'a, ()>;
+
+    /// Tells people what was refused and why, by the key without the prefix, for a service `services NAME`; what is
+    /// `mended` is no longer told. Of a service it is told in its status as well.
     /// To be called again within [`REFUSED_KEPT`] for as long as it is so.
     fn tell<'a>(
         &'a self,
         refused: &'a BTreeMap<String, String>,
         mended: &'a [String],
     ) -> Answer<'a, ()>;
+}
+
+/// The services as they were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Services {
+    /// The store's life: another word than before says that it has lost what was in it, so that what is missing now was
+    /// not taken away by a person.
+    pub life: String,
+    /// Says which texts these are.
+    pub seen: String,
+    /// The texts by their names, both as they were written; none when they were seen.
+    pub texts: Option<BTreeMap<String, String>>,
 }
 
 /// The bans as they were found.

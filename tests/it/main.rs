@@ -16,6 +16,7 @@ mod support {
 }
 
 mod config;
+mod config_added;
 mod demo;
 mod forwarded_for;
 mod http_forward;
@@ -36,6 +37,7 @@ mod store_conformance;
 mod store_file;
 mod store_kill;
 mod store_redis;
+mod store_redis_added;
 mod store_redis_admit;
 mod store_redis_rooms;
 mod store_redis_surface;

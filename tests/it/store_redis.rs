@@ -63,6 +63,22 @@ async fn a_user_with_the_documented_rights_and_no_others_conforms() {
 }
 
 #[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn the_documented_rights_are_enough_for_what_admins_write() {
+    let server = Server::with(&documented_user("t*")).await;
+    let store = store(&format!("redis://anteroom:p%40ss@{}", server.at()));
+    let surface = store.surface().unwrap();
+    surface.bans().await.unwrap();
+    let one = |why: &str| std::collections::BTreeMap::from([("services blog".into(), why.into())]);
+    surface.services("").await.unwrap();
+    surface.restore(&one("{}")).await.unwrap();
+    surface.tell(&one("why"), &[]).await.unwrap();
+    let mended = ["services blog".to_owned(), "ban:x".to_owned()];
+    surface.tell(&Default::default(), &mended).await.unwrap();
+    store.secret([7; 32]).await.unwrap();
+}
+
+#[tokio::test]
 #[ignore = "needs redis-server and openssl: run tests/run"]
 async fn a_server_with_tls_and_certificates_on_both_sides_conforms() {
     let server = Server::with_tls().await;

@@ -17,6 +17,7 @@ pub(super) struct Scripts {
     pub(super) hand_over: Script,
     pub(super) admit: Script,
     pub(super) share: Script,
+    pub(super) services: Script,
 }
 
 impl Scripts {
@@ -28,6 +29,7 @@ impl Scripts {
             follow: Script::new(include_str!("follow.lua")),
             hand_over: Script::new(include_str!("hand_over.lua")),
             admit: Script::new(concat!(include_str!("gcra.lua"), include_str!("admit.lua"))),
+            services: Script::new(include_str!("services.lua")),
             share: Script::new(concat!(include_str!("gcra.lua"), include_str!("share.lua"))),
         }
     }

@@ -1,4 +1,4 @@
-//! What people write: bans, by their keys.
+//! What people write: bans, by their keys, and services, in a hash.
 //!
 //! Keys are looked for with `SCAN`, a part at a time, never with `KEYS`; in a cluster on every master.
 
@@ -9,8 +9,11 @@ use redis::{Value, cmd};
 use super::link::Ask;
 use super::settings::Form;
 use super::{RedisStore, parsed};
-use crate::store::surface::{BANS_MAX, Bans, REFUSED_KEPT, Surface};
+use crate::store::surface::{ADDED_MAX, BANS_MAX, Bans, REFUSED_KEPT, Services, Surface};
 use crate::store::{Answer, StoreError};
+
+/// What a refusal of an added service begins with.
+const OF_SERVICE: &str = "services ";
 
 /// Keys that one `SCAN` looks at: a fraction of a millisecond of the server's time.
 const SCAN_COUNT: usize = 2_000;
@@ -84,7 +87,69 @@ impl RedisStore {
     }
 }
 
+impl RedisStore {
+    /// Tells what is refused of services in their status, or takes it from there.
+    async fn tell_status(&self, name: &str, why: Option<&String>) -> Result<(), StoreError> {
+        let service = name.strip_prefix(OF_SERVICE).and_then(|it| it.parse().ok());
+        let Some(service) = service else {
+            return Ok(());
+        };
+        let [status] = self.keys(&service, ["status"]);
+        let mut ask = cmd(if why.is_some() { "HSET" } else { "HDEL" });
+        ask.arg(status).arg("refused").arg(why);
+        self.link.ask(service.as_str(), Ask::Command(&ask)).await?;
+        Ok(())
+    }
+}
+
 impl Surface for RedisStore {
+    fn services<'a>(&'a self, seen: &'a str) -> Answer<'a, Services> {
+        Box::pin(async move {
+            let key = self.key("services");
+            // The braces put it where the services are.
+            let life = self.key(&format!("life:{{{key}}}"));
+            let call = self.scripts.services.call(&[key.clone(), life]);
+            let call = call.arg(format!("{}-{}", self.token, self.next_call()));
+            let call = call.arg(seen).arg(ADDED_MAX.to_string());
+            let answer = self.link.ask(&key, Ask::Script(&call)).await?;
+            let mut answer = parsed::<Vec<Vec<u8>>>(answer)?.into_iter();
+            let mut next = || {
+                let text = answer.next()?;
+                Some(String::from_utf8_lossy(&text).into_owned())
+            };
+            let (Some(life), Some(now)) = (next(), next()) else {
+                return Err(StoreError::Unavailable(
+                    "Redis: no answer in an answer".into(),
+                ));
+            };
+            if life == "bad" {
+                let (what, why) = (key, now);
+                return Err(StoreError::Corrupt { what, why });
+            }
+            let mut texts = BTreeMap::new();
+            while let (Some(name), Some(text)) = (next(), next()) {
+                texts.insert(name, text);
+            }
+            Ok(Services {
+                life,
+                texts: (now != seen).then_some(texts),
+                seen: now,
+            })
+        })
+    }
+
+    fn restore<'a>(&'a self, texts: &'a BTreeMap<String, String>) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let key = self.key("services");
+            for (name, text) in texts {
+                let mut write = cmd("HSETNX");
+                write.arg(&key).arg(name).arg(text);
+                self.link.ask(&key, Ask::Command(&write)).await?;
+            }
+            Ok(())
+        })
+    }
+
     fn bans(&self) -> Answer<'_, Bans> {
         Box::pin(async move {
             let mut found = HashSet::new();
@@ -115,6 +180,12 @@ impl Surface for RedisStore {
         Box::pin(async move {
             let key = self.key("refused");
             let ask = async |ask: &redis::Cmd| self.link.ask(&key, Ask::Command(ask)).await;
+            for name in mended {
+                self.tell_status(name, None).await?;
+            }
+            for (name, why) in refused {
+                self.tell_status(name, Some(why)).await?;
+            }
             if !mended.is_empty() {
                 let mut forget = cmd("HDEL");
                 forget.arg(&key);
