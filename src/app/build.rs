@@ -211,6 +211,13 @@ pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
     }
 }
 
+/// By what name people know this process.
+pub(super) fn owner() -> String {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().into_owned();
+    format!("{host} pid {}", std::process::id())
+}
+
 /// Services that fail together must not come back together; the same service always waits alike.
 fn seed(name: &ServiceName) -> u64 {
     let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

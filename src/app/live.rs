@@ -59,7 +59,7 @@ impl Live {
             way,
             prober,
             clock: parts.clock,
-            owner: format!("pid {}", std::process::id()),
+            owner: build::owner(),
             shutdown: end.clone(),
         });
         if let (Some(traefik), Ingress::Failover) = (&parts.traefik, service.ingress) {

@@ -24,6 +24,9 @@ pub const FORGET_MARGIN: Span = Span::mins(1);
 /// A room is offered a service only when it has been there for so long: one that starts and dies again gets none.
 pub const SETTLED_AFTER: Span = Span::secs(5);
 
+/// A room that comes gets its services over so long and not all at once, because each takes a look at its provider.
+const SPREAD_OVER: Span = Span::secs(10);
+
 /// One state of a service as its leader told it: the leader's epoch, then the number within it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -147,6 +150,14 @@ impl Rooms {
         })
     }
 
+    /// Requests and connections that are open in this room (`own`) and in all others, as far as they were reported.
+    #[must_use]
+    pub fn inside(&self, own: &Report) -> u32 {
+        let others = self.known.values().map(|known| &known.report);
+        let open = others.chain([own]).flat_map(|it| [it.in_flight, it.long]);
+        open.fold(0, u32::saturating_add)
+    }
+
     /// The rooms that have not reported lately.
     pub fn silent(&self) -> impl Iterator<Item = &str> {
         let silent = self
@@ -180,7 +191,8 @@ impl Rooms {
     /// rooms that are there, by a rule that every room finds alike.
     #[must_use]
     pub fn successor(&self, service: &str, own: &str) -> Option<&str> {
-        let there = |known: &Known| known.age <= SILENT_AFTER && known.report.age >= SETTLED_AFTER;
+        let settled = SETTLED_AFTER + Span(hash(service, "") % SPREAD_OVER.0);
+        let there = |known: &Known| known.age <= SILENT_AFTER && known.report.age >= settled;
         let there = self.known.iter().filter(|(_, known)| there(known));
         let best = there
             .map(|(room, _)| room.as_str())
@@ -192,12 +204,16 @@ impl Rooms {
 /// Of several rooms the one with the greatest weight leads a service (rendezvous hashing: a room that comes or goes
 /// moves only its own services).
 fn weight(service: &str, room: &str) -> (u64, String) {
+    (hash(service, room), room.to_owned())
+}
+
+fn hash(service: &str, room: &str) -> u64 {
     let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let bytes = service.bytes().chain([0]).chain(room.bytes());
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325, fnv);
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, fnv);
     // FNV alone leaves the last bytes in the low bits.
-    hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (hash ^ (hash >> 29), room.to_owned())
+    let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ (hash >> 29)
 }
 
 #[cfg(test)]
@@ -358,7 +374,7 @@ mod tests {
     fn services_are_spread_and_every_room_agrees() {
         let names = ["5f0c2a9be1d34478", "0112fa33c0de7788", "aa8866220c4e1f35"];
         let settled = Report {
-            age: SETTLED_AFTER,
+            age: SETTLED_AFTER + SPREAD_OVER,
             ..Report::default()
         };
         let mut led = [0; 3];

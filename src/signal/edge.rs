@@ -98,6 +98,12 @@ impl Edge {
         }
     }
 
+    /// Requests and long connections that are inside now.
+    #[must_use]
+    pub fn inside(&self) -> (u32, u32) {
+        (self.in_flight.load(SeqCst), self.long.load(SeqCst))
+    }
+
     /// Requests that have passed since the start.
     #[must_use]
     pub fn passed_total(&self) -> u64 {

@@ -30,6 +30,7 @@ mod http_wait;
 mod lifecycle;
 mod lifecycle_browser;
 mod lifecycle_limits;
+mod lifecycle_rooms;
 mod lifecycle_traefik;
 mod page;
 mod provider_conformance;

@@ -28,6 +28,8 @@ impl Service {
         }
         let record = record.map_or_else(Record::default, |record| *record);
         self.op = first_op(record.last_op, self.now);
+        // No two lives show different things under one version.
+        self.version = self.version.max(self.now.0);
         self.up_since = record.up_since;
         self.run_by = record.run_by;
         self.triggered_count = record.triggered_count;

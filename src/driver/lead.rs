@@ -1,0 +1,497 @@
+//! A room that leads: wait for one input, take one step of the engine, carry out its effects.
+//!
+//! Where many rooms share the store, it also leaves a sign of life with every beat, and hears by it of the others
+//! and of admins. A room that is alone, because the store is away, has no epoch: nothing that it does is recorded,
+//! so it may start the machine and never stop it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
+
+use super::handle::{Admitted, Command};
+use super::task::{STORE_AGAIN, STORE_TIMEOUT, Task};
+use crate::engine::contract::{
+    Activity, Effect, Event, Input, Routing, Source, Trigger, TriggerBy,
+};
+use crate::engine::id::{Epoch, OpId};
+use crate::engine::record::Record;
+use crate::engine::service::Service;
+use crate::engine::time::{Span, Time};
+use crate::engine::view::Phase;
+use crate::store::shared::{Followed, Heartbeat, HoldWish, News};
+use crate::store::{LedgerEntry, StoreError};
+use heart::Heart;
+
+mod act;
+mod agree;
+mod heart;
+mod status;
+
+/// Ledger entries that wait for the store. When it is away for longer than that, the oldest are dropped.
+const ENTRIES_WAITING_MAX: usize = 1_000;
+
+/// Between two samples of the edge of an awake service, at most.
+const EDGE_SAMPLE: Duration = Duration::from_secs(5);
+
+/// The same on the way to a stop, where a visitor calls it off.
+const EDGE_SAMPLE_LEAVING: Duration = Duration::from_millis(100);
+
+/// A new leader shows what the last one said until it knows better, so long.
+const LEARNING_HIDDEN: Duration = Duration::from_secs(10);
+
+/// Why a room leads no longer.
+pub(super) enum End {
+    /// The store has another owner, or forgot this one.
+    Disowned,
+    /// It was given to another room.
+    HandedOver,
+    /// The room was alone, and the store is back.
+    Back,
+}
+
+/// What runs beside the loop.
+enum Done {
+    Input(Input),
+    /// The room's own part of the last look, or of the proof that visitors reach it.
+    Looked(OpId, Result<Vec<Activity>, String>),
+    Diverted(OpId, Result<(), String>),
+    Beaten(Result<Heartbeat, StoreError>),
+    /// The store was asked by a room that is alone.
+    Followed(Result<Followed, StoreError>),
+    HandedOver(Result<(), StoreError>),
+}
+
+/// A room that leads one service.
+pub(super) struct Lead<'a> {
+    task: &'a mut Task,
+    service: Service,
+    epoch: Option<Epoch>,
+    doing: JoinSet<Done>,
+    unsaved: Option<Box<Record>>,
+    save_at: Option<Instant>,
+    entries: Vec<LedgerEntry>,
+    /// The highest number of a wake that was heard of.
+    heard: u64,
+    /// A wake that was heard of from the store, and not yet from the visitor who asked for it.
+    announced: Option<u64>,
+    heart: Heart,
+    began: Instant,
+}
+
+impl<'a> Lead<'a> {
+    pub(super) fn new(task: &'a mut Task, epoch: Option<Epoch>) -> Lead<'a> {
+        let setup = &task.setup;
+        let shared = setup.store.shared().is_some();
+        let idle_timeout = setup.policy.idle_timeout;
+        let said = task.envelope.as_ref();
+        let routing = said.map_or(Routing::Asleep, |said| said.routing.clone());
+        Lead {
+            service: Service::new(setup.name.clone(), setup.policy.clone(), setup.clock.now()),
+            heart: Heart::new(shared, epoch, idle_timeout, routing),
+            task,
+            epoch,
+            doing: JoinSet::new(),
+            unsaved: None,
+            save_at: None,
+            entries: Vec::new(),
+            heard: 0,
+            announced: None,
+            began: Instant::now(),
+        }
+    }
+
+    /// Leads from this record on, first for this trigger if there is one, until somebody else does.
+    pub(super) async fn live(
+        mut self,
+        record: Option<Box<Record>>,
+        trigger: Option<Trigger>,
+    ) -> End {
+        self.heart
+            .begin(record.as_ref().and_then(|record| record.hold.as_ref()));
+        let Err(end) = self.run(record, trigger).await;
+        // The next leader begins where this one's use ended.
+        let _ = self.task.face.sample();
+        self.task.face.counts.uses += 1;
+        self.task.routing = None;
+        self.task.envelope = self.heart.envelope().cloned();
+        if matches!(end, End::Back) {
+            let woken = matches!(self.service.phase(), Phase::Waking | Phase::Awake);
+            let by = self.service.view().run_by.filter(|_| woken);
+            self.task.bring = by;
+        }
+        end
+    }
+
+    async fn run(
+        &mut self,
+        record: Option<Box<Record>>,
+        trigger: Option<Trigger>,
+    ) -> Result<std::convert::Infallible, End> {
+        self.step(Input::Loaded(record)).await?;
+        if let Some(trigger) = trigger {
+            self.step(Input::Triggered(trigger)).await?;
+        }
+        let mut edge_tick = tokio::time::interval(self.edge_interval());
+        edge_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.beat();
+            let wakeup = self.service.next_wakeup();
+            let save_at = self.save_at;
+            let wake_at = self.instant(wakeup);
+            let sampling = self.samples_edge();
+            let beat_at = self.heart.due();
+            let input = tokio::select! {
+                Some(done) = self.doing.join_next() => match done {
+                    Ok(Done::Input(input)) => Some(input),
+                    Ok(done) => { self.done(done).await?; None }
+                    // An effect that panicked gives no answer; the engine's own deadline sees to that.
+                    Err(_) => { self.heart.lost(); None }
+                },
+                Some(admitted) = self.task.triggers.recv() => self.triggered(admitted),
+                Some(command) = self.task.commands.recv() => Some(self.command(command)),
+                Some(news) = self.task.news.recv() => self.hear(news),
+                sample = self.task.samples.recv() => Some(sample),
+                _ = edge_tick.tick(), if sampling => Some(self.sample()),
+                () = sleep_until(wake_at), if wakeup.is_some() => Some(Input::Tick),
+                () = sleep_until(save_at.unwrap_or(wake_at)), if save_at.is_some() => {
+                    self.save(None).await?;
+                    None
+                }
+                () = sleep_until(beat_at.unwrap_or(wake_at)), if beat_at.is_some() => None,
+            };
+            let Some(input) = input else {
+                continue;
+            };
+            let phase = self.service.phase();
+            self.step(input).await?;
+            if self.service.phase() != phase {
+                let every = self.edge_interval();
+                edge_tick = tokio::time::interval_at(Instant::now() + every, every);
+            }
+        }
+    }
+
+    fn instant(&self, at: Option<Time>) -> Instant {
+        let clock = &self.task.setup.clock;
+        at.map_or_else(Instant::now, |at| clock.instant(at))
+    }
+
+    fn samples_edge(&self) -> bool {
+        matches!(
+            self.service.phase(),
+            Phase::Awake | Phase::Diverting | Phase::Draining
+        )
+    }
+
+    fn edge_interval(&self) -> Duration {
+        match self.service.phase() {
+            Phase::Diverting | Phase::Draining => EDGE_SAMPLE_LEAVING,
+            // Often enough that the idle timeout means what it says.
+            _ => EDGE_SAMPLE
+                .min(Duration::from(self.task.setup.policy.idle_timeout) / 4)
+                .max(Duration::from_millis(50)),
+        }
+    }
+
+    /// The use through all rooms, as far as it is known.
+    fn sample(&mut self) -> Input {
+        let own = self.task.face.sample();
+        match self.heart.sum(own) {
+            Some(sum) => Input::Seen(sum),
+            None => Input::SignalLost(Source::Edge),
+        }
+    }
+
+    fn triggered(&mut self, Admitted { trigger, wake }: Admitted) -> Option<Input> {
+        if wake > 0 && self.announced == Some(wake) {
+            // The same wake has come by the store before.
+            self.announced = None;
+            return None;
+        }
+        self.heard = self.heard.max(wake);
+        Some(Input::Triggered(trigger))
+    }
+
+    /// A wake that the store admitted, through whichever room.
+    fn wanted(&mut self, number: u64, trigger: Trigger) -> Option<Input> {
+        if number <= self.heard {
+            return None;
+        }
+        self.heard = number;
+        self.announced = Some(number);
+        Some(Input::Triggered(trigger))
+    }
+
+    fn hear(&mut self, news: News) -> Option<Input> {
+        match news {
+            News::Wanted(number, trigger) => self.wanted(number, trigger),
+            News::Written => {
+                self.heart.hurry();
+                None
+            }
+            News::Changed(_) | News::Free => None,
+        }
+    }
+
+    fn command(&mut self, command: Command) -> Input {
+        match command {
+            Command::Wake { who } => Input::Triggered(Trigger {
+                by: TriggerBy::Admin,
+                who,
+                path: String::new(),
+            }),
+            Command::Sleep => Input::SleepAsked,
+            Command::Hold { length, reason } => {
+                let length = Span::from(length);
+                self.heart.wish(HoldWish::Keep {
+                    reason: reason.clone(),
+                    length,
+                });
+                Input::Held {
+                    until: self.task.setup.clock.now() + length,
+                    reason,
+                }
+            }
+            Command::Release => {
+                self.heart.wish(HoldWish::Drop);
+                Input::Released
+            }
+            Command::Suspect => Input::Suspected,
+        }
+    }
+
+    async fn step(&mut self, input: Input) -> Result<(), End> {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let now = self.task.setup.clock.now();
+            let mut effects = Vec::new();
+            self.service.step(now, input, &mut effects);
+            self.show();
+            self.note(now, &effects);
+            for effect in effects {
+                match effect {
+                    Effect::Record {
+                        op,
+                        record,
+                        required,
+                    } => {
+                        let written = self.save(Some(record)).await?;
+                        if required && !written {
+                            next = Some(Input::NotRecorded(op));
+                            break;
+                        }
+                    }
+                    Effect::Tell(event) => self.task.face.story.tell(&event),
+                    effect => self.act(effect),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets everybody see the service as it is now, in this room first.
+    fn show(&mut self) {
+        if self.is_learning() {
+            return;
+        }
+        let view = self.service.view();
+        if self.task.face.last() != Some(&view) {
+            self.heart.look(&view);
+        }
+        self.task.face.show(view);
+    }
+
+    /// Whether this leader only begins to learn what the last one knew, and said.
+    fn is_learning(&self) -> bool {
+        let learning = self.service.phase() == Phase::Learning;
+        learning && self.task.envelope.is_some() && self.began.elapsed() < LEARNING_HIDDEN
+    }
+
+    /// Keeps what belongs in the ledger until the next record takes it along.
+    fn note(&mut self, now: Time, effects: &[Effect]) {
+        for effect in effects {
+            if let Effect::Tell(event) = effect
+                && super::story::belongs_in_ledger(event)
+            {
+                self.entries.push(LedgerEntry {
+                    at: now,
+                    event: Event::clone(event),
+                });
+            }
+        }
+        let over = self.entries.len().saturating_sub(ENTRIES_WAITING_MAX);
+        self.entries.drain(..over);
+    }
+
+    /// Writes the record (or the one that is still unwritten); says whether it is written.
+    async fn save(&mut self, record: Option<Box<Record>>) -> Result<bool, End> {
+        let Some(record) = record.or_else(|| self.unsaved.take()) else {
+            return Ok(true);
+        };
+        self.task.memory = Some(record.clone());
+        let Some(epoch) = self.epoch else {
+            return Ok(false);
+        };
+        let save = self.task.setup.store.save(
+            &self.task.setup.name,
+            epoch,
+            &record,
+            &self.entries,
+            self.heard,
+        );
+        let failure = match timeout(STORE_TIMEOUT, save).await {
+            Ok(Ok(())) => {
+                self.entries.clear();
+                self.unsaved = None;
+                self.save_at = None;
+                return Ok(true);
+            }
+            Ok(Err(StoreError::Stale { .. })) => return Err(End::Disowned),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {STORE_TIMEOUT:?}"),
+        };
+        if self.save_at.is_none() {
+            tracing::error!(service = %self.task.setup.name, error = failure, "the record is not written; trying on");
+        }
+        self.unsaved = Some(record);
+        self.save_at = Some(Instant::now() + STORE_AGAIN);
+        Ok(false)
+    }
+
+    async fn done(&mut self, done: Done) -> Result<(), End> {
+        match done {
+            Done::Input(input) => self.step(input).await,
+            Done::Looked(op, looked) => {
+                self.heart.looked(op, looked);
+                self.agree().await
+            }
+            Done::Diverted(op, proven) => {
+                self.heart.diverted(op, proven);
+                self.agree().await
+            }
+            Done::Beaten(Ok(heartbeat)) => self.beaten(heartbeat).await,
+            Done::Beaten(Err(StoreError::Stale { .. })) => Err(End::Disowned),
+            Done::Beaten(Err(error)) => {
+                tracing::debug!(service = %self.task.setup.name, %error, "the store does not hear the leader");
+                self.heart.unanswered();
+                self.agree().await
+            }
+            Done::Followed(Ok(_)) => Err(End::Back),
+            Done::Followed(Err(_)) => {
+                self.heart.unanswered();
+                Ok(())
+            }
+            Done::HandedOver(Ok(())) => Err(End::HandedOver),
+            Done::HandedOver(Err(StoreError::Stale { .. })) => Err(End::Disowned),
+            Done::HandedOver(Err(_)) => {
+                self.heart.unanswered();
+                Ok(())
+            }
+        }
+    }
+
+    /// Leaves a sign of life, if one is due.
+    fn beat(&mut self) {
+        if !self.heart.is_due(self.service.phase()) {
+            return;
+        }
+        let (store, name) = (
+            Arc::clone(&self.task.setup.store),
+            self.task.setup.name.clone(),
+        );
+        let report = self.task.face.report();
+        if self.epoch.is_none() {
+            self.heart.ask();
+            self.doing.spawn(async move {
+                Done::Followed(match store.shared() {
+                    Some(shared) => shared.follow(&name, report).await,
+                    None => Err(not_shared()),
+                })
+            });
+            return;
+        }
+        let view = match self.is_learning() {
+            true => self.task.face.last().cloned(),
+            false => None,
+        };
+        let view = view.unwrap_or_else(|| self.service.view());
+        let beat = self.heart.say(&view, report, &self.task.setup.owner);
+        self.doing.spawn(async move {
+            Done::Beaten(match store.shared() {
+                Some(shared) => shared.beat(&name, beat).await,
+                None => Err(not_shared()),
+            })
+        });
+    }
+
+    /// What the store said to a sign of life.
+    async fn beaten(&mut self, heartbeat: Heartbeat) -> Result<(), End> {
+        let now = self.task.setup.clock.now();
+        let view = self.service.view();
+        let traffic = self.task.setup.policy.sources.contains(&Source::Traefik);
+        let wanted = heartbeat.wanted.clone();
+        let news = self
+            .heart
+            .heard(&self.task.setup.name, now, &view, heartbeat);
+        for input in news.inputs {
+            self.step(input).await?;
+        }
+        if let Some((number, trigger)) = wanted
+            && let Some(input) = self.wanted(number, trigger)
+        {
+            self.step(input).await?;
+        }
+        if news.lost && traffic {
+            self.step(Input::SignalLost(Source::Traefik)).await?;
+        }
+        // Who asks in another room keeps a failing wake alive; who asked first is known.
+        if news.asked
+            && matches!(self.service.phase(), Phase::Failed)
+            && let Some(trigger) = view.run_by
+        {
+            self.step(Input::Triggered(trigger)).await?;
+        }
+        self.agree().await?;
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Answers the engine where all rooms agree by now, or too much time has passed.
+    async fn agree(&mut self) -> Result<(), End> {
+        while let Some(input) = self.heart.agreed() {
+            self.step(input).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives a sleeping service to the room that ought to lead it, so that the rooms share the work.
+    fn hand_over(&mut self) {
+        let resting = self.service.phase() == Phase::Asleep
+            && self.doing.is_empty()
+            && self.save_at.is_none();
+        let Some(epoch) = self.epoch.filter(|_| resting) else {
+            return;
+        };
+        let store = Arc::clone(&self.task.setup.store);
+        let Some(own) = store.shared().map(|shared| shared.room().to_owned()) else {
+            return;
+        };
+        let name = self.task.setup.name.clone();
+        let Some(to) = self.heart.successor(name.as_str(), &own) else {
+            return;
+        };
+        self.heart.ask();
+        self.doing.spawn(async move {
+            Done::HandedOver(match store.shared() {
+                Some(shared) => shared.hand_over(&name, epoch, Some(&to)).await,
+                None => Err(not_shared()),
+            })
+        });
+    }
+}
+
+fn not_shared() -> StoreError {
+    StoreError::Unavailable("the store has one room only".into())
+}

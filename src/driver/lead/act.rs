@@ -1,0 +1,101 @@
+//! Carrying out effects: beside the task, so that it hears of visitors while a cloud takes its time. The answer
+//! comes back as an input.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::{Done, Lead};
+use crate::engine::contract::{Effect, Input};
+use crate::engine::machine::{ErrorClass, Machine, Trouble};
+use crate::provider;
+
+/// A publish takes as long as Traefik needs to take it up and to say so.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Lead<'_> {
+    pub(super) fn act(&mut self, effect: Effect) {
+        let setup = &self.task.setup;
+        let (provider, way) = (Arc::clone(&setup.provider), Arc::clone(&setup.way));
+        let limit = provider.call_timeout();
+        match effect {
+            // The loop does these itself.
+            Effect::Record { .. } | Effect::Tell(_) => {}
+            Effect::Inspect(op, instance) => {
+                self.spawn(async move {
+                    let call = provider.inspect(instance);
+                    Input::Inspected(op, answer(limit, "inspect", call).await)
+                });
+            }
+            Effect::Start(op, instance) => {
+                self.spawn(async move {
+                    let call = provider.start(instance);
+                    Input::Started(op, answer(limit, "start", call).await)
+                });
+            }
+            Effect::Stop(op, instance) => {
+                self.spawn(async move {
+                    let call = provider.stop(instance);
+                    Input::Stopped(op, answer(limit, "stop", call).await)
+                });
+            }
+            Effect::Probe(op, _, address) => {
+                let prober = setup.prober.clone();
+                self.spawn(async move { Input::Probed(op, prober.ask(address).await) });
+            }
+            Effect::Publish(op, routing) => {
+                self.heart.route(routing.clone());
+                self.spawn(async move {
+                    let published = timeout(PUBLISH_TIMEOUT, way.publish(routing)).await;
+                    Input::Published(op, published.unwrap_or_else(|_| Err("no answer".into())))
+                });
+            }
+            Effect::ProveDivert(op) => {
+                self.heart.divert(op);
+                self.doing.spawn(async move {
+                    let proven = timeout(PUBLISH_TIMEOUT, way.prove_divert()).await;
+                    Done::Diverted(op, proven.unwrap_or_else(|_| Err("no answer".into())))
+                });
+            }
+            Effect::LastLook(op) => {
+                // The gate was closed before this effect: what the edge counts now is all there is.
+                let own = self.task.face.sample();
+                self.heart.last_look(op, own);
+                self.doing.spawn(async move {
+                    let looked = timeout(PUBLISH_TIMEOUT, way.look()).await;
+                    Done::Looked(op, looked.unwrap_or_else(|_| Err("no answer".into())))
+                });
+            }
+        }
+    }
+
+    fn spawn(&mut self, doing: impl Future<Output = Input> + Send + 'static) {
+        self.doing.spawn(async move { Done::Input(doing.await) });
+    }
+}
+
+/// A provider's answer within its time. One that comes later is lost: what it did isn't known.
+async fn answer(
+    limit: Duration,
+    what: &'static str,
+    call: provider::Answer<'_>,
+) -> Result<Machine, Trouble> {
+    let started = Instant::now();
+    let answer = timeout(limit, call).await.unwrap_or_else(|_| {
+        Err(Trouble::new(
+            ErrorClass::Ambiguous,
+            format!("no answer to {what} within {limit:?}"),
+        ))
+    });
+    let took_ms = started.elapsed().as_millis();
+    match &answer {
+        Ok(machine) => {
+            tracing::debug!(call = what, state = ?machine.state, took_ms, "provider answered")
+        }
+        Err(trouble) => {
+            tracing::debug!(call = what, %trouble, took_ms, "provider call did not succeed")
+        }
+    }
+    answer
+}

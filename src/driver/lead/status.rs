@@ -1,0 +1,46 @@
+//! The status hash: a service in a few words, for people and scripts.
+
+use crate::engine::time::Time;
+use crate::engine::view::View;
+
+/// Its fields. One without a value is taken away. Times are RFC 3339, in UTC.
+pub(super) fn fields(view: &View, active: u32) -> Vec<(&'static str, String)> {
+    let upstreams = view.upstreams.iter();
+    let upstreams: Vec<_> = upstreams.map(|it| it.address.to_string()).collect();
+    vec![
+        ("phase", view.phase.as_str().to_owned()),
+        ("since", moment(view.since)),
+        ("reason", view.why.clone()),
+        ("upstream", upstreams.join(" ")),
+        ("active", active.to_string()),
+        (
+            "run_by",
+            view.run_by
+                .as_ref()
+                .map(|trigger| trigger.who.clone())
+                .unwrap_or_default(),
+        ),
+        ("triggered_count", view.triggered_count.to_string()),
+        (
+            "last_activity",
+            view.last_activity.map(moment).unwrap_or_default(),
+        ),
+        ("instances", view.upstreams.len().to_string()),
+    ]
+}
+
+fn moment(at: Time) -> String {
+    let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| at.0.to_string(), |at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_read_by_people() {
+        assert_eq!(moment(Time(1_795_248_000_119)), "2026-11-21T08:00:00.119Z");
+        assert_eq!(moment(Time(u64::MAX)), u64::MAX.to_string());
+    }
+}

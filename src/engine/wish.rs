@@ -1,0 +1,132 @@
+//! What an admin, or another room, writes for the leader of a service: one word in a list, or a hold.
+
+use super::contract::{Input, Trigger, TriggerBy};
+use super::record::Hold;
+use super::time::{Span, Time};
+
+/// A hold without an end is one for so long. It is renewed while it stands.
+pub const ENDLESS: Span = Span::mins(10 * 365 * 24 * 60);
+
+/// Two ends of one hold may differ by so much: one is reckoned from the store's clock, the other from ours.
+const ENDS_DIFFER: Span = Span::secs(5);
+
+/// What a command means.
+///
+/// # Errors
+/// What is wrong with it, in words for a person.
+pub fn of_command(text: &str) -> Result<Input, String> {
+    let word = text.trim();
+    if let Some(trigger) = word.strip_prefix("trigger ") {
+        let trigger = serde_json::from_str(trigger);
+        return trigger
+            .map(Input::Triggered)
+            .map_err(|error| format!("command: a trigger can't be read: {error}"));
+    }
+    match word {
+        "wake" => Ok(Input::Triggered(Trigger {
+            by: TriggerBy::Admin,
+            who: "the command key".into(),
+            path: String::new(),
+        })),
+        "sleep" => Ok(Input::SleepAsked),
+        "release" => Ok(Input::Released),
+        "suspect" => Ok(Input::Suspected),
+        other => {
+            let shown: String = other.chars().take(40).collect();
+            Err(format!(
+                "command: {shown:?} is none of wake, sleep, release"
+            ))
+        }
+    }
+}
+
+/// The command that brings a trigger to another room.
+#[must_use]
+pub fn to_trigger(trigger: &Trigger) -> String {
+    let trigger = serde_json::to_string(trigger).unwrap_or_default();
+    format!("trigger {trigger}")
+}
+
+/// What a hold that is written means for a service that has `held`: its reason and the time that it has left, none
+/// for one without an end. Nothing, where it says what is so already.
+#[must_use]
+pub fn of_hold(now: Time, held: Option<&Hold>, reason: &str, left: Option<Span>) -> Option<Input> {
+    let same = held.is_some_and(|hold| {
+        let ends = match left {
+            Some(left) => differ(hold.until, now + left) <= ENDS_DIFFER,
+            None => hold.until > now + Span(ENDLESS.0 / 2),
+        };
+        hold.reason == reason && ends
+    });
+    (!same).then(|| Input::Held {
+        until: now + left.unwrap_or(ENDLESS),
+        reason: reason.to_owned(),
+    })
+}
+
+fn differ(one: Time, other: Time) -> Span {
+    one.since(other).max(other.since(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time(1_795_248_000_000);
+
+    #[test]
+    fn a_command_is_one_of_three_words() {
+        let by_admin = |input| match input {
+            Ok(Input::Triggered(trigger)) => trigger.by == TriggerBy::Admin,
+            _ => false,
+        };
+        assert!(by_admin(of_command("wake")) && by_admin(of_command(" wake\n")));
+        assert_eq!(of_command("sleep"), Ok(Input::SleepAsked));
+        assert_eq!(of_command("release"), Ok(Input::Released));
+        for bad in ["", "Wake", "wake blog", "trigger", "trigger {}", "\u{7}"] {
+            let why = of_command(bad).expect_err(bad);
+            assert!(why.starts_with("command: "), "{why}");
+        }
+        let long = of_command(&"x".repeat(1 << 20)).expect_err("no word");
+        assert!(long.len() < 100);
+    }
+
+    #[test]
+    fn a_trigger_comes_through_whole() {
+        let trigger = Trigger {
+            by: TriggerBy::Click,
+            who: "2001:db8:1::/48".into(),
+            path: "/a \"b\"".into(),
+        };
+        let command = to_trigger(&trigger);
+        assert_eq!(of_command(&command), Ok(Input::Triggered(trigger)));
+    }
+
+    #[test]
+    fn a_hold_is_heard_of_once() {
+        let hour = Span::mins(60);
+        let told = of_hold(NOW, None, "repair", Some(hour)).expect("it is new");
+        let Input::Held { until, reason } = told else {
+            panic!("{told:?}");
+        };
+        let held = Hold { until, reason };
+        let later = NOW + Span::mins(7);
+        let left = Some(Span::mins(53) + Span::secs(2));
+        assert_eq!(of_hold(later, Some(&held), "repair", left), None);
+        assert!(of_hold(later, Some(&held), "a visit", left).is_some());
+        assert!(of_hold(later, Some(&held), "repair", Some(hour)).is_some());
+        assert!(of_hold(later, Some(&held), "repair", None).is_some());
+    }
+
+    #[test]
+    fn a_hold_without_an_end_is_renewed_once_in_years() {
+        let Some(Input::Held { until, reason }) = of_hold(NOW, None, "x", None) else {
+            panic!("it is new");
+        };
+        let held = Hold { until, reason };
+        let year = Span::mins(365 * 24 * 60);
+        assert_eq!(of_hold(NOW + year, Some(&held), "x", None), None);
+        let late = NOW + Span(year.0 * 6);
+        assert!(of_hold(late, Some(&held), "x", None).is_some());
+    }
+}

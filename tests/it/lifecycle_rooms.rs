@@ -1,0 +1,233 @@
+//! Three rooms on one Redis and one machine: whichever a visitor comes to, the service is one.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+
+use crate::lifecycle::{client, let_in, press, service};
+use crate::support::anteroom::Anteroom;
+use crate::support::machine::Machine;
+use crate::support::redis::Server;
+use crate::support::wait::{eventually, free_port};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Rooms on one store, each in a folder of its own.
+struct House {
+    rooms: Vec<Anteroom>,
+    _dirs: Vec<tempfile::TempDir>,
+    server: Server,
+    machine: Machine,
+}
+
+impl House {
+    async fn of(rooms: usize, start_up: Duration, more: &str) -> House {
+        let server = Server::start().await;
+        let machine = Machine::new(start_up).await;
+        let store = format!("redis://{}", server.at());
+        let dirs: Vec<_> = (0..rooms)
+            .map(|_| tempfile::tempdir().expect("a folder"))
+            .collect();
+        let mut house = Vec::new();
+        for dir in &dirs {
+            let services = service(&machine, more);
+            let room = Anteroom::start_on(dir.path(), &store, &services, free_port(), free_port());
+            house.push(room.await);
+        }
+        let house = House {
+            rooms: house,
+            _dirs: dirs,
+            server,
+            machine,
+        };
+        house.all("asleep").await;
+        house
+    }
+
+    /// Waits until every room shows this phase.
+    async fn all(&self, phase: &str) {
+        for room in &self.rooms {
+            room.phase("blog", phase, SOON).await;
+        }
+    }
+
+    /// Which room leads, and which do not.
+    async fn leader(&self) -> usize {
+        let owner = self.key("GET", "lease").await;
+        let led = |room: &Anteroom| owner.contains(&format!("pid {}\"", room.id()));
+        let led = self.rooms.iter().position(led);
+        led.unwrap_or_else(|| panic!("one of them leads: {owner}"))
+    }
+
+    async fn key(&self, command: &str, name: &str) -> String {
+        let key = format!("anteroom:{{blog}}:{name}");
+        let told: Option<String> = self.server.ask(&[command, &key]).await;
+        told.unwrap_or_default()
+    }
+
+    async fn status(&self, field: &str) -> Option<String> {
+        let key = "anteroom:{blog}:status";
+        self.server.ask(&["HGET", key, field]).await
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn a_visitor_of_any_room_wakes_the_service_for_all() {
+    let house = House::of(3, Duration::from_millis(300), "").await;
+    let client = client();
+    let leader = house.leader().await;
+    let follower = &house.rooms[(leader + 1) % 3];
+    let other = &house.rooms[(leader + 2) % 3];
+    assert_eq!(press(&client, follower).await, 202);
+    house.all("awake").await;
+    let_in(&client, follower).await;
+    let_in(&client, other).await;
+    assert_eq!(house.machine.starts(), 1);
+    assert_eq!(house.status("phase").await.as_deref(), Some("awake"));
+    // Somebody stays in a room that follows: the machine stays up.
+    let url = format!("ws://{}/", follower.room);
+    let mut request =
+        tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(url)
+            .unwrap();
+    let host = "blog.example.com".parse().unwrap();
+    request.headers_mut().insert("host", host);
+    let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    let held = Instant::now();
+    eventually(SOON, async || held.elapsed() > Duration::from_secs(5)).await;
+    assert_eq!(house.machine.stops(), 0);
+    assert_eq!(house.status("active").await.as_deref(), Some("1"));
+    drop(socket);
+    house.all("asleep").await;
+    assert_eq!((house.machine.starts(), house.machine.stops()), (1, 1));
+    for room in &house.rooms {
+        assert!(!room.whole_log().contains("ERROR"), "{}", room.whole_log());
+    }
+    let ledger = other.admin(Method::GET, "/blog/ledger").await;
+    assert_eq!(ledger["entries"][0]["event"], "slept");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn when_the_leader_is_killed_while_waking_another_goes_on_with_the_same_start() {
+    let mut house = House::of(3, Duration::from_secs(4), "").await;
+    let client = client();
+    let leader = house.leader().await;
+    assert_eq!(press(&client, &house.rooms[(leader + 1) % 3]).await, 202);
+    house.all("waking").await;
+    eventually(SOON, async || house.machine.runs()).await;
+    let killed = Instant::now();
+    house.rooms[leader].kill().await;
+    house.rooms.remove(leader);
+    eventually(SOON, async || {
+        house.key("GET", "lease").await.contains(r#""epoch":2"#)
+    })
+    .await;
+    assert!(
+        killed.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        killed.elapsed()
+    );
+    house.all("awake").await;
+    for room in &house.rooms {
+        let_in(&client, room).await;
+    }
+    assert_eq!(house.machine.starts(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn what_an_admin_writes_with_plain_commands_is_in_force_within_a_second() {
+    let house = House::of(2, Duration::from_millis(100), "").await;
+    let key = |name: &str| format!("anteroom:{{blog}}:{name}");
+    let within =
+        async |what: &str, field: &'static str, check: &dyn Fn(&serde_json::Value) -> bool| {
+            let written = Instant::now();
+            for room in &house.rooms {
+                eventually(SOON, async || check(&room.view("blog").await[field])).await;
+            }
+            let took = written.elapsed();
+            assert!(took < Duration::from_secs(1), "{what} took {took:?}");
+        };
+    let _: i64 = house.server.ask(&["RPUSH", &key("command"), "dance"]).await;
+    eventually(SOON, async || {
+        let refused = house.status("refused").await.unwrap_or_default();
+        refused.contains("dance") && refused.contains("wake, sleep, release")
+    })
+    .await;
+    let _: () = house
+        .server
+        .ask(&["SET", &key("hold"), "a visit", "EX", "600"])
+        .await;
+    within("a hold", "hold", &|hold| hold["reason"] == "a visit").await;
+    let _: i64 = house.server.ask(&["RPUSH", &key("command"), "wake"]).await;
+    within("a wake", "phase", &|phase| *phase != "asleep").await;
+    house.all("awake").await;
+    assert_eq!(house.status("refused").await, None);
+    assert_eq!(house.key("LLEN", "command").await, "0");
+    let _: i64 = house.server.ask(&["DEL", &key("hold")]).await;
+    within("its end", "hold", &serde_json::Value::is_null).await;
+    // By the API of whichever room.
+    for room in &house.rooms {
+        room.command("blog", "hold").await;
+        within("a hold by the API", "hold", &|hold| hold.is_object()).await;
+        eventually(SOON, async || house.key("EXISTS", "hold").await == "1").await;
+        room.command("blog", "release").await;
+        within("a release by the API", "hold", &serde_json::Value::is_null).await;
+        eventually(SOON, async || house.key("EXISTS", "hold").await == "0").await;
+    }
+    let _: i64 = house.server.ask(&["RPUSH", &key("command"), "sleep"]).await;
+    house.all("asleep").await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn a_wiped_redis_loses_no_machine_and_a_room_that_goes_leaves_its_services_at_once() {
+    let mut house = House::of(2, Duration::from_millis(100), "").await;
+    let client = client();
+    assert_eq!(press(&client, &house.rooms[0]).await, 202);
+    house.all("awake").await;
+    let _: () = house.server.ask(&["FLUSHALL"]).await;
+    eventually(SOON, async || {
+        house.key("GET", "lease").await.contains("epoch")
+    })
+    .await;
+    for room in &house.rooms {
+        let_in(&client, room).await;
+    }
+    assert_eq!(house.machine.stops(), 0);
+    let leader = house.leader().await;
+    house.rooms[leader].terminate(SOON).await;
+    let gone = Instant::now();
+    house.rooms.remove(leader);
+    eventually(SOON, async || {
+        house.key("GET", "lease").await.contains("epoch")
+    })
+    .await;
+    assert!(
+        gone.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        gone.elapsed()
+    );
+    let_in(&client, &house.rooms[0]).await;
+    house.all("asleep").await;
+    assert_eq!((house.machine.starts(), house.machine.stops()), (1, 1));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn without_redis_every_room_still_wakes_and_none_stops() {
+    let mut house = House::of(2, Duration::from_millis(100), "").await;
+    let client = client();
+    let leader = house.leader().await;
+    let follower = &house.rooms[1 - leader];
+    house.server.kill();
+    assert_eq!(press(&client, follower).await, 202);
+    let_in(&client, follower).await;
+    let slept = Instant::now();
+    eventually(SOON, async || slept.elapsed() > Duration::from_secs(4)).await;
+    assert_eq!(house.machine.stops(), 0, "nothing is stopped");
+    house.server.again().await;
+    house.all("asleep").await;
+    assert_eq!((house.machine.starts(), house.machine.stops()), (1, 1));
+}
