@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
+mod admissions;
 mod app;
 mod bare;
 mod client;
@@ -38,10 +39,17 @@ struct Bench {
 
 const USAGE: &str =
     "bench --anteroom FILE --traefik FILE [--quick] [--streams N] [--report FILE] [PART ...]
-parts: page forward streams crowd wakes idle start; all of them when none is named";
+parts: page forward streams crowd wakes admissions idle start; all of them when none is named";
 
-const PARTS: [&str; 7] = [
-    "start", "idle", "page", "crowd", "streams", "forward", "wakes",
+const PARTS: [&str; 8] = [
+    "start",
+    "idle",
+    "page",
+    "crowd",
+    "streams",
+    "forward",
+    "wakes",
+    "admissions",
 ];
 
 #[tokio::main]
@@ -100,6 +108,7 @@ async fn measure(part: &str, bench: &Bench, findings: &mut report::Findings) -> 
         "forward" => Box::pin(forward::measure(bench, findings)).await,
         "streams" => Box::pin(streams::measure(bench, findings)).await,
         "crowd" => Box::pin(crowd::measure(bench, findings)).await,
+        "admissions" => Box::pin(admissions::measure(bench, findings)).await,
         "wakes" => Box::pin(wakes::measure(bench, findings)).await,
         "idle" => Box::pin(idle::measure(bench, findings)).await,
         _ => Box::pin(start::measure(bench, findings)).await,
