@@ -87,6 +87,7 @@ impl App {
             traefik,
             probes: crate::driver::probe::client()?,
             state_dir,
+            listen: config.server.listen,
             secret,
         };
         let (file, texts) = (config, build::added(&*store).await);

@@ -1,6 +1,7 @@
 //! From checked configuration to parts: one line for each kind of store and provider.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,9 +214,17 @@ pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
 
 /// By what name people know this process.
 pub(super) fn owner() -> String {
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy().into_owned();
-    format!("{host} pid {}", std::process::id())
+    format!("{} pid {}", host(), std::process::id())
+}
+
+/// Where this process is: no other is there while it runs.
+pub(super) fn place(listen: SocketAddr) -> String {
+    format!("{} {listen}", host())
+}
+
+fn host() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 /// Services that fail together must not come back together; the same service always waits alike.

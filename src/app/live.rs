@@ -1,6 +1,7 @@
 //! A service that runs: its task, the doors to it, and the token that ends it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(super) struct Parts {
     pub(super) traefik: Option<Traefik>,
     pub(super) probes: reqwest::Client,
     pub(super) state_dir: PathBuf,
+    pub(super) listen: SocketAddr,
     pub(super) secret: [u8; 32],
 }
 
@@ -60,6 +62,7 @@ impl Live {
             prober,
             clock: parts.clock,
             owner: build::owner(),
+            place: build::place(parts.listen),
             shutdown: end.clone(),
         });
         if let (Some(traefik), Ingress::Failover) = (&parts.traefik, service.ingress) {

@@ -17,7 +17,7 @@ use crate::engine::rooms::Mark;
 use crate::engine::time::Span;
 use crate::engine::view::{Phase, View};
 use crate::engine::wish;
-use crate::store::shared::{BEAT, Envelope, Followed, HoldWish, News};
+use crate::store::shared::{BEAT, Envelope, Followed, HoldWish, News, Sign};
 use crate::store::{Claim, StoreError};
 
 /// The room's own way may take so long to take a routing up, or to tell of its use.
@@ -128,15 +128,19 @@ impl<'a> Follow<'a> {
         let _ = self.task.face.sample();
         let report = self.task.face.report();
         let (store, name) = self.store();
-        let at = self.mark();
+        let (mark, instead) = (self.mark(), self.task.is_new);
+        let at = self.task.setup.place.clone();
         self.doing.spawn(async move {
-            Done::Followed(
-                at,
-                match store.shared() {
-                    Some(shared) => shared.follow(&name, report).await,
-                    None => Err(not_shared()),
-                },
-            )
+            let sign = Sign {
+                at: &at,
+                instead,
+                report,
+            };
+            let followed = match store.shared() {
+                Some(shared) => shared.follow(&name, sign).await,
+                None => Err(not_shared()),
+            };
+            Done::Followed(mark, followed)
         });
     }
 
@@ -183,6 +187,7 @@ impl<'a> Follow<'a> {
         match done {
             Done::Followed(at, Ok(followed)) => {
                 self.following = false;
+                self.task.is_new = false;
                 self.answered = Instant::now();
                 self.followed(at, followed);
             }

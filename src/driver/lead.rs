@@ -4,7 +4,6 @@
 //! and of admins. A room that is alone, because the store is away, has no epoch: nothing that it does is recorded,
 //! so it may start the machine and never stop it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -26,6 +25,7 @@ use heart::Heart;
 
 mod act;
 mod agree;
+mod among;
 mod heart;
 mod status;
 
@@ -116,10 +116,21 @@ impl<'a> Lead<'a> {
         self.task.face.counts.uses += 1;
         self.task.routing = None;
         self.task.envelope = self.heart.envelope().cloned();
-        if matches!(end, End::Back) {
+        if let Some(wish) = self.heart.left() {
+            let (store, name) = self.store();
+            tokio::spawn(async move {
+                if let Some(shared) = store.shared() {
+                    // Whoever asked has its answer; it is in the log if it did not come to pass.
+                    if let Err(error) = shared.hold(&name, wish).await {
+                        tracing::error!(service = %name, %error, "a hold did not reach the leading room; give it again");
+                    }
+                }
+            });
+        }
+        // Somebody asked while the service was given away, or while nobody could be told.
+        if matches!(end, End::Back | End::HandedOver) {
             let woken = matches!(self.service.phase(), Phase::Waking | Phase::Awake);
-            let by = self.service.view().run_by.filter(|_| woken);
-            self.task.bring = by;
+            self.task.bring = self.service.view().run_by.filter(|_| woken);
         }
         end
     }
@@ -228,6 +239,11 @@ impl<'a> Lead<'a> {
         match news {
             News::Wanted(number, trigger) => self.wanted(number, trigger),
             News::Written => {
+                self.heart.hurry();
+                None
+            }
+            // Another room says that it leads: whether this one does still, the store knows.
+            News::Changed(envelope) if envelope.mark.epoch > self.heart.epoch() => {
                 self.heart.hurry();
                 None
             }
@@ -391,107 +407,4 @@ impl<'a> Lead<'a> {
             }
         }
     }
-
-    /// Leaves a sign of life, if one is due.
-    fn beat(&mut self) {
-        if !self.heart.is_due(self.service.phase()) {
-            return;
-        }
-        let (store, name) = (
-            Arc::clone(&self.task.setup.store),
-            self.task.setup.name.clone(),
-        );
-        let report = self.task.face.report();
-        if self.epoch.is_none() {
-            self.heart.ask();
-            self.doing.spawn(async move {
-                Done::Followed(match store.shared() {
-                    Some(shared) => shared.follow(&name, report).await,
-                    None => Err(not_shared()),
-                })
-            });
-            return;
-        }
-        let view = match self.is_learning() {
-            true => self.task.face.last().cloned(),
-            false => None,
-        };
-        let view = view.unwrap_or_else(|| self.service.view());
-        let beat = self.heart.say(&view, report, &self.task.setup.owner);
-        self.doing.spawn(async move {
-            Done::Beaten(match store.shared() {
-                Some(shared) => shared.beat(&name, beat).await,
-                None => Err(not_shared()),
-            })
-        });
-    }
-
-    /// What the store said to a sign of life.
-    async fn beaten(&mut self, heartbeat: Heartbeat) -> Result<(), End> {
-        let now = self.task.setup.clock.now();
-        let view = self.service.view();
-        let traffic = self.task.setup.policy.sources.contains(&Source::Traefik);
-        let wanted = heartbeat.wanted.clone();
-        let news = self
-            .heart
-            .heard(&self.task.setup.name, now, &view, heartbeat);
-        for input in news.inputs {
-            self.step(input).await?;
-        }
-        if let Some((number, trigger)) = wanted
-            && let Some(input) = self.wanted(number, trigger)
-        {
-            self.step(input).await?;
-        }
-        if news.lost && traffic {
-            self.step(Input::SignalLost(Source::Traefik)).await?;
-        }
-        // Who asks in another room keeps a failing wake alive; who asked first is known.
-        if news.asked
-            && matches!(self.service.phase(), Phase::Failed)
-            && let Some(trigger) = view.run_by
-        {
-            self.step(Input::Triggered(trigger)).await?;
-        }
-        self.agree().await?;
-        self.hand_over();
-        Ok(())
-    }
-
-    /// Answers the engine where all rooms agree by now, or too much time has passed.
-    async fn agree(&mut self) -> Result<(), End> {
-        while let Some(input) = self.heart.agreed() {
-            self.step(input).await?;
-        }
-        Ok(())
-    }
-
-    /// Gives a sleeping service to the room that ought to lead it, so that the rooms share the work.
-    fn hand_over(&mut self) {
-        let resting = self.service.phase() == Phase::Asleep
-            && self.doing.is_empty()
-            && self.save_at.is_none();
-        let Some(epoch) = self.epoch.filter(|_| resting) else {
-            return;
-        };
-        let store = Arc::clone(&self.task.setup.store);
-        let Some(own) = store.shared().map(|shared| shared.room().to_owned()) else {
-            return;
-        };
-        let name = self.task.setup.name.clone();
-        let Some(to) = self.heart.successor(name.as_str(), &own) else {
-            return;
-        };
-        self.heart.ask();
-        self.doing.spawn(async move {
-            Done::HandedOver(match store.shared() {
-                Some(shared) => shared.hand_over(&name, epoch, Some(&to)).await,
-                None => Err(not_shared()),
-            })
-        });
-    }
-}
-
-fn not_shared() -> StoreError {
-    StoreError::Unavailable("the store has one room only".into())
 }

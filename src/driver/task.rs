@@ -55,8 +55,10 @@ pub struct Setup {
     pub prober: Prober,
     /// The time.
     pub clock: Clock,
-    /// Who we are, for the claim.
+    /// Who we are, for people who read the lease.
     pub owner: String,
+    /// Where we are: this host, and where we listen on it.
+    pub place: String,
     /// Ends the task; the machine stays as it is.
     pub shutdown: CancellationToken,
 }
@@ -94,6 +96,7 @@ pub fn spawn(setup: Setup) -> Running {
         memory: None,
         bring: None,
         epoch: None,
+        is_new: true,
         setup,
     };
     Running {
@@ -121,6 +124,8 @@ pub(super) struct Task {
     pub(super) bring: Option<Trigger>,
     /// The epoch under which this room leads.
     pub(super) epoch: Option<Epoch>,
+    /// No room on this store has heard of this one yet.
+    pub(super) is_new: bool,
 }
 
 impl Task {
@@ -143,15 +148,22 @@ impl Task {
             tracing::warn!(service = %self.setup.name, "another owner took the service over; this one stands back");
             return;
         }
+        let mut wiped = false;
         loop {
             match Follow::new(self).live().await {
                 Turn::Lead(Claim { epoch, record }) => {
                     let service = &self.setup.name;
                     tracing::debug!(%service, %epoch, "this room leads the service");
                     self.epoch = Some(epoch);
-                    let record = record.map(Box::new).or_else(|| self.remembered());
+                    // Nobody has led it since this room did.
+                    let known = wiped && epoch == Epoch(1);
+                    let record = record.map(Box::new).or_else(|| match known {
+                        true => self.memory.clone(),
+                        false => self.remembered(),
+                    });
                     let end = Lead::new(self, Some(epoch)).live(record, None).await;
                     self.epoch = None;
+                    wiped = matches!(end, End::Disowned);
                     let service = &self.setup.name;
                     match end {
                         End::Disowned => {

@@ -41,8 +41,10 @@ pub struct Envelope {
 pub struct Beat {
     /// Under which epoch.
     pub epoch: Epoch,
-    /// By what name, for people.
+    /// By what name, for people who read the lease.
     pub owner: String,
+    /// Where the room is, as in [`Sign::at`].
+    pub at: String,
     /// The service as it is now, if that was not told yet.
     pub envelope: Option<Envelope>,
     /// The fields of the status hash, if they were not told yet; an empty value takes the field away.
@@ -95,6 +97,19 @@ pub struct Heartbeat {
     pub rooms: Vec<Heard>,
     /// What can't be read, in words for a person.
     pub bad: Vec<String>,
+    /// The status or the envelope is not there any more: all of it must be told again.
+    pub again: bool,
+}
+
+/// What a follower says.
+#[derive(Clone, Copy, Debug)]
+pub struct Sign<'a> {
+    /// Where the room is: its host, and where it listens. No two rooms are at one place at a time.
+    pub at: &'a str,
+    /// The room is new: a report of another one from this place is that of its last life, which is over.
+    pub instead: bool,
+    /// Its counts.
+    pub report: Report,
 }
 
 /// What a follower hears.
@@ -140,7 +155,7 @@ pub trait Shared: Send + Sync {
     fn beat<'a>(&'a self, service: &'a ServiceName, beat: Beat) -> Answer<'a, Heartbeat>;
 
     /// A follower's sign of life.
-    fn follow<'a>(&'a self, service: &'a ServiceName, report: Report) -> Answer<'a, Followed>;
+    fn follow<'a>(&'a self, service: &'a ServiceName, sign: Sign<'a>) -> Answer<'a, Followed>;
 
     /// Ends a leadership: for nobody, or for the room of this name, for which the lease is kept free for three
     /// [`BEAT`]s.

@@ -71,6 +71,23 @@ impl House {
     }
 }
 
+/// Somebody who opens a connection through this room and stays.
+async fn stays(room: &Anteroom) -> impl Sized + use<> {
+    let url = format!("ws://{}/", room.room);
+    let request =
+        tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(url);
+    let mut request = request.unwrap();
+    let host = "blog.example.com".parse().unwrap();
+    request.headers_mut().insert("host", host);
+    tokio_tungstenite::connect_async(request).await.unwrap()
+}
+
+/// Lets time pass: nothing is to happen in it.
+async fn nothing_for(span: Duration) {
+    let since = Instant::now();
+    eventually(SOON, async || since.elapsed() > span).await;
+}
+
 #[tokio::test]
 #[ignore = "needs redis-server: run tests/run"]
 async fn a_visitor_of_any_room_wakes_the_service_for_all() {
@@ -86,15 +103,8 @@ async fn a_visitor_of_any_room_wakes_the_service_for_all() {
     assert_eq!(house.machine.starts(), 1);
     assert_eq!(house.status("phase").await.as_deref(), Some("awake"));
     // Somebody stays in a room that follows: the machine stays up.
-    let url = format!("ws://{}/", follower.room);
-    let mut request =
-        tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(url)
-            .unwrap();
-    let host = "blog.example.com".parse().unwrap();
-    request.headers_mut().insert("host", host);
-    let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
-    let held = Instant::now();
-    eventually(SOON, async || held.elapsed() > Duration::from_secs(5)).await;
+    let socket = stays(follower).await;
+    nothing_for(Duration::from_secs(5)).await;
     assert_eq!(house.machine.stops(), 0);
     assert_eq!(house.status("active").await.as_deref(), Some("1"));
     drop(socket);
@@ -224,10 +234,87 @@ async fn without_redis_every_room_still_wakes_and_none_stops() {
     house.server.kill();
     assert_eq!(press(&client, follower).await, 202);
     let_in(&client, follower).await;
-    let slept = Instant::now();
-    eventually(SOON, async || slept.elapsed() > Duration::from_secs(4)).await;
+    nothing_for(Duration::from_secs(4)).await;
     assert_eq!(house.machine.stops(), 0, "nothing is stopped");
     house.server.again().await;
     house.all("asleep").await;
     assert_eq!((house.machine.starts(), house.machine.stops()), (1, 1));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn while_a_room_is_silent_nothing_is_stopped_and_its_next_life_speaks_for_it() {
+    let mut house = House::of(2, Duration::from_millis(100), "").await;
+    let client = client();
+    let leader = house.leader().await;
+    assert_eq!(press(&client, &house.rooms[leader]).await, 202);
+    house.all("awake").await;
+    let follower = &house.rooms[1 - leader];
+    let inside = stays(follower).await;
+    let active = async || house.status("active").await;
+    eventually(SOON, async || active().await.as_deref() == Some("1")).await;
+    // Held by the system, as a machine that is migrated or swaps: it says nothing, and somebody is inside.
+    follower.signal(rustix::process::Signal::STOP);
+    nothing_for(Duration::from_secs(7)).await;
+    assert_eq!(house.machine.stops(), 0);
+    follower.signal(rustix::process::Signal::CONT);
+    nothing_for(Duration::from_secs(3)).await;
+    assert_eq!(house.machine.stops(), 0, "it is still inside");
+    // Killed, nobody is; but that is known only when it is there again.
+    let mut killed = house.rooms.remove(1 - leader);
+    killed.kill().await;
+    drop(inside);
+    nothing_for(Duration::from_secs(5)).await;
+    assert_eq!(house.machine.stops(), 0);
+    house.rooms.push(killed.again().await);
+    house.all("asleep").await;
+    assert_eq!((house.machine.starts(), house.machine.stops()), (1, 1));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn services_are_spread_over_the_rooms_while_they_sleep() {
+    let server = Server::start().await;
+    let machine = Machine::new(Duration::from_millis(100)).await;
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let services = names.map(|name| {
+        let service = service(&machine, "");
+        service
+            .replace("service.blog]", &format!("service.{name}]"))
+            .replace("blog.", &format!("{name}."))
+    });
+    let services = services.concat();
+    let store = format!("redis://{}", server.at());
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let start = |dir: usize| {
+        let dir = dirs[dir].path();
+        Anteroom::start_on(dir, &store, &services, free_port(), free_port())
+    };
+    let first = start(0).await;
+    let led_by = async |room: &Anteroom| {
+        let mut led = 0;
+        for name in names {
+            let key = format!("anteroom:{{{name}}}:lease");
+            let lease: Option<String> = server.ask(&["GET", &key]).await;
+            led += usize::from(
+                lease
+                    .unwrap_or_default()
+                    .contains(&format!("pid {}\"", room.id())),
+            );
+        }
+        led
+    };
+    eventually(SOON, async || led_by(&first).await == names.len()).await;
+    let second = start(1).await;
+    eventually(2 * SOON, async || {
+        let (one, other) = (led_by(&first).await, led_by(&second).await);
+        one + other == names.len() && other > 0
+    })
+    .await;
+    // Whoever leads it, each room shows it.
+    for name in names {
+        for room in [&first, &second] {
+            room.phase(name, "asleep", SOON).await;
+        }
+    }
 }

@@ -10,7 +10,7 @@ use anteroom::engine::rooms::{Mark, Report};
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::Phase;
 use anteroom::store::redis::{RedisStore, Settings};
-use anteroom::store::shared::{Beat, Envelope, HoldKey, HoldWish, LEASE, News, Shared};
+use anteroom::store::shared::{Beat, Envelope, HoldKey, HoldWish, LEASE, News, Shared, Sign};
 use anteroom::store::{Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -47,6 +47,14 @@ fn beat(epoch: Epoch) -> Beat {
         epoch,
         owner: "room \"1\"".into(),
         ..Beat::default()
+    }
+}
+
+fn sign(report: Report) -> Sign<'static> {
+    Sign {
+        at: "host \"2\"",
+        instead: false,
+        report,
     }
 }
 
@@ -105,7 +113,7 @@ async fn conforms(settings: &Settings) {
     assert_ne!(one.room(), other.room());
 
     // One leads, and as long as its lease lives no other does.
-    let nobody = other.follow(&blog, Report::default()).await.unwrap();
+    let nobody = other.follow(&blog, sign(Report::default())).await.unwrap();
     assert!(!nobody.led && nobody.envelope.is_none());
     let claim = one.claim_free(&blog, "one").await.unwrap().unwrap();
     assert_eq!((claim.epoch, claim.record), (Epoch(1), None));
@@ -156,7 +164,7 @@ async fn conforms(settings: &Settings) {
         seen: said.mark,
         ..Report::default()
     };
-    let followed = other.follow(&blog, report).await.unwrap();
+    let followed = other.follow(&blog, sign(report)).await.unwrap();
     assert_eq!((followed.envelope, followed.led), (Some(said), true));
 
     // And the leader hears of who follows, not of itself.
@@ -222,7 +230,7 @@ async fn conforms(settings: &Settings) {
         .unwrap();
     let free = |news| matches!(news, News::Free).then_some(());
     hears(&mut others, free).await;
-    assert!(!other.follow(&blog, report).await.unwrap().led);
+    assert!(!other.follow(&blog, sign(report)).await.unwrap().led);
     let next = other.claim_free(&blog, "other").await.unwrap().unwrap();
     assert_eq!((next.epoch, next.record), (Epoch(2), Some(asleep)));
     assert!(is_stale(&one.beat(&blog, ended.clone()).await));
@@ -237,6 +245,22 @@ async fn conforms(settings: &Settings) {
     one.goodbye(&blog).await.unwrap();
     let heard = other.beat(&blog, beat(Epoch(2))).await.unwrap();
     assert!(heard.rooms.is_empty());
+
+    // The next life of a room at the same place ends the reports of its last one.
+    one.follow(&blog, sign(report)).await.unwrap();
+    assert_eq!(
+        other.beat(&blog, beat(Epoch(2))).await.unwrap().rooms.len(),
+        1
+    );
+    let next_life = RedisStore::open(settings.clone()).unwrap();
+    let new = Sign {
+        instead: true,
+        ..sign(Report::default())
+    };
+    next_life.follow(&blog, new).await.unwrap();
+    let heard = other.beat(&blog, beat(Epoch(2))).await.unwrap();
+    assert_eq!(heard.rooms.len(), 1);
+    assert_eq!(heard.rooms[0].room, next_life.room());
 
     // Whoever goes leaves it to the first that comes.
     other.hand_over(&blog, Epoch(2), None).await.unwrap();
@@ -330,6 +354,18 @@ async fn keys_of_another_type_are_told_of_and_stop_nothing() {
     assert!(heard.hold.is_none() && heard.commands.is_empty() && heard.wanted.is_none());
     let phase: String = server.ask(&["HGET", &key("status"), "phase"]).await;
     assert_eq!(phase, "asleep");
+    assert!(!heard.again);
+    // What somebody deletes is to be told again.
+    for name in ["status", "view"] {
+        let _: i64 = server.ask(&["DEL", &key(name)]).await;
+        assert!(one.beat(&blog, beat(epoch)).await.unwrap().again, "{name}");
+        let telling = Beat {
+            envelope: Some(envelope(epoch, 2, Phase::Asleep)),
+            status: vec![("phase", "asleep".into())],
+            ..beat(epoch)
+        };
+        assert!(!one.beat(&blog, telling).await.unwrap().again, "{name}");
+    }
     // A hold without an end and without a reason is one.
     for name in ["hold", "command", "wanted"] {
         let _: i64 = server.ask(&["DEL", &key(name)]).await;

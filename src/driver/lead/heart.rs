@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::agree::Question;
 use super::status;
+use crate::driver::task::Setup;
 use crate::engine::contract::{Activity, Input, Routing};
 use crate::engine::id::{Epoch, OpId, ServiceName};
 use crate::engine::record::Hold;
@@ -155,6 +156,10 @@ impl Heart {
         self.envelope.as_ref()
     }
 
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     fn mark(&self) -> Mark {
         let envelope = self.envelope.as_ref();
         envelope.map(|envelope| envelope.mark).unwrap_or_default()
@@ -229,7 +234,7 @@ impl Heart {
     }
 
     /// What is to be said now. It is under way from here on.
-    pub(super) fn say(&mut self, view: &View, report: Report, owner: &str) -> Beat {
+    pub(super) fn say(&mut self, view: &View, report: Report, setup: &Setup) -> Beat {
         if self.envelope.is_none() {
             self.look(view);
         }
@@ -250,7 +255,8 @@ impl Heart {
         self.hurry = false;
         Beat {
             epoch: self.epoch,
-            owner: owner.to_owned(),
+            owner: setup.owner.clone(),
+            at: setup.place.clone(),
             envelope,
             status: changed,
             report: Report {
@@ -273,6 +279,12 @@ impl Heart {
         self.status.clear();
     }
 
+    /// A change of the hold that its key does not have yet.
+    pub(super) fn left(&mut self) -> Option<HoldWish> {
+        let sent = self.sent.take().and_then(|sent| sent.wish);
+        self.wish.take().or(sent)
+    }
+
     /// What ran beside the task broke off.
     pub(super) fn lost(&mut self) {
         self.unanswered();
@@ -292,6 +304,11 @@ impl Heart {
             self.told = sent.mark;
             self.status = sent.status;
             self.hold_known |= matches!(sent.wish, Some(HoldWish::Keep { .. }));
+        }
+        if heartbeat.again {
+            self.told = Mark::default();
+            self.status.clear();
+            self.hurry = true;
         }
         let heard = self.rooms.hear(heartbeat.rooms);
         self.forgotten = heard.forgotten;

@@ -6,7 +6,7 @@
 -- and its reason; the beat whose commands are done or nothing, and how many; the most commands to give; the number of
 -- rooms that are gone, these, then the fields of the status with their values.
 -- Answers {'beat', hold's time left or nothing, hold, number of the wake, what is wanted, commands, rooms (name, age in
--- milliseconds, report, ...), what is bad}; {'stale', epoch} when the service has another owner or none; {'corrupt'}
+-- milliseconds, report, ...), what is bad, '1' if all of the status and the envelope must be told again}; {'stale', epoch} when the service has another owner or none; {'corrupt'}
 -- when the state is not one.
 
 local kept = redis.call('GET', KEYS[1])
@@ -68,12 +68,13 @@ for at = first, #ARGV, 2 do
     redis.call('HSET', KEYS[3], ARGV[at], ARGV[at + 1])
   end
 end
-redis.call('PEXPIRE', KEYS[3], ARGV[6])
+-- What somebody deleted is told again.
+local again = redis.call('PEXPIRE', KEYS[3], ARGV[6]) == 0
 if ARGV[5] ~= '' then
   redis.call('SET', KEYS[4], ARGV[5], 'PX', ARGV[6])
   redis.call('PUBLISH', KEYS[10], 'changed ' .. ARGV[5])
-else
-  redis.call('PEXPIRE', KEYS[4], ARGV[6])
+elseif redis.call('PEXPIRE', KEYS[4], ARGV[6]) == 0 then
+  again = true
 end
 redis.call('PEXPIRE', KEYS[5], 86400000)
-return {'beat', tostring(left), hold, number, wanted, commands, rooms, bad}
+return {'beat', tostring(left), hold, number, wanted, commands, rooms, bad, again and '1' or ''}

@@ -11,7 +11,7 @@ use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::rooms::{Heard, Report};
 use crate::engine::time::Span;
 use crate::store::shared::{
-    BEAT, Beat, COMMANDS_MAX, Followed, Heartbeat, HoldKey, HoldWish, LEASE, News, Shared,
+    BEAT, Beat, COMMANDS_MAX, Followed, Heartbeat, HoldKey, HoldWish, LEASE, News, Shared, Sign,
 };
 use crate::store::{Answer, Claim, StoreError};
 
@@ -31,6 +31,7 @@ type Beaten = (
     Vec<String>,
     Vec<String>,
     Vec<String>,
+    String,
 );
 
 impl RedisStore {
@@ -70,7 +71,7 @@ impl RedisStore {
             .arg(LEASE.as_millis().to_string());
         let envelope = beat.envelope.as_ref().map(json).unwrap_or_default();
         let call = call.arg(envelope).arg(SAID_KEPT.as_millis().to_string());
-        let call = call.arg(json(&beat.report));
+        let call = call.arg(report_at(&beat.at, &beat.report));
         let (hold, length, reason) = match &beat.hold {
             Some(HoldWish::Keep { reason, length }) => ("keep", *length, reason.as_str()),
             Some(HoldWish::Drop) => ("drop", Span::ZERO, ""),
@@ -106,14 +107,15 @@ impl RedisStore {
             _ => 0,
         };
         match parts {
-            8 => {}
+            9 => {}
             _ => {
                 let answer: Vec<String> = parsed(answer)?;
                 let said = self.said("beat", service, epoch, &answer);
                 return said.map(|()| Heartbeat::default());
             }
         }
-        let (_, left, hold, number, wanted, commands, rooms, mut bad): Beaten = parsed(answer)?;
+        let (_, left, hold, number, wanted, commands, rooms, mut bad, again): Beaten =
+            parsed(answer)?;
         let trigger = (!wanted.is_empty()).then(|| serde_json::from_str(&wanted));
         let wanted = match trigger {
             Some(Ok(trigger)) => Some((number.parse().unwrap_or_default(), trigger)),
@@ -153,17 +155,23 @@ impl RedisStore {
             wanted,
             rooms: heard,
             bad,
+            again: !again.is_empty(),
         })
     }
 
     async fn followed(
         &self,
         service: &ServiceName,
-        report: Report,
+        Sign {
+            at,
+            instead,
+            report,
+        }: Sign<'_>,
     ) -> Result<Followed, StoreError> {
         let keys = self.keys(service, ["lease", "view", "rooms"]);
         let call = self.scripts.follow.call(&keys);
-        let call = call.arg(self.token.as_str()).arg(json(&report));
+        let call = call.arg(self.token.as_str()).arg(report_at(at, &report));
+        let call = call.arg(if instead { at } else { "" });
         let answer = self.run(service, &call).await?;
         let [lease, envelope] = &answer[..] else {
             return Err(StoreError::Unavailable(
@@ -194,6 +202,17 @@ impl RedisStore {
     }
 }
 
+/// A report with the place that the room listens at, by which its next life finds it.
+fn report_at(at: &str, report: &Report) -> Vec<u8> {
+    #[derive(serde::Serialize)]
+    struct At<'a> {
+        at: &'a str,
+        #[serde(flatten)]
+        report: &'a Report,
+    }
+    json(&At { at, report })
+}
+
 impl Shared for RedisStore {
     fn room(&self) -> &str {
         &self.token
@@ -211,8 +230,8 @@ impl Shared for RedisStore {
         Box::pin(async move { self.say(service, &beat).await })
     }
 
-    fn follow<'a>(&'a self, service: &'a ServiceName, report: Report) -> Answer<'a, Followed> {
-        Box::pin(self.followed(service, report))
+    fn follow<'a>(&'a self, service: &'a ServiceName, sign: Sign<'a>) -> Answer<'a, Followed> {
+        Box::pin(self.followed(service, sign))
     }
 
     fn hand_over<'a>(

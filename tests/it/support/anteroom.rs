@@ -202,14 +202,18 @@ impl Anteroom {
 
     /// Asks it to read its configuration again.
     pub(crate) fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_raw(self.id().cast_signed()).expect("a process id");
-        rustix::process::kill_process(id, rustix::process::Signal::HUP).expect("it is ours");
+        rustix::process::kill_process(id, signal).expect("it is ours");
     }
 
     /// Asks it to end, and waits.
     pub(crate) async fn terminate(&mut self, within: Duration) -> std::process::ExitStatus {
-        let id = rustix::process::Pid::from_raw(self.id().cast_signed()).expect("a process id");
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it is ours");
+        self.signal(rustix::process::Signal::TERM);
         timeout(within, self.child.wait())
             .await
             .expect("it ends in time")

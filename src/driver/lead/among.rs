@@ -1,0 +1,122 @@
+//! A leader among other rooms: its signs of life, what they bring, and giving a service away.
+
+use std::sync::Arc;
+
+use super::{Done, End, Lead};
+use crate::engine::contract::{Input, Source};
+use crate::engine::id::ServiceName;
+use crate::engine::view::Phase;
+use crate::store::shared::{Heartbeat, Sign};
+use crate::store::{Store, StoreError};
+
+impl Lead<'_> {
+    /// Leaves a sign of life, if one is due.
+    pub(super) fn beat(&mut self) {
+        if !self.heart.is_due(self.service.phase()) {
+            return;
+        }
+        let (store, name) = self.store();
+        let report = self.task.face.report();
+        if self.epoch.is_none() {
+            self.heart.ask();
+            let at = self.task.setup.place.clone();
+            self.doing.spawn(async move {
+                let sign = Sign {
+                    at: &at,
+                    instead: false,
+                    report,
+                };
+                Done::Followed(match store.shared() {
+                    Some(shared) => shared.follow(&name, sign).await,
+                    None => Err(not_shared()),
+                })
+            });
+            return;
+        }
+        let view = match self.is_learning() {
+            true => self.task.face.last().cloned(),
+            false => None,
+        };
+        let view = view.unwrap_or_else(|| self.service.view());
+        let beat = self.heart.say(&view, report, &self.task.setup);
+        self.doing.spawn(async move {
+            Done::Beaten(match store.shared() {
+                Some(shared) => shared.beat(&name, beat).await,
+                None => Err(not_shared()),
+            })
+        });
+    }
+
+    /// What the store said to a sign of life.
+    pub(super) async fn beaten(&mut self, heartbeat: Heartbeat) -> Result<(), End> {
+        let now = self.task.setup.clock.now();
+        let view = self.service.view();
+        let traffic = self.task.setup.policy.sources.contains(&Source::Traefik);
+        let wanted = heartbeat.wanted.clone();
+        let news = self
+            .heart
+            .heard(&self.task.setup.name, now, &view, heartbeat);
+        for input in news.inputs {
+            self.step(input).await?;
+        }
+        if let Some((number, trigger)) = wanted
+            && let Some(input) = self.wanted(number, trigger)
+        {
+            self.step(input).await?;
+        }
+        if news.lost && traffic {
+            self.step(Input::SignalLost(Source::Traefik)).await?;
+        }
+        // Who asks in another room keeps a failing wake alive; who asked first is known.
+        if news.asked
+            && matches!(self.service.phase(), Phase::Failed)
+            && let Some(trigger) = view.run_by
+        {
+            self.step(Input::Triggered(trigger)).await?;
+        }
+        self.agree().await?;
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Answers the engine where all rooms agree by now, or too much time has passed.
+    pub(super) async fn agree(&mut self) -> Result<(), End> {
+        while let Some(input) = self.heart.agreed() {
+            self.step(input).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn store(&self) -> (Arc<dyn Store>, ServiceName) {
+        let setup = &self.task.setup;
+        (Arc::clone(&setup.store), setup.name.clone())
+    }
+
+    /// Gives a sleeping service to the room that ought to lead it, so that the rooms share the work.
+    pub(super) fn hand_over(&mut self) {
+        let resting = self.service.phase() == Phase::Asleep
+            && self.doing.is_empty()
+            && self.save_at.is_none();
+        let Some(epoch) = self.epoch.filter(|_| resting) else {
+            return;
+        };
+        let (store, name) = self.store();
+        let Some(own) = store.shared().map(|shared| shared.room().to_owned()) else {
+            return;
+        };
+        let Some(to) = self.heart.successor(name.as_str(), &own) else {
+            return;
+        };
+        self.heart.ask();
+        self.doing.spawn(async move {
+            Done::HandedOver(match store.shared() {
+                Some(shared) => shared.hand_over(&name, epoch, Some(&to)).await,
+                None => Err(not_shared()),
+            })
+        });
+    }
+}
+
+fn not_shared() -> StoreError {
+    StoreError::Unavailable("the store has one room only".into())
+}
