@@ -31,6 +31,7 @@ mod lifecycle;
 mod lifecycle_browser;
 mod lifecycle_limits;
 mod lifecycle_rooms;
+mod lifecycle_rooms_traefik;
 mod lifecycle_traefik;
 mod page;
 mod provider_conformance;
