@@ -19,6 +19,7 @@ use crate::config::added::Added;
 use crate::config::{Config, Secret};
 use crate::driver::admission::Admission;
 use crate::driver::clock::Clock;
+use crate::driver::names::Clients;
 use crate::engine::id::ServiceName;
 use crate::gate::Keeper;
 use crate::http::admin::{self, Admin};
@@ -53,6 +54,7 @@ pub struct App {
     services: BTreeMap<ServiceName, Live>,
     room: Arc<Room>,
     keeper: Keeper,
+    clients: Clients,
     /// What the store says for all services.
     heard: watch::Receiver<Heard>,
     /// What is refused of it, for whoever wrote it.
@@ -75,7 +77,9 @@ impl App {
         let visitors = bind(config.server.listen, "server.listen")?;
         let admins = bind(config.admin.listen, "admin.listen")?;
         let store = build::store(&config).await?;
+        store.keep(config.privacy.kept);
         let secret = build::secret(&*store).await?;
+        let clients = Clients::new(secret, config.privacy);
         let listeners = CancellationToken::new();
         let helpers = CancellationToken::new();
         let traefik = traefik::start(&config, &secret, &helpers)?;
@@ -108,7 +112,7 @@ impl App {
             pages_per_client: config.limits.pages_per_client,
             ..Limits::default()
         };
-        let admission = Arc::new(Admission::new(Arc::clone(&store)));
+        let admission = Arc::new(Admission::new(Arc::clone(&store), clients.clone()));
         let keeper = Keeper::new(secret);
         let (refused, refusals) = watch::channel(added.refused.clone());
         let heard = surface::watch(
@@ -155,6 +159,7 @@ impl App {
             services,
             room,
             keeper,
+            clients,
             heard,
             refused,
             admin,

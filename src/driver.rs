@@ -13,6 +13,7 @@ mod face;
 mod follow;
 pub mod handle;
 mod lead;
+pub mod names;
 pub mod probe;
 pub mod story;
 pub mod task;

@@ -15,11 +15,12 @@ use tokio::time::timeout;
 
 use super::bans::Bans;
 use super::handle::{Admitted, Handle};
+use super::names::Clients;
 use crate::engine::admit::{Applicant, Book, Rule, Rules, Verdict};
-use crate::engine::client;
-use crate::engine::contract::Trigger;
+use crate::engine::contract::{Trigger, TriggerBy};
 use crate::engine::id::ServiceName;
 use crate::engine::time::{Span, Time};
+use crate::engine::triggerers;
 use crate::engine::view::Phase;
 use crate::store::Store;
 use crate::telemetry::metrics;
@@ -36,9 +37,23 @@ pub struct Refusal {
     pub retry_after: Option<Span>,
 }
 
+/// A client's request that asks for a wake.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// The client's true address.
+    pub address: IpAddr,
+    /// What asks.
+    pub by: TriggerBy,
+    /// What for, without its query.
+    pub path: &'a str,
+    /// Its user agent as it came.
+    pub agent: &'a str,
+}
+
 /// The door, shared by all services.
 pub struct Admission {
     store: Arc<dyn Store>,
+    clients: Clients,
     bans: ArcSwap<Bans>,
     local: Mutex<Local>,
     away: AtomicBool,
@@ -54,11 +69,12 @@ struct Local {
 }
 
 impl Admission {
-    /// The door to this store's limits.
+    /// The door to this store's limits. Whoever comes is named by `clients` from there on.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>) -> Admission {
+    pub fn new(store: Arc<dyn Store>, clients: Clients) -> Admission {
         Admission {
             store,
+            clients,
             bans: ArcSwap::default(),
             local: Mutex::default(),
             away: AtomicBool::new(false),
@@ -80,20 +96,26 @@ impl Admission {
         handle: &Handle,
         rules: &Rules,
         now: Time,
-        address: IpAddr,
-        trigger: Trigger,
+        wish: Wish<'_>,
     ) -> Result<(), Refusal> {
+        let names = self.clients.names(now, wish.address, rules);
         let applicant = Applicant {
-            address,
-            banned: self.bans.load().hold(address),
-            trigger,
+            address: wish.address,
+            banned: self.bans.load().hold(wish.address),
+            trigger: Trigger {
+                by: wish.by,
+                who: names.who.clone(),
+                path: wish.path.to_owned(),
+            },
+            agent: triggerers::agent(wish.agent),
+            names,
         };
         let wake = self.rule(handle, rules, now, &applicant).await;
         let wake = wake.inspect_err(|refusal| {
             let (service, rule) = (handle.service(), refusal.rule.as_str());
             metrics().refused(service, rule);
-            let client = client::network(address);
-            tracing::debug!(%service, %client, rule, "a wake is refused");
+            let client = &*applicant.names.who;
+            tracing::debug!(%service, client, rule, "a wake is refused");
         })?;
         let trigger = applicant.trigger;
         handle.trigger(Admitted { trigger, wake });

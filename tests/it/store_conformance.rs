@@ -11,6 +11,7 @@ use anteroom::store::file::FileStore;
 use anteroom::store::memory::MemoryStore;
 use anteroom::store::{LEDGER_MAX, LedgerEntry, Store, StoreError};
 
+mod clients;
 mod history;
 mod limits;
 mod samples;

@@ -17,15 +17,14 @@ fn rate(count: u32, per: Span) -> Rate {
 }
 
 fn applicant(address: &str) -> Applicant {
-    Applicant {
-        address: address.parse().unwrap(),
-        banned: false,
-        trigger: Trigger {
+    Applicant::plain(
+        address.parse().unwrap(),
+        Trigger {
             by: TriggerBy::Page,
             who: "somebody".into(),
             path: "/".into(),
         },
-    }
+    )
 }
 
 fn refused(rule: Rule, retry_after: Span) -> Verdict {

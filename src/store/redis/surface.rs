@@ -16,10 +16,10 @@ use crate::store::{Answer, StoreError};
 const OF_SERVICE: &str = "services ";
 
 /// Keys that one `SCAN` looks at: a fraction of a millisecond of the server's time.
-const SCAN_COUNT: usize = 2_000;
+pub(super) const SCAN_COUNT: usize = 2_000;
 
 /// One server's `SCAN`s in one search: 20 million keys. More, and the search is given up.
-const SCANS_MAX: usize = 10_000;
+pub(super) const SCANS_MAX: usize = 10_000;
 
 impl RedisStore {
     /// A key that belongs to no service.
@@ -28,7 +28,7 @@ impl RedisStore {
     }
 
     /// A slot of every server that has keys.
-    async fn servers(&self) -> Result<BTreeSet<u16>, StoreError> {
+    pub(super) async fn servers(&self) -> Result<BTreeSet<u16>, StoreError> {
         if *self.link.form() != Form::Cluster {
             return Ok(BTreeSet::from([0]));
         }

@@ -19,15 +19,14 @@ const T0: Time = Time(1_800_000_000_000);
 const DAY: Span = Span::mins(24 * 60);
 
 fn applicant(address: &str) -> Applicant {
-    Applicant {
-        address: address.parse().unwrap(),
-        banned: false,
-        trigger: Trigger {
+    Applicant::plain(
+        address.parse().unwrap(),
+        Trigger {
             by: TriggerBy::Page,
             who: "203.0.113.0/24".into(),
             path: "/\"\u{0}ä".into(),
         },
-    }
+    )
 }
 
 fn rate(count: u32, per: Span) -> Option<Rate> {
