@@ -19,7 +19,7 @@ use crate::engine::record::Record;
 use crate::engine::service::Service;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::Phase;
-use crate::store::shared::{Followed, Heartbeat, HoldWish, News};
+use crate::store::shared::{Followed, Heartbeat, HoldWish, News, Wanted};
 use crate::store::{LedgerEntry, StoreError};
 use heart::Heart;
 
@@ -77,6 +77,9 @@ pub(super) struct Lead<'a> {
     /// A wake that was heard of from the store, and not yet from the visitor who asked for it.
     announced: Option<u64>,
     heart: Heart,
+    /// Records written, and how many that were when the last sign of life was sent.
+    saves: u64,
+    saves_said: u64,
     began: Instant,
 }
 
@@ -98,6 +101,8 @@ impl<'a> Lead<'a> {
             entries: Vec::new(),
             heard: 0,
             announced: None,
+            saves: 0,
+            saves_said: 0,
             began: Instant::now(),
         }
     }
@@ -226,18 +231,30 @@ impl<'a> Lead<'a> {
     }
 
     /// A wake that the store admitted, through whichever room.
-    fn wanted(&mut self, number: u64, trigger: Trigger) -> Option<Input> {
+    fn wanted(&mut self, wanted: Wanted) -> Option<Input> {
+        let Wanted {
+            number,
+            trigger,
+            heard,
+        } = wanted;
         if number <= self.heard {
             return None;
         }
         self.heard = number;
         self.announced = Some(number);
-        Some(Input::Triggered(trigger))
+        Some(match heard {
+            true => Input::StillWanted(trigger),
+            false => Input::Triggered(trigger),
+        })
     }
 
     fn hear(&mut self, news: News) -> Option<Input> {
         match news {
-            News::Wanted(number, trigger) => self.wanted(number, trigger),
+            News::Wanted(number, trigger) => self.wanted(Wanted {
+                number,
+                trigger,
+                heard: false,
+            }),
             News::Written => {
                 self.heart.hurry();
                 None
@@ -362,6 +379,7 @@ impl<'a> Lead<'a> {
                 self.entries.clear();
                 self.unsaved = None;
                 self.save_at = None;
+                self.saves += 1;
                 return Ok(true);
             }
             Ok(Err(StoreError::Stale { .. })) => return Err(End::Disowned),

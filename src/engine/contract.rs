@@ -28,6 +28,8 @@ pub enum Input {
     Loaded(Option<Box<Record>>),
     /// A client asked for a wake and was admitted.
     Triggered(Trigger),
+    /// A wake that an earlier owner has counted already is still wanted.
+    StillWanted(Trigger),
     /// Do not sleep before `until`.
     Held {
         /// The end of the hold.

@@ -141,7 +141,13 @@ impl Service {
     fn take(&mut self, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Loaded(record) => self.loaded(record, out),
-            Input::Triggered(trigger) => self.triggered(trigger, out),
+            Input::Triggered(trigger) => {
+                if trigger.by != TriggerBy::Crash {
+                    self.triggered_count += 1;
+                }
+                self.triggered(trigger, out);
+            }
+            Input::StillWanted(trigger) => self.triggered(trigger, out),
             Input::Held { until, reason } => self.held(until, reason, out),
             Input::Released => self.released(out),
             Input::SleepAsked => self.sleep_asked(out),
@@ -196,9 +202,6 @@ impl Service {
 
     fn triggered(&mut self, trigger: Trigger, out: &mut Vec<Effect>) {
         let now = self.now;
-        if trigger.by != TriggerBy::Crash {
-            self.triggered_count += 1;
-        }
         match &mut self.state {
             State::Fresh => {}
             State::Learning(learning) => {

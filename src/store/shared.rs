@@ -82,6 +82,17 @@ pub struct HoldKey {
     pub left: Option<Span>,
 }
 
+/// An admitted wake that is not over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which one.
+    pub number: u64,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// An owner has told the store that it heard of it.
+    pub heard: bool,
+}
+
 /// What a leader hears.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeat {
@@ -92,7 +103,7 @@ pub struct Heartbeat {
     /// Names this beat in [`Beat::done`].
     pub name: String,
     /// The last admitted wake, if it is still wanted.
-    pub wanted: Option<(u64, Trigger)>,
+    pub wanted: Option<Wanted>,
     /// The other rooms.
     pub rooms: Vec<Heard>,
     /// What can't be read, in words for a person.

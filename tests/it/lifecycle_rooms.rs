@@ -318,3 +318,25 @@ async fn services_are_spread_over_the_rooms_while_they_sleep() {
         }
     }
 }
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn a_wake_whose_number_is_given_out_twice_wakes_twice_and_is_counted_twice() {
+    let house = House::of(2, Duration::from_millis(100), "").await;
+    let client = client();
+    let follower = 1 - house.leader().await;
+    for wakes in 1..=2 {
+        assert_eq!(press(&client, &house.rooms[follower]).await, 202);
+        house.all("awake").await;
+        house.all("asleep").await;
+        assert_eq!(house.machine.starts(), wakes);
+        let count = house.status("triggered_count").await;
+        assert_eq!(count, Some(wakes.to_string()));
+        // As after a failover to a replica that had not heard of the last wake.
+        let key = "anteroom:{blog}:wake";
+        let _: i64 = house
+            .server
+            .ask(&["HDEL", key, "last", "heard", "by"])
+            .await;
+    }
+}

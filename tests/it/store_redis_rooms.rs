@@ -10,7 +10,9 @@ use anteroom::engine::rooms::{Mark, Report};
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::Phase;
 use anteroom::store::redis::{RedisStore, Settings};
-use anteroom::store::shared::{Beat, Envelope, HoldKey, HoldWish, LEASE, News, Shared, Sign};
+use anteroom::store::shared::{
+    Beat, Envelope, HoldKey, HoldWish, LEASE, News, Shared, Sign, Wanted,
+};
 use anteroom::store::{Store, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -209,13 +211,28 @@ async fn conforms(settings: &Settings) {
     let now = Time(1_795_248_000_000);
     let verdict = other.admit(&blog, now, &client, &Rules::default()).await;
     assert_eq!(verdict.unwrap(), Verdict::Wake(1));
-    let wanted = |news| match news {
+    let announced = |news| match news {
         News::Wanted(number, trigger) => Some((number, trigger)),
         _ => None,
     };
-    assert_eq!(hears(&mut news, wanted).await, (1, client.trigger.clone()));
+    assert_eq!(
+        hears(&mut news, announced).await,
+        (1, client.trigger.clone())
+    );
     let heard = one.beat(&blog, ended.clone()).await.unwrap();
-    assert_eq!(heard.wanted, Some((1, client.trigger.clone())));
+    let wanted = |heard| Wanted {
+        number: 1,
+        trigger: client.trigger.clone(),
+        heard,
+    };
+    assert_eq!(heard.wanted, Some(wanted(false)));
+    let waking = Record {
+        stand: Stand::Waking { since: now },
+        ..Record::default()
+    };
+    one.save(&blog, epoch, &waking, &[], 1).await.unwrap();
+    let heard = one.beat(&blog, ended.clone()).await.unwrap();
+    assert_eq!(heard.wanted, Some(wanted(true)));
     let asleep = Record {
         stand: Stand::Asleep,
         ..Record::default()

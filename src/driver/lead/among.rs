@@ -38,6 +38,7 @@ impl Lead<'_> {
             false => None,
         };
         let view = view.unwrap_or_else(|| self.service.view());
+        self.saves_said = self.saves;
         let beat = self.heart.say(&view, report, &self.task.setup);
         self.doing.spawn(async move {
             Done::Beaten(match store.shared() {
@@ -59,10 +60,16 @@ impl Lead<'_> {
         for input in news.inputs {
             self.step(input).await?;
         }
-        if let Some((number, trigger)) = wanted
-            && let Some(input) = self.wanted(number, trigger)
-        {
-            self.step(input).await?;
+        if let Some(wanted) = wanted {
+            // Asleep, and written down as that, nothing that was heard of is wanted any more. What is wanted all the
+            // same is another wake: a store that forgot its last numbers gives them out again.
+            let rests = self.service.phase() == Phase::Asleep && self.unsaved.is_none();
+            if rests && self.saves == self.saves_said && wanted.number <= self.heard {
+                self.heard = wanted.number.saturating_sub(1);
+            }
+            if let Some(input) = self.wanted(wanted) {
+                self.step(input).await?;
+            }
         }
         if news.lost && traffic {
             self.step(Input::SignalLost(Source::Traefik)).await?;

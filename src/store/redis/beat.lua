@@ -5,7 +5,8 @@
 -- leader's own report as JSON; what becomes of the hold: 'keep', 'drop' or nothing, then its length in milliseconds
 -- and its reason; the beat whose commands are done or nothing, and how many; the most commands to give; the number of
 -- rooms that are gone, these, then the fields of the status with their values.
--- Answers {'beat', hold's time left or nothing, hold, number of the wake, what is wanted, commands, rooms (name, age in
+-- Answers {'beat', hold's time left or nothing, hold, number of the wake, what is wanted, the highest number
+-- that an owner has heard of, commands, rooms (name, age in
 -- milliseconds, report, ...), what is bad, '1' if all of the status and the envelope must be told again}; {'stale', epoch} when the service has another owner or none; {'corrupt'}
 -- when the state is not one.
 
@@ -44,9 +45,12 @@ if ARGV[11] ~= '' and redis.call('HGET', KEYS[8], 'done') ~= ARGV[11] then
 end
 local commands = try('LRANGE', KEYS[7], 0, ARGV[13] - 1) or {}
 
-local number, wanted = '0', ''
+local number, wanted, told = '0', '', '0'
 local trigger = redis.call('GET', KEYS[9])
-if trigger then number, wanted = redis.call('HGET', KEYS[8], 'last') or '0', trigger end
+if trigger then
+  local last, heard = unpack(redis.call('HMGET', KEYS[8], 'last', 'heard'))
+  number, wanted, told = last or '0', trigger, heard or '0'
+end
 
 local first = 15 + ARGV[14]
 for at = 15, first - 1 do redis.call('HDEL', KEYS[5], ARGV[at]) end
@@ -77,4 +81,4 @@ elseif redis.call('PEXPIRE', KEYS[4], ARGV[6]) == 0 then
   again = true
 end
 redis.call('PEXPIRE', KEYS[5], 86400000)
-return {'beat', tostring(left), hold, number, wanted, commands, rooms, bad, again and '1' or ''}
+return {'beat', tostring(left), hold, number, wanted, told, commands, rooms, bad, again and '1' or ''}

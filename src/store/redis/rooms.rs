@@ -12,6 +12,7 @@ use crate::engine::rooms::{Heard, Report};
 use crate::engine::time::Span;
 use crate::store::shared::{
     BEAT, Beat, COMMANDS_MAX, Followed, Heartbeat, HoldKey, HoldWish, LEASE, News, Shared, Sign,
+    Wanted,
 };
 use crate::store::{Answer, Claim, StoreError};
 
@@ -23,6 +24,7 @@ const NO_REASON: &str = "the key is there";
 
 /// The answer of `beat.lua`.
 type Beaten = (
+    String,
     String,
     String,
     String,
@@ -107,18 +109,26 @@ impl RedisStore {
             _ => 0,
         };
         match parts {
-            9 => {}
+            10 => {}
             _ => {
                 let answer: Vec<String> = parsed(answer)?;
                 let said = self.said("beat", service, epoch, &answer);
                 return said.map(|()| Heartbeat::default());
             }
         }
-        let (_, left, hold, number, wanted, commands, rooms, mut bad, again): Beaten =
+        let (_, left, hold, number, wanted, told, commands, rooms, mut bad, again): Beaten =
             parsed(answer)?;
         let trigger = (!wanted.is_empty()).then(|| serde_json::from_str(&wanted));
         let wanted = match trigger {
-            Some(Ok(trigger)) => Some((number.parse().unwrap_or_default(), trigger)),
+            Some(Ok(trigger)) => {
+                let number = number.parse().unwrap_or_default();
+                let told: u64 = told.parse().unwrap_or_default();
+                Some(Wanted {
+                    number,
+                    trigger,
+                    heard: number <= told,
+                })
+            }
             Some(Err(error)) => {
                 let [key] = self.keys(service, ["wanted"]);
                 bad.push(format!("{key} can't be read: {error}; delete it"));
