@@ -13,7 +13,7 @@ mod face;
 mod follow;
 pub mod handle;
 mod lead;
-pub mod names;
+mod own;
 pub mod probe;
 pub mod story;
 pub mod task;

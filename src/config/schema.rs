@@ -155,7 +155,6 @@ mod tests {
         ("admin", "admin"),
         ("store", "store"),
         ("limits", "limits"),
-        ("privacy", "privacy"),
         ("traefik", "traefik"),
         ("publish", "traefik.publish"),
         ("service", "service.a"),

@@ -2,35 +2,29 @@
 //! asks the provider afresh. What it holds ends with it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
-use arc_swap::ArcSwap;
-
-use super::{Answer, Claim, Forgot, LEDGER_MAX, LedgerEntry, Store, StoreError};
-use crate::engine::admit::{Applicant, Book, Rules, Verdict};
+use super::{Answer, Claim, LEDGER_MAX, LedgerEntry, Store, StoreError};
+use crate::engine::admit::{Applicant, Book, Late, Rules, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
-use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
 use crate::engine::time::Time;
-use crate::engine::triggerers::{Asked, Outcome, Triggerers, latest};
 
 /// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     all: Mutex<All>,
     secret: OnceLock<[u8; 32]>,
-    kept: ArcSwap<Kept>,
 }
 
 #[derive(Debug, Default)]
 struct All {
-    services: BTreeMap<ServiceName, Owned>,
+    services: BTreeMap<ServiceName, Kept>,
     limits: Book,
-    triggerers: BTreeMap<ServiceName, Triggerers>,
 }
 
 #[derive(Debug, Default)]
-struct Owned {
+struct Kept {
     epoch: Epoch,
     record: Option<Record>,
     /// Oldest first.
@@ -48,20 +42,6 @@ impl MemoryStore {
         self.all
             .lock()
             .expect("nothing panics while it holds the lock")
-    }
-
-    fn kept(&self) -> Kept {
-        **self.kept.load()
-    }
-}
-
-impl Owned {
-    /// Drops what is too old or too much.
-    fn trim(&mut self, now: Time, kept: Kept) {
-        let old = |entry: &LedgerEntry| now.since(entry.at) > kept.network;
-        while self.ledger.front().is_some_and(old) || self.ledger.len() > LEDGER_MAX {
-            self.ledger.pop_front();
-        }
     }
 }
 
@@ -87,9 +67,7 @@ impl Store for MemoryStore {
         heard: u64,
     ) -> Answer<'a, ()> {
         Box::pin(async move {
-            let All {
-                services, limits, ..
-            } = &mut *self.all();
+            let All { services, limits } = &mut *self.all();
             let Some(kept) = services.get_mut(service) else {
                 return Err(StoreError::Stale {
                     current: Epoch(0),
@@ -104,9 +82,8 @@ impl Store for MemoryStore {
             }
             kept.record = Some(record.clone());
             kept.ledger.extend(entries.iter().cloned());
-            if let Some(last) = entries.last() {
-                kept.trim(last.at, self.kept());
-            }
+            let over = kept.ledger.len().saturating_sub(LEDGER_MAX);
+            kept.ledger.drain(..over);
             limits.hear(service, heard, record.stand.at_rest());
             Ok(())
         })
@@ -119,75 +96,25 @@ impl Store for MemoryStore {
         applicant: &'a Applicant,
         rules: &'a Rules,
     ) -> Answer<'a, Verdict> {
-        Box::pin(async move {
-            let All {
-                limits, triggerers, ..
-            } = &mut *self.all();
-            let verdict = limits.admit(service, now, applicant, rules);
-            let asked = Asked::of(now, applicant, Outcome::of(verdict));
-            let triggerers = triggerers.entry(service.clone()).or_default();
-            triggerers.note(asked, self.kept());
-            Ok(verdict)
-        })
+        Box::pin(async move { Ok(self.all().limits.admit(service, now, applicant, rules)) })
     }
 
-    fn keep(&self, kept: Kept) {
-        self.kept.store(Arc::new(kept));
-    }
-
-    fn tidy(&self, now: Time) -> Answer<'_, ()> {
+    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()> {
         Box::pin(async move {
-            let All {
-                services,
-                limits,
-                triggerers,
-            } = &mut *self.all();
-            let past = limits.past(now);
-            limits.forget(&past);
-            for list in triggerers.values_mut() {
-                list.tidy(now, self.kept());
-            }
-            for owned in services.values_mut() {
-                owned.trim(now, self.kept());
+            let limits = &mut self.all().limits;
+            if let Some(charge) = limits.late(now, late) {
+                limits.charge(charge);
             }
             Ok(())
         })
     }
 
-    fn triggerers<'a>(
-        &'a self,
-        service: &'a ServiceName,
-        now: Time,
-        limit: usize,
-    ) -> Answer<'a, Vec<Asked>> {
+    fn tidy(&self, now: Time) -> Answer<'_, ()> {
         Box::pin(async move {
-            let all = self.all();
-            let listed = all.triggerers.get(service);
-            let listed = listed.into_iter().flat_map(Triggerers::all).cloned();
-            let left = listed.filter_map(|asked| asked.at(now, self.kept()));
-            Ok(latest(left.collect(), limit))
-        })
-    }
-
-    fn forget<'a>(&'a self, forgotten: &'a Forgotten) -> Answer<'a, Forgot> {
-        Box::pin(async move {
-            let All {
-                services,
-                limits,
-                triggerers,
-            } = &mut *self.all();
-            let keys = limits.of(forgotten);
-            limits.forget(&keys);
-            let listed = triggerers.values_mut().map(|list| list.forget(forgotten));
-            let lines = services
-                .values_mut()
-                .flat_map(|owned| &mut owned.ledger)
-                .filter_map(|entry| entry.event.forget(forgotten).then_some(()));
-            Ok(Forgot {
-                triggerers: listed.sum(),
-                limits: keys.len(),
-                ledger: lines.count(),
-            })
+            let limits = &mut self.all().limits;
+            let past = limits.past(now);
+            limits.forget(&past);
+            Ok(())
         })
     }
 

@@ -103,14 +103,15 @@ fn rules() -> Rules {
 }
 
 fn somebody() -> Applicant {
-    Applicant::plain(
-        "2001:db8::1".parse().unwrap(),
-        Trigger {
+    Applicant {
+        address: "2001:db8::1".parse().unwrap(),
+        banned: false,
+        trigger: Trigger {
             by: TriggerBy::Page,
             who: String::new(),
             path: String::new(),
         },
-    )
+    }
 }
 
 /// Past the harness, which keeps what `println!` prints; the first line break ends the harness's own line.

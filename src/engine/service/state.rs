@@ -199,9 +199,8 @@ impl Waking {
     ) {
         self.wanted_at = Some(now);
         if self.trigger.is_none() {
-            let kept = trigger.clone().lasting();
-            self.trigger = Some(kept.clone());
-            *run_by = Some(kept);
+            self.trigger = Some(trigger.clone());
+            *run_by = Some(trigger.clone());
         }
     }
 

@@ -1,0 +1,48 @@
+-- Charges a wake that was let in while the limits could not be asked, whether or not there is room for it.
+--
+-- KEYS: late, triggerers, day, then one for each limit. ARGV: who let it in, and which of its wakes that is; when, and now,
+-- in milliseconds; who woke, for the list of triggerers, or nothing; 1 when the day has a budget, or nothing; then for
+-- each limit its interval in milliseconds and its count.
+-- Answers {'charged'}, also when it was charged before.
+--
+-- The first key remembers the highest number of each who let some in, so a call that comes twice charges once.
+
+local DAY = 86400000
+local TRIGGERERS_MAX = 1000
+
+local at, now = tonumber(ARGV[3]), tonumber(ARGV[4])
+local last = tonumber(redis.call('HGET', KEYS[1], ARGV[1])) or 0
+if tonumber(ARGV[2]) <= last then return {'charged'} end
+
+-- What may be a key of another type comes first: it fails before anything is written.
+local marks = {}
+for number = 4, #KEYS do
+  local place = 7 + (number - 4) * 2
+  local interval, count = tonumber(ARGV[place]), tonumber(ARGV[place + 1])
+  local most = now + 2 * interval * count
+  local from = tonumber(redis.call('GET', KEYS[number])) or at
+  if from <= now then from = at else from = math.max(from, at) end
+  if from > most then from = now + interval * (count - 1) end
+  local tat = math.min(from + interval, most)
+  if tat > now then marks[KEYS[number]] = tat end
+end
+local today, spent = math.floor(at / DAY), nil
+if ARGV[6] == '1' then
+  local day, count = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+):(%d+)$')
+  day = tonumber(day) or 0
+  if day < today then spent = 1 elseif day == today then spent = tonumber(count) + 1 end
+end
+
+if ARGV[5] ~= '' and at > now - DAY then
+  redis.call('ZADD', KEYS[2], whole(at), ARGV[5])
+  redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - TRIGGERERS_MAX)
+  redis.call('PEXPIRE', KEYS[2], DAY)
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], DAY)
+for key, tat in pairs(marks) do keep(key, tat, now) end
+local left = (today + 1) * DAY - now + CLOCKS_DIFFER
+if spent and left > 0 then
+  redis.call('SET', KEYS[3], whole(today) .. ':' .. whole(spent), 'PX', whole(left))
+end
+return {'charged'}
