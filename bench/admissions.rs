@@ -4,7 +4,7 @@
 //! whose connection lives on the main runtime. Each caller waits for its answer before it asks again. redis-benchmark,
 //! with as many connections, says what the same machine does with the simplest of commands.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anteroom::config::{Config, StoreUrl};
 use anteroom::engine::admit::{Applicant, Rate, Rules, Verdict};
+use anteroom::engine::client;
 use anteroom::engine::contract::{Trigger, TriggerBy};
 use anteroom::engine::id::ServiceName;
 use anteroom::engine::time::{Span, Time};
@@ -232,6 +233,9 @@ async fn caller(
     }
 }
 
+/// As long as those of browsers are.
+const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
+
 async fn one(
     store: &RedisStore,
     load: Load,
@@ -245,14 +249,14 @@ async fn one(
     }
     .parse()?;
     let address = Ipv4Addr::from_bits(0x0a00_0000 + number as u32);
+    let trigger = Trigger {
+        by: TriggerBy::Page,
+        who: client::network(address.into()).to_string(),
+        path: "/".to_owned(),
+    };
     let applicant = Applicant {
-        address: IpAddr::V4(address),
-        banned: false,
-        trigger: Trigger {
-            by: TriggerBy::Page,
-            who: format!("{address}/24"),
-            path: "/".to_owned(),
-        },
+        agent: AGENT.to_owned(),
+        ..Applicant::plain(address.into(), trigger)
     };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let now = Time(now.as_millis() as u64);

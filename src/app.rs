@@ -19,6 +19,7 @@ use crate::config::added::Added;
 use crate::config::{Config, Secret};
 use crate::driver::admission::Admission;
 use crate::driver::clock::Clock;
+use crate::driver::names::Clients;
 use crate::engine::id::ServiceName;
 use crate::gate::Keeper;
 use crate::http::admin::{self, Admin};
@@ -53,6 +54,7 @@ pub struct App {
     services: BTreeMap<ServiceName, Live>,
     room: Arc<Room>,
     keeper: Keeper,
+    clients: Clients,
     /// What the store says for all services.
     heard: watch::Receiver<Heard>,
     /// What is refused of it, for whoever wrote it.
@@ -75,10 +77,13 @@ impl App {
         let visitors = bind(config.server.listen, "server.listen")?;
         let admins = bind(config.admin.listen, "admin.listen")?;
         let store = build::store(&config).await?;
+        store.keep(config.privacy.kept);
         let secret = build::secret(&*store).await?;
+        let clients = Clients::new(secret, config.privacy);
         let listeners = CancellationToken::new();
         let helpers = CancellationToken::new();
         let traefik = traefik::start(&config, &secret, &helpers)?;
+        tokio::spawn(keep_tidy(Arc::clone(&store), clock, helpers.clone()));
         let state_dir = build::state_dir(&config);
         let parts = Parts {
             store: Arc::clone(&store),
@@ -107,19 +112,12 @@ impl App {
             pages_per_client: config.limits.pages_per_client,
             ..Limits::default()
         };
-        let admission = Arc::new(Admission::new(Arc::clone(&store)));
-        tokio::spawn(keep_tidy(
-            Arc::clone(&store),
-            Arc::clone(&admission),
-            clock,
-            helpers.clone(),
-        ));
+        let admission = Arc::new(Admission::new(Arc::clone(&store), clients.clone()));
         let keeper = Keeper::new(secret);
         let (refused, refusals) = watch::channel(added.refused.clone());
         let heard = surface::watch(
             Arc::clone(&store),
             Arc::clone(&admission),
-            clock,
             Heard {
                 secret,
                 services: texts,
@@ -161,6 +159,7 @@ impl App {
             services,
             room,
             keeper,
+            clients,
             heard,
             refused,
             admin,
@@ -235,19 +234,13 @@ pub fn traefik_configuration(config: &Config) -> anyhow::Result<TraefikConfigura
     })
 }
 
-async fn keep_tidy(
-    store: Arc<dyn Store>,
-    admission: Arc<Admission>,
-    clock: Clock,
-    end: CancellationToken,
-) {
+async fn keep_tidy(store: Arc<dyn Store>, clock: Clock, end: CancellationToken) {
     let mut tick = tokio::time::interval(TIDY_EVERY);
     loop {
         tokio::select! {
             () = end.cancelled() => return,
             _ = tick.tick() => {}
         }
-        admission.tidy(clock.now());
         // Where it fails there is always a next time, and whoever needs the store more says what is wrong with it.
         if let Ok(Err(error)) = tokio::time::timeout(TIDY_EVERY, store.tidy(clock.now())).await {
             tracing::debug!(%error, "the limits are not tidied");

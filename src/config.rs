@@ -45,6 +45,7 @@ use self::reader::Reader;
 use self::reading::Reading;
 use crate::engine::admit::Rate;
 use crate::engine::id::ServiceName;
+use crate::engine::privacy::{Addresses, Kept, Privacy};
 use crate::engine::time::Span;
 
 /// The whole configuration.
@@ -58,6 +59,8 @@ pub struct Config {
     pub store: Store,
     /// Limits of the whole deployment.
     pub limits: Limits,
+    /// What is written down of clients.
+    pub privacy: Privacy,
     /// The Traefik in front of the room.
     pub traefik: Option<Traefik>,
     /// The services, by name.
@@ -188,6 +191,7 @@ fn read(root: &Reading<'_>, file: &str) -> Option<Config> {
     let admin = root.section_or_empty("admin").map(|it| read_admin(&it));
     let store = root.section_or_empty("store").map(|it| read_store(&it));
     let limits = root.section_or_empty("limits").map(|it| read_limits(&it));
+    let privacy = root.section_or_empty("privacy").map(|it| read_privacy(&it));
     let listen = server
         .as_ref()
         .and_then(|server| server.as_ref()?.listen.into());
@@ -203,6 +207,7 @@ fn read(root: &Reading<'_>, file: &str) -> Option<Config> {
         admin: admin??,
         store: store??,
         limits: limits?,
+        privacy: privacy??,
         // A Traefik that was refused is a problem, so the configuration is not handed out without it.
         traefik: traefik.flatten(),
         services,
@@ -271,6 +276,29 @@ fn read_limits(section: &Reading<'_>) -> Limits {
         over_all: rate("over_all"),
         pages_per_client: rate("pages_per_client"),
     }
+}
+
+fn read_privacy(section: &Reading<'_>) -> Option<Privacy> {
+    let meanings = [
+        ("full", Addresses::Full),
+        ("network", Addresses::Network),
+        ("keyed", Addresses::Keyed),
+    ];
+    let addresses = section.choice("addresses", &meanings);
+    let address = section.span("address_kept");
+    let network = section.span("network_kept");
+    if address > network && network.is_some() {
+        let mend = "an address is not kept for longer than its network; write at most network_kept";
+        section.fault("address_kept", mend);
+    }
+    let kept = Kept {
+        address: address?,
+        network: network?,
+    };
+    Some(Privacy {
+        addresses: addresses?,
+        kept,
+    })
 }
 
 fn read_services(root: &Reading<'_>, ingress: Ingress) -> BTreeMap<ServiceName, Service> {

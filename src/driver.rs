@@ -13,7 +13,7 @@ mod face;
 mod follow;
 pub mod handle;
 mod lead;
-mod own;
+pub mod names;
 pub mod probe;
 pub mod story;
 pub mod task;

@@ -4,7 +4,8 @@
 //! The lints below hold that for this module tree alone (`clippy.toml` names what is banned). Read in this
 //! order: [`contract`] (what goes in and what comes out; its words are in [`trigger`], [`traffic`] and [`story`]),
 //! [`service`] (the life of a service), [`idle`] (when it may be put to sleep), [`route`] (what a request gets),
-//! [`admit`] (who may wake it, and how often), [`rooms`] (how the use of many rooms is summed up), then the small ones.
+//! [`admit`] (who may wake it, and how often), [`rooms`] (how the use of many rooms is summed up), [`privacy`] (what is
+//! written down of a client), then the small ones.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod admit;
@@ -16,6 +17,7 @@ pub mod id;
 pub mod idle;
 pub mod machine;
 pub mod policy;
+pub mod privacy;
 pub mod record;
 pub mod rooms;
 pub mod route;
@@ -24,5 +26,6 @@ pub mod story;
 pub mod time;
 pub mod traffic;
 pub mod trigger;
+pub mod triggerers;
 pub mod view;
 pub mod wish;

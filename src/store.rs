@@ -16,11 +16,13 @@ pub mod surface;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::admit::{Applicant, Late, Rules, Verdict};
+use crate::engine::admit::{Applicant, Rules, Verdict};
 use crate::engine::contract::Event;
 use crate::engine::id::{Epoch, ServiceName};
+use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
 use crate::engine::time::Time;
+use crate::engine::triggerers::Asked;
 use shared::Shared;
 use surface::Surface;
 
@@ -35,7 +37,7 @@ pub struct LedgerEntry {
     pub event: Event,
 }
 
-/// Entries kept for each service; older ones are dropped. At ten wakes a day that is two months.
+/// Entries kept for each service, none for longer than [`Kept::network`]. At ten wakes a day that is two months.
 pub const LEDGER_MAX: usize = 2_000;
 
 /// Why a store could not do what it was asked.
@@ -62,6 +64,17 @@ pub enum StoreError {
     },
 }
 
+/// What was removed of a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Forgot {
+    /// Entries among the triggerers.
+    pub triggerers: usize,
+    /// Limits: whoever had used them up may wake again.
+    pub limits: usize,
+    /// Lines of the ledger that named it.
+    pub ledger: usize,
+}
+
 /// The answer of a store.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
@@ -86,7 +99,8 @@ pub trait Store: Send + Sync + 'static {
     fn claim<'a>(&'a self, service: &'a ServiceName, owner: &'a str) -> Answer<'a, Claim>;
 
     /// Writes the record and appends to the ledger (oldest first in `entries`), in one step, if `epoch` is still
-    /// the service's. The ledger keeps its latest [`LEDGER_MAX`] entries.
+    /// the service's. The ledger keeps its latest [`LEDGER_MAX`] entries, and of these none that is older than
+    /// [`Kept::network`]; of a shared store, the whole ledger ends so long after its last entry.
     ///
     /// `heard` is the highest number of a wake that this owner has heard of, 0 for none. The store keeps the highest that
     /// any owner of the service told it. When that is the number of the last wake or more, and the record's stand is
@@ -117,6 +131,9 @@ pub trait Store: Send + Sync + 'static {
     /// 4. Else all are charged, the service's wake number rises by one, and the wake is wanted, with the applicant's
     ///    trigger, until a [`save`](Store::save) says that it is over: [`Verdict::Wake`].
     ///
+    /// Whoever the limits ruled on is listed, in the same step, as [`Triggerers`](crate::engine::triggerers::Triggerers)
+    /// does; of those who are refused or join, a store may forget some when the process ends.
+    ///
     /// What it answers is as lasting as a save: a process killed at any moment gives nobody a wake back that was
     /// told, and takes away at most one that was not. The limits remember 65,536 clients and networks at least, the
     /// wake numbers are never forgotten, and nothing about a client is kept longer than its limit needs: see [`tidy`](Store::tidy).
@@ -130,22 +147,28 @@ pub trait Store: Send + Sync + 'static {
         rules: &'a Rules,
     ) -> Answer<'a, Verdict>;
 
-    /// Charges a wake that was let in while this store could not be asked: all limits of its applicant, and the day's
-    /// budget, whether or not there is room for it. It wakes nothing and ends nothing. Charged once, however often it is called;
-    /// those of one service and of the same [`by`](Late::by) come in the order of their numbers.
-    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()>;
+    /// For how long it keeps what is about clients, from now on; at first it is [`Kept::default`]. What is kept already may
+    /// end when it was to end.
+    fn keep(&self, kept: Kept);
 
-    /// A word that stays for as long as the store forgets nothing of a service's limits. Always the same where it never
-    /// does, and where it ends with the process.
-    fn life<'a>(&'a self, _service: &'a ServiceName) -> Answer<'a, String> {
-        Box::pin(std::future::ready(Ok(String::new())))
-    }
-
-    /// Forgets the clients whose limits are whole again at `now`, so that nothing about them is kept for longer than it
-    /// is needed. To be called now and then; a store whose keys end by themselves has nothing to do.
+    /// Forgets the clients whose limits are whole again at `now`, and what is kept no longer of the lists and the
+    /// ledgers. To be called now and then.
     fn tidy(&self, _now: Time) -> Answer<'_, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
+
+    /// The latest `limit` of those who asked to wake the service, newest first, with what is kept of them at `now`.
+    fn triggerers<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        limit: usize,
+    ) -> Answer<'a, Vec<Asked>>;
+
+    /// Forgets a client, or a network, in all services: its entries among the triggerers, its limits, and its name in the
+    /// ledger, which says [`FORGOTTEN`](crate::engine::privacy::FORGOTTEN) there instead. What comes while it works may
+    /// stay, and after an error some may have gone: then it is to be called again.
+    fn forget<'a>(&'a self, forgotten: &'a Forgotten) -> Answer<'a, Forgot>;
 
     /// The deployment's secret, from which nonces and keys are made: keeps `fresh` if there is none yet, and
     /// returns what is kept. All replicas on one store have the same.

@@ -54,6 +54,8 @@ impl App {
         if self.file.limits.pages_per_client != file.limits.pages_per_client {
             self.room.set_pages_per_client(file.limits.pages_per_client);
         }
+        self.clients.set_privacy(file.privacy);
+        self.parts.store.keep(file.privacy.kept);
         self.admin.token.store(Arc::new(token(&file)));
         tracing::info!(
             services = self.services.len(),
@@ -144,6 +146,7 @@ impl App {
             tracing::info!("the store's secret is taken up; nonces made before still count");
             self.parts.secret = secret;
             self.keeper.renew(secret);
+            self.clients.renew(secret);
             if let Some(traefik) = &self.parts.traefik {
                 traefik.update(&self.config, &secret).await;
             }

@@ -30,6 +30,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "Limits of the whole deployment. Those of a service are in its `wake`.",
     ),
     part(
+        "privacy",
+        "[privacy]",
+        "What is written down of clients, and for how long. See [security.md](security.md).",
+    ),
+    part(
         "traefik",
         "[traefik]",
         "Optional: the Traefik in front of the room.",
@@ -127,6 +132,7 @@ pub(super) const KEYS: &[Key] = &[
     key("", "admin", Section("admin"), Nothing("all its defaults"), "The listener for admins.", "{}"),
     key("", "store", Section("store"), Nothing("all its defaults"), "Where records are kept.", "{}"),
     key("", "limits", Section("limits"), Nothing("all its defaults"), "Limits of the whole deployment.", "{}"),
+    key("", "privacy", Section("privacy"), Nothing("all its defaults"), "What is written down of clients, and for how long.", "{}"),
     key("", "traefik", Section("traefik"), Nothing("no Traefik"), "The Traefik in front of the room.", "{}"),
     key("", "defaults", Section("service"), Nothing("none"), "Any key a service may have; it holds for every service that does not write its own.", "{}"),
     key("", "service", Named("service"), Nothing("no services"), "The services, by their names.", "{}"),
@@ -144,6 +150,10 @@ pub(super) const KEYS: &[Key] = &[
 
     key("limits", "over_all", Special("a rate"), Value(r#""off""#), "Wakes of all services together.", r#""500/1d""#),
     key("limits", "pages_per_client", Special("a rate"), Value(r#""200/4s""#), "Answers of the room itself (pages, statuses, refusals; nothing that an app answers) to each IPv4 address or IPv6 /64. Above it, a client gets an empty 429.", r#""200/4s""#),
+
+    key("privacy", "addresses", Choice(&["full", "network", "keyed"]), Value(r#""full""#), "`full`: the address of whoever asks for a wake is kept for `address_kept`, in the list of triggerers and in the keys of limits, and its network (/24, /48) for `network_kept`. `network`: no address is kept. `keyed`: not even a network, but a name made with a key that is another one each day.", r#""network""#),
+    key("privacy", "address_kept", Duration("0s", "366d"), Value(r#""24h""#), "How long an address is kept. At most `network_kept`.", r#""24h""#),
+    key("privacy", "network_kept", Duration("1d", "366d"), Value(r#""30d""#), "How long a network or a name is kept, and the ledger with it.", r#""30d""#),
 
     key("traefik", "publish", Section("publish"), Required, "How the routing of the services gets to Traefik.", r#"{ kind = "none" }"#),
     key("traefik", "room_url", Url, Nothing("`http://` and `server.listen`"), "How Traefik reaches the room. Without a path. Must be written when `server.listen` is not one address and port.", r#""http://127.0.0.1:8080""#),

@@ -155,6 +155,7 @@ mod tests {
         ("admin", "admin"),
         ("store", "store"),
         ("limits", "limits"),
+        ("privacy", "privacy"),
         ("traefik", "traefik"),
         ("publish", "traefik.publish"),
         ("service", "service.a"),

@@ -1,6 +1,6 @@
 //! What people are told: one line and one counter for every change of a service, in words that read well alone.
 
-use crate::engine::contract::{Event, SleepWhy, Stage, TriggerBy};
+use crate::engine::contract::{Event, SleepWhy, Stage};
 use crate::engine::id::ServiceName;
 use crate::engine::view::View;
 use crate::telemetry::{Metrics, metrics};
@@ -58,7 +58,7 @@ impl Story {
         let service = self.service.as_str();
         match event {
             Event::WakeBegan(trigger) => {
-                let (by, client) = (asker(trigger.by), trigger.who.as_str());
+                let (by, client) = (trigger.by.as_str(), trigger.who.as_str());
                 tracing::info!(service, by, client, path = trigger.path, "waking");
             }
             Event::StageReached { stage, after } => {
@@ -115,7 +115,7 @@ impl Story {
     fn count(&self, event: &Event) {
         let (metrics, service) = (self.metrics, &self.service);
         match event {
-            Event::WakeBegan(trigger) => metrics.wake_began(service, asker(trigger.by)),
+            Event::WakeBegan(trigger) => metrics.wake_began(service, trigger.by.as_str()),
             Event::StageReached { stage, after } => {
                 metrics.stage(service, stage_label(*stage), *after)
             }
@@ -135,16 +135,6 @@ impl Story {
             | Event::HoldBegan { .. }
             | Event::HoldEnded => {}
         }
-    }
-}
-
-fn asker(by: TriggerBy) -> &'static str {
-    match by {
-        TriggerBy::Page => "page",
-        TriggerBy::Click => "click",
-        TriggerBy::Request => "request",
-        TriggerBy::Admin => "admin",
-        TriggerBy::Crash => "crash",
     }
 }
 

@@ -13,14 +13,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use serde::{Deserialize, Serialize};
+
 use super::contract::Trigger;
+use super::privacy::Names;
 use super::time::{Span, Time};
 
 mod book;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, Charge, Day, KEYS_MAX, Key, Late, Ruling, Wakes, gcra_late, limits};
+pub use book::{Book, Charge, Day, KEYS_MAX, Key, Ruling, Wakes, limits};
 
 /// At most so many in a rate.
 pub const COUNT_MAX: u32 = 1_000_000;
@@ -32,7 +35,7 @@ pub const PER_MIN: Span = Span::secs(1);
 pub const PER_MAX: Span = Span::secs(366 * 86_400);
 
 /// A day of the daily budget, from midnight to midnight UTC, in milliseconds.
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// So many in such a time: `count` at once, and from then on one every `per / count`.
 ///
@@ -219,16 +222,35 @@ impl Rules {
 /// Who would wake a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applicant {
-    /// The client's true address.
+    /// The client's true address. It is compared with the lists and written nowhere.
     pub address: IpAddr,
+    /// What it may be called where it is written down.
+    pub names: Names,
     /// Whether a ban covers it. Bans are looked up by the caller, who has them at hand.
     pub banned: bool,
     /// What is kept of the request when it is the one that wakes.
     pub trigger: Trigger,
+    /// Its user agent, [trimmed](super::triggerers::agent).
+    pub agent: String,
+}
+
+impl Applicant {
+    /// Somebody about whom everything may be written down, who is not banned and has no user agent.
+    #[must_use]
+    pub fn plain(address: IpAddr, trigger: Trigger) -> Applicant {
+        Applicant {
+            address,
+            names: Names::plain(address),
+            banned: false,
+            trigger,
+            agent: String::new(),
+        }
+    }
 }
 
 /// What can refuse a wake, in the order of asking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// An admin's ban.
     Banned,

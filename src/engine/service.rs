@@ -226,7 +226,7 @@ impl Service {
             }
             State::Failed(failed) => {
                 failed.wanted_at = Some(now);
-                failed.trigger = failed.trigger.take().or(Some(trigger));
+                failed.trigger = failed.trigger.take().or(Some(trigger.lasting()));
             }
         }
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::machine::ErrorClass;
+use super::privacy::Forgotten;
 use super::time::{Span, Time};
 use super::traffic::Source;
 use super::trigger::Trigger;
@@ -109,6 +110,16 @@ pub enum Event {
     },
     /// The hold ended.
     HoldEnded,
+}
+
+impl Event {
+    /// Takes a client's name out; says whether it was there.
+    pub fn forget(&mut self, forgotten: &Forgotten) -> bool {
+        match self {
+            Event::WakeBegan(trigger) => trigger.forget(forgotten),
+            _ => false,
+        }
+    }
 }
 
 /// Why a service is put to sleep.

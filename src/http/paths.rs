@@ -15,7 +15,7 @@ use super::events;
 use super::head::Head;
 use super::reply::{self, Reply};
 use super::room::Room;
-use super::visit::Visit;
+use super::visit::{self, Visit};
 use crate::driver::admission::Refusal;
 use crate::driver::handle::Command;
 use crate::engine::contract::TriggerBy;
@@ -142,7 +142,9 @@ where
         false => TriggerBy::Click,
     };
     let path = back.split('?').next().unwrap_or_default();
-    let asked = visit.ask(room, by, path).await;
+    let asked = visit
+        .ask(room, by, path, visit::agent(&parts.headers))
+        .await;
     let view = handle.view();
     if let Err(refusal) = asked {
         return reply::refused(&visit.found, &view, form, refusal);

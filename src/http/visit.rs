@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 use http_body::Body as HttpBody;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,10 +19,10 @@ use super::hold;
 use super::paths;
 use super::reply::{self, Reply, Trouble};
 use super::room::{Found, Room, Site, Sites};
-use crate::driver::admission::Refusal;
+use crate::driver::admission::{Refusal, Wish};
 use crate::driver::handle::Command;
 use crate::engine::client;
-use crate::engine::contract::{Trigger, TriggerBy};
+use crate::engine::contract::TriggerBy;
 use crate::engine::route::{self, Decision, Form, Kind, Shape};
 use crate::engine::time::Span;
 use crate::signal::edge::Use;
@@ -236,10 +236,11 @@ impl Visit {
         match decision {
             Decision::Hold { wake, .. } => {
                 let path = request.uri().path().to_owned();
+                let agent = agent(request.headers()).to_owned();
                 let length = self.found.site.hold.unwrap_or(Span::ZERO);
                 let outgoing = Outgoing::new(request, self.seen.hop);
                 let wakes = async || match wake {
-                    true => self.ask(room, TriggerBy::Request, &path).await,
+                    true => self.ask(room, TriggerBy::Request, &path, &agent).await,
                     false => Ok(()),
                 };
                 let held = Box::pin(hold::hold(room, &self.found, outgoing, length, wakes)).await;
@@ -249,7 +250,8 @@ impl Visit {
                 if wake {
                     // Refused: the page is right all the same.
                     let by = TriggerBy::Request;
-                    let _ = self.ask(room, by, request.uri().path()).await;
+                    let (path, agent) = (request.uri().path(), agent(request.headers()));
+                    let _ = self.ask(room, by, path, agent).await;
                 }
                 self.wait(room, form)
             }
@@ -270,16 +272,24 @@ impl Visit {
     }
 
     /// Asks for a wake.
-    pub(super) async fn ask(&self, room: &Room, by: TriggerBy, path: &str) -> Result<(), Refusal> {
-        let (site, client) = (&self.found.site, self.seen.hop.client);
-        let trigger = Trigger {
+    pub(super) async fn ask(
+        &self,
+        room: &Room,
+        by: TriggerBy,
+        path: &str,
+        agent: &str,
+    ) -> Result<(), Refusal> {
+        let site = &self.found.site;
+        let path = paths::ledger_path(path);
+        let wish = Wish {
+            address: self.seen.hop.client,
             by,
-            who: client::network(client).to_string(),
-            path: paths::ledger_path(path),
+            path: &path,
+            agent,
         };
         let asked = room
             .admission
-            .ask(&site.handle, &site.admit, room.now(), client, trigger);
+            .ask(&site.handle, &site.admit, room.now(), wish);
         asked.await
     }
 
@@ -307,6 +317,12 @@ impl Visit {
             (_, form) => reply::trouble(found, &found.site.handle.view(), now, form, what),
         }
     }
+}
+
+/// The user agent as it came, empty where there is none or it is no text.
+pub(super) fn agent(headers: &HeaderMap) -> &str {
+    let agent = headers.get(header::USER_AGENT);
+    agent.and_then(|agent| agent.to_str().ok()).unwrap_or("")
 }
 
 #[cfg(test)]

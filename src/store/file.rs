@@ -5,22 +5,27 @@
 //! a failure of the file (a full disk, say) the next call opens it afresh, so that a disk with room again is
 //! enough to go on. What is done within a transaction is in [`tables`].
 
+mod clients;
 mod create;
 mod limits;
 mod tables;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use redb::Database;
 use tables::Heard;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Answer, Claim, LedgerEntry, Store, StoreError};
-use crate::engine::admit::{Applicant, Book, Late, Rules, Ruling, Verdict};
+use super::{Answer, Claim, Forgot, LedgerEntry, Store, StoreError};
+use crate::engine::admit::{Applicant, Book, Rules, Ruling, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
+use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
 use crate::engine::time::Time;
+use crate::engine::triggerers::{self, Asked, Triggerers, latest};
 
 /// A store in a file. One process has it open at a time.
 #[derive(Debug)]
@@ -39,6 +44,9 @@ struct OpenFile {
     /// turn to write changes it, when the file has the change. None until it is needed, and after a failure, when
     /// it isn't known what of the last change is in the file.
     limits: Mutex<Option<Book>>,
+    /// Who joined a wake or was refused, which costs no write; the file has those who woke.
+    triggerers: Mutex<BTreeMap<ServiceName, Triggerers>>,
+    kept: ArcSwap<Kept>,
 }
 
 /// Whether the file failed (outside), and what it answered (inside).
@@ -55,6 +63,8 @@ impl FileStore {
             path: path.as_ref().to_owned(),
             database: Mutex::new(None),
             limits: Mutex::new(None),
+            triggerers: Mutex::default(),
+            kept: ArcSwap::default(),
         };
         create::unless_there(&file.path).map_err(|error| file.tell(error))?;
         file.database()?;
@@ -169,28 +179,51 @@ impl OpenFile {
         }
     }
 
+    fn triggerers(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Triggerers>> {
+        self.triggerers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> Kept {
+        **self.kept.load()
+    }
+
+    /// Lists somebody for whom nothing was written.
+    fn note(
+        &self,
+        service: &ServiceName,
+        now: Time,
+        applicant: &Applicant,
+        verdict: Verdict,
+    ) -> Verdict {
+        let outcome = triggerers::Outcome::of(verdict);
+        if !matches!(verdict, Verdict::Wake(_)) {
+            let mut all = self.triggerers();
+            let list = all.entry(service.clone()).or_default();
+            if list.lists(outcome) {
+                list.note(Asked::of(now, applicant, outcome), self.kept());
+            }
+        }
+        verdict
+    }
+
     /// Rules on an applicant. Nothing is locked while the disk works: those who need no write must not wait for it.
-    fn admit(&self, database: &Database, rule: impl Fn(&Book) -> Ruling) -> Outcome<Verdict> {
+    fn admit(
+        &self,
+        database: &Database,
+        rule: impl Fn(&Book) -> Ruling,
+        asked: impl Fn(u64) -> Asked,
+    ) -> Outcome<Verdict> {
         let charge = match self.look(database, rule)? {
             Ok(Ruling::Admit(charge)) => charge,
             Ok(Ruling::Settled(verdict)) => return Ok(Ok(verdict)),
             Err(corrupt) => return Ok(Err(corrupt)),
         };
-        limits::charge(database, &charge)?;
         let number = charge.wakes.last;
+        limits::charge(database, &charge, &asked(number))?;
         self.change(|book| book.charge(charge));
         Ok(Ok(Verdict::Wake(number)))
-    }
-
-    fn charge_late(&self, database: &Database, now: Time, late: &Late) -> Outcome<()> {
-        let charge = match self.look(database, |book| book.late(now, late))? {
-            Ok(Some(charge)) => charge,
-            Ok(None) => return Ok(Ok(())),
-            Err(corrupt) => return Ok(Err(corrupt)),
-        };
-        limits::charge(database, &charge)?;
-        self.change(|book| book.charge(charge));
-        Ok(Ok(()))
     }
 
     fn tidy(&self, database: &Database, now: Time) -> Outcome<()> {
@@ -200,7 +233,26 @@ impl OpenFile {
         };
         limits::forget(database, &past)?;
         self.change(|book| book.forget(&past));
+        clients::tidy(database, now, self.kept())?;
+        for list in self.triggerers().values_mut() {
+            list.tidy(now, self.kept());
+        }
         Ok(Ok(()))
+    }
+
+    fn forget(&self, database: &Database, forgotten: &Forgotten) -> Outcome<Forgot> {
+        let keys = match self.look(database, |book| book.of(forgotten))? {
+            Ok(keys) => keys,
+            Err(corrupt) => return Ok(Err(corrupt)),
+        };
+        let forgot = clients::forget(database, forgotten, &keys)?;
+        self.change(|book| book.forget(&keys));
+        let mut all = self.triggerers();
+        let listed: usize = all.values_mut().map(|list| list.forget(forgotten)).sum();
+        Ok(forgot.map(|forgot| Forgot {
+            triggerers: forgot.triggerers + listed,
+            ..forgot
+        }))
     }
 
     fn tell(&self, error: impl Into<redb::Error>) -> StoreError {
@@ -251,9 +303,11 @@ impl Store for FileStore {
             at_rest: record.stand.at_rest(),
         };
         let record = json(record);
+        let last = entries.last().map_or(Time(0), |entry| entry.at);
         let entries: Vec<_> = entries.iter().map(json).collect();
         Box::pin(self.write(move |file, database| {
-            let saved = tables::save(database, &service, epoch, &record, &entries, heard)?;
+            let oldest = last - file.kept().network;
+            let saved = tables::save(database, &service, epoch, &record, &entries, oldest, heard)?;
             if saved.is_ok() {
                 file.change(|book| book.hear(&service, heard.number, heard.at_rest));
             }
@@ -270,38 +324,60 @@ impl Store for FileStore {
     ) -> Answer<'a, Verdict> {
         Box::pin(async move {
             let rule = |book: &Book| book.rule(service, now, applicant, rules);
+            let note = |verdict| self.file.note(service, now, applicant, verdict);
             if let Some(verdict) = self.file.settled(rule) {
-                return Ok(verdict);
+                return Ok(note(verdict));
             }
             let turn = self.turn().await;
             // Of thousands that came at once, all but the first find their wake asked for by now.
             if let Some(verdict) = self.file.settled(rule) {
-                return Ok(verdict);
+                return Ok(note(verdict));
             }
-            let (service, applicant, rules) = (service.clone(), applicant.clone(), rules.clone());
+            let (name, who, rules) = (service.clone(), applicant.clone(), rules.clone());
             let admit = move |file: &OpenFile, database: &Database| {
-                file.admit(database, |book| {
-                    book.rule(&service, now, &applicant, &rules)
-                })
+                let asked = |wake| Asked::of(now, &who, triggerers::Outcome::Woke { wake });
+                file.admit(database, |book| book.rule(&name, now, &who, &rules), asked)
             };
-            self.write_in(turn, admit).await
+            self.write_in(turn, admit).await.map(note)
         })
     }
 
-    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()> {
-        let late = late.clone();
-        Box::pin(self.write(move |file, database| file.charge_late(database, now, &late)))
+    fn keep(&self, kept: Kept) {
+        self.file.kept.store(Arc::new(kept));
     }
 
     fn tidy(&self, now: Time) -> Answer<'_, ()> {
+        Box::pin(self.write(move |file, database| file.tidy(database, now)))
+    }
+
+    fn triggerers<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        limit: usize,
+    ) -> Answer<'a, Vec<Asked>> {
         Box::pin(async move {
-            let past = self.file.limits().as_ref().map(|book| book.past(now));
-            if past.is_some_and(|past| past.is_empty()) {
-                return Ok(());
-            }
-            self.write(move |file, database| file.tidy(database, now))
-                .await
+            let name = service.clone();
+            let woke = self.read(move |database| clients::read(database, &name));
+            let mut all = woke.await?;
+            let others = self.file.triggerers();
+            all.extend(
+                others
+                    .get(service)
+                    .into_iter()
+                    .flat_map(Triggerers::all)
+                    .cloned(),
+            );
+            let left = all
+                .into_iter()
+                .filter_map(|asked| asked.at(now, self.file.kept()));
+            Ok(latest(left.collect(), limit))
         })
+    }
+
+    fn forget<'a>(&'a self, forgotten: &'a Forgotten) -> Answer<'a, Forgot> {
+        let forgotten = forgotten.clone();
+        Box::pin(self.write(move |file, database| file.forget(database, &forgotten)))
     }
 
     fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {

@@ -2,29 +2,35 @@
 //! asks the provider afresh. What it holds ends with it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use super::{Answer, Claim, LEDGER_MAX, LedgerEntry, Store, StoreError};
-use crate::engine::admit::{Applicant, Book, Late, Rules, Verdict};
+use arc_swap::ArcSwap;
+
+use super::{Answer, Claim, Forgot, LEDGER_MAX, LedgerEntry, Store, StoreError};
+use crate::engine::admit::{Applicant, Book, Rules, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
+use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
 use crate::engine::time::Time;
+use crate::engine::triggerers::{Asked, Outcome, Triggerers, latest};
 
 /// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     all: Mutex<All>,
     secret: OnceLock<[u8; 32]>,
+    kept: ArcSwap<Kept>,
 }
 
 #[derive(Debug, Default)]
 struct All {
-    services: BTreeMap<ServiceName, Kept>,
+    services: BTreeMap<ServiceName, Owned>,
     limits: Book,
+    triggerers: BTreeMap<ServiceName, Triggerers>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Owned {
     epoch: Epoch,
     record: Option<Record>,
     /// Oldest first.
@@ -42,6 +48,20 @@ impl MemoryStore {
         self.all
             .lock()
             .expect("nothing panics while it holds the lock")
+    }
+
+    fn kept(&self) -> Kept {
+        **self.kept.load()
+    }
+}
+
+impl Owned {
+    /// Drops what is too old or too much.
+    fn trim(&mut self, now: Time, kept: Kept) {
+        let old = |entry: &LedgerEntry| now.since(entry.at) > kept.network;
+        while self.ledger.front().is_some_and(old) || self.ledger.len() > LEDGER_MAX {
+            self.ledger.pop_front();
+        }
     }
 }
 
@@ -67,7 +87,9 @@ impl Store for MemoryStore {
         heard: u64,
     ) -> Answer<'a, ()> {
         Box::pin(async move {
-            let All { services, limits } = &mut *self.all();
+            let All {
+                services, limits, ..
+            } = &mut *self.all();
             let Some(kept) = services.get_mut(service) else {
                 return Err(StoreError::Stale {
                     current: Epoch(0),
@@ -82,8 +104,9 @@ impl Store for MemoryStore {
             }
             kept.record = Some(record.clone());
             kept.ledger.extend(entries.iter().cloned());
-            let over = kept.ledger.len().saturating_sub(LEDGER_MAX);
-            kept.ledger.drain(..over);
+            if let Some(last) = entries.last() {
+                kept.trim(last.at, self.kept());
+            }
             limits.hear(service, heard, record.stand.at_rest());
             Ok(())
         })
@@ -96,25 +119,75 @@ impl Store for MemoryStore {
         applicant: &'a Applicant,
         rules: &'a Rules,
     ) -> Answer<'a, Verdict> {
-        Box::pin(async move { Ok(self.all().limits.admit(service, now, applicant, rules)) })
+        Box::pin(async move {
+            let All {
+                limits, triggerers, ..
+            } = &mut *self.all();
+            let verdict = limits.admit(service, now, applicant, rules);
+            let asked = Asked::of(now, applicant, Outcome::of(verdict));
+            let triggerers = triggerers.entry(service.clone()).or_default();
+            triggerers.note(asked, self.kept());
+            Ok(verdict)
+        })
     }
 
-    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()> {
+    fn keep(&self, kept: Kept) {
+        self.kept.store(Arc::new(kept));
+    }
+
+    fn tidy(&self, now: Time) -> Answer<'_, ()> {
         Box::pin(async move {
-            let limits = &mut self.all().limits;
-            if let Some(charge) = limits.late(now, late) {
-                limits.charge(charge);
+            let All {
+                services,
+                limits,
+                triggerers,
+            } = &mut *self.all();
+            let past = limits.past(now);
+            limits.forget(&past);
+            for list in triggerers.values_mut() {
+                list.tidy(now, self.kept());
+            }
+            for owned in services.values_mut() {
+                owned.trim(now, self.kept());
             }
             Ok(())
         })
     }
 
-    fn tidy(&self, now: Time) -> Answer<'_, ()> {
+    fn triggerers<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        limit: usize,
+    ) -> Answer<'a, Vec<Asked>> {
         Box::pin(async move {
-            let limits = &mut self.all().limits;
-            let past = limits.past(now);
-            limits.forget(&past);
-            Ok(())
+            let all = self.all();
+            let listed = all.triggerers.get(service);
+            let listed = listed.into_iter().flat_map(Triggerers::all).cloned();
+            let left = listed.filter_map(|asked| asked.at(now, self.kept()));
+            Ok(latest(left.collect(), limit))
+        })
+    }
+
+    fn forget<'a>(&'a self, forgotten: &'a Forgotten) -> Answer<'a, Forgot> {
+        Box::pin(async move {
+            let All {
+                services,
+                limits,
+                triggerers,
+            } = &mut *self.all();
+            let keys = limits.of(forgotten);
+            limits.forget(&keys);
+            let listed = triggerers.values_mut().map(|list| list.forget(forgotten));
+            let lines = services
+                .values_mut()
+                .flat_map(|owned| &mut owned.ledger)
+                .filter_map(|entry| entry.event.forget(forgotten).then_some(()));
+            Ok(Forgot {
+                triggerers: listed.sum(),
+                limits: keys.len(),
+                ledger: lines.count(),
+            })
         })
     }
 

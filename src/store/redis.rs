@@ -8,9 +8,12 @@
 //! It never blocks a caller for longer than the link's deadline, and uses no command that looks at all keys or
 //! changes the server's configuration. Read on in `link`; the scripts are the files ending in `.lua`.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use redis::{FromRedisValue, Value, cmd, from_redis_value};
@@ -18,11 +21,13 @@ use serde::Deserialize;
 
 use super::shared::Shared;
 use super::surface::Surface;
-use super::{Answer, Claim, LEDGER_MAX, LedgerEntry, Store, StoreError};
-use crate::engine::admit::{Applicant, Late, Rules, Verdict};
+use super::{Answer, Claim, Forgot, LEDGER_MAX, LedgerEntry, Store, StoreError};
+use crate::engine::admit::{Applicant, Rules, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
+use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
 use crate::engine::time::Time;
+use crate::engine::triggerers::Asked;
 
 use admit::Wish;
 use link::{Ask, Link};
@@ -31,7 +36,7 @@ use script::{Call, Scripts};
 pub use settings::{CALL_TIMEOUT, Form, Login, Settings, Tls};
 
 mod admit;
-mod late;
+mod clients;
 mod link;
 mod news;
 mod rooms;
@@ -50,11 +55,14 @@ pub struct RedisStore {
     token: String,
     /// Numbers the calls, so that one that arrives late or twice is known.
     calls: AtomicU64,
+    kept: ArcSwap<Kept>,
+    /// The services that this process has written to: those that are configured.
+    written: Mutex<BTreeSet<ServiceName>>,
 }
 
 /// The state of a service as it is kept.
 #[derive(Deserialize)]
-struct Kept {
+struct Written {
     /// Stands before the record in every state, so a text without it is none.
     #[serde(rename = "save")]
     _save: u64,
@@ -76,6 +84,8 @@ impl RedisStore {
             scripts: Scripts::new(),
             token: format!("{token:016x}"),
             calls: AtomicU64::new(0),
+            kept: ArcSwap::default(),
+            written: Mutex::default(),
         })
     }
 
@@ -85,6 +95,22 @@ impl RedisStore {
     /// [`StoreError::Unavailable`] with the reason of the latest try.
     pub async fn ready(&self, within: Duration) -> Result<(), StoreError> {
         self.link.ready(within).await
+    }
+
+    fn kept(&self) -> Kept {
+        **self.kept.load()
+    }
+
+    fn writes_to(&self, service: &ServiceName) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if !written.contains(service) {
+            written.insert(service.clone());
+        }
+    }
+
+    fn written_to(&self) -> Vec<ServiceName> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.iter().cloned().collect()
     }
 
     fn next_call(&self) -> u64 {
@@ -179,6 +205,8 @@ impl Store for RedisStore {
             let at_rest = u8::from(record.stand.at_rest()).to_string();
             let call = call.arg(heard.to_string()).arg(at_rest);
             let call = call.arg(LEDGER_MAX.to_string());
+            let call = call.arg(self.kept().network.0.to_string());
+            self.writes_to(service);
             let old = entries.len().saturating_sub(LEDGER_MAX);
             let call = entries
                 .iter()
@@ -203,19 +231,25 @@ impl Store for RedisStore {
         }))
     }
 
-    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()> {
-        Box::pin(self.charge(now, late))
+    fn keep(&self, kept: Kept) {
+        self.kept.store(Arc::new(kept));
     }
 
-    fn life<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, String> {
-        Box::pin(async move {
-            let fresh = format!("{}-{}", self.token, self.next_call());
-            let mut ask = cmd("SET");
-            ask.arg(&self.keys(service, ["life"])).arg(&fresh);
-            ask.arg("NX").arg("GET");
-            let kept = self.link.ask(service.as_str(), Ask::Command(&ask)).await?;
-            Ok(parsed::<Option<String>>(kept)?.unwrap_or(fresh))
-        })
+    fn tidy(&self, now: Time) -> Answer<'_, ()> {
+        Box::pin(self.trim(now))
+    }
+
+    fn triggerers<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        limit: usize,
+    ) -> Answer<'a, Vec<Asked>> {
+        Box::pin(self.latest_triggerers(service, now, limit))
+    }
+
+    fn forget<'a>(&'a self, forgotten: &'a Forgotten) -> Answer<'a, Forgot> {
+        Box::pin(self.forget_all(forgotten))
     }
 
     fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {
@@ -252,7 +286,7 @@ impl Store for RedisStore {
             let Some(state) = parsed::<Option<String>>(state)? else {
                 return Ok(None);
             };
-            let kept: Kept = self.read(service, "state", &state)?;
+            let kept: Written = self.read(service, "state", &state)?;
             Ok(kept.record)
         })
     }

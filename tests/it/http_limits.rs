@@ -6,14 +6,16 @@ use std::time::Instant;
 use anteroom::config::WakeBy;
 use anteroom::driver::admission::ADMIT_TIMEOUT;
 use anteroom::driver::bans::{Bans, ban};
-use anteroom::engine::admit::{Applicant, Late, Rate, Rules, Verdict};
+use anteroom::engine::admit::{Applicant, Rate, Rules, Verdict};
 use anteroom::engine::id::{Epoch, ServiceName};
+use anteroom::engine::privacy::{Forgotten, Kept};
 use anteroom::engine::record::Record;
 use anteroom::engine::time::{Span, Time};
+use anteroom::engine::triggerers::Asked;
 use anteroom::engine::view::Phase;
 use anteroom::http::{Limits, Site};
 use anteroom::store::memory::MemoryStore;
-use anteroom::store::{Answer, Claim, LedgerEntry, Store, StoreError};
+use anteroom::store::{Answer, Claim, Forgot, LedgerEntry, Store, StoreError};
 
 use crate::support::app::App;
 use crate::support::browser::Browser;
@@ -198,19 +200,21 @@ impl Store for Away {
         self.answer()
     }
 
-    fn charge_late<'a>(&'a self, _: Time, _: &'a Late) -> Answer<'a, ()> {
-        self.answer()
-    }
-
-    fn life<'a>(&'a self, _: &'a ServiceName) -> Answer<'a, String> {
-        self.answer()
-    }
-
     fn secret(&self, _: [u8; 32]) -> Answer<'_, [u8; 32]> {
         self.answer()
     }
 
     fn load<'a>(&'a self, _: &'a ServiceName) -> Answer<'a, Option<Record>> {
+        self.answer()
+    }
+
+    fn keep(&self, _: Kept) {}
+
+    fn triggerers<'a>(&'a self, _: &'a ServiceName, _: Time, _: usize) -> Answer<'a, Vec<Asked>> {
+        self.answer()
+    }
+
+    fn forget<'a>(&'a self, _: &'a Forgotten) -> Answer<'a, Forgot> {
         self.answer()
     }
 

@@ -11,8 +11,8 @@ use anteroom::store::file::FileStore;
 use anteroom::store::memory::MemoryStore;
 use anteroom::store::{LEDGER_MAX, LedgerEntry, Store, StoreError};
 
+mod clients;
 mod history;
-mod late;
 mod limits;
 mod samples;
 

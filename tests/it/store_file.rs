@@ -152,15 +152,14 @@ async fn ask(store: &FileStore) -> Result<Verdict, StoreError> {
         per_day: Some(1),
         ..Rules::default()
     };
-    let somebody = Applicant {
-        address: "203.0.113.1".parse().unwrap(),
-        banned: false,
-        trigger: Trigger {
+    let somebody = Applicant::plain(
+        "203.0.113.1".parse().unwrap(),
+        Trigger {
             by: TriggerBy::Page,
             who: String::new(),
             path: "/".repeat(9_000),
         },
-    };
+    );
     store.admit(&blog(), Time(9), &somebody, &rules).await
 }
 

@@ -103,15 +103,14 @@ fn rules() -> Rules {
 }
 
 fn somebody() -> Applicant {
-    Applicant {
-        address: "2001:db8::1".parse().unwrap(),
-        banned: false,
-        trigger: Trigger {
+    Applicant::plain(
+        "2001:db8::1".parse().unwrap(),
+        Trigger {
             by: TriggerBy::Page,
             who: String::new(),
             path: String::new(),
         },
-    }
+    )
 }
 
 /// Past the harness, which keeps what `println!` prints; the first line break ends the harness's own line.

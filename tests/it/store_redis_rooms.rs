@@ -61,15 +61,14 @@ fn sign(report: Report) -> Sign<'static> {
 }
 
 fn applicant(address: &str) -> Applicant {
-    Applicant {
-        address: address.parse().unwrap(),
-        banned: false,
-        trigger: Trigger {
+    Applicant::plain(
+        address.parse().unwrap(),
+        Trigger {
             by: TriggerBy::Page,
             who: "203.0.113.0/24".into(),
             path: "/wish \"1\"".into(),
         },
-    }
+    )
 }
 
 fn is_stale<T>(result: &Result<T, StoreError>) -> bool {

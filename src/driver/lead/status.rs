@@ -17,7 +17,7 @@ pub(super) fn fields(view: &View, active: u32) -> Vec<(&'static str, String)> {
             "run_by",
             view.run_by
                 .as_ref()
-                .map(|trigger| trigger.who.clone())
+                .map(|trigger| trigger.asker().to_owned())
                 .unwrap_or_default(),
         ),
         ("triggered_count", view.triggered_count.to_string()),

@@ -3,18 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Applicant, DAY_MS, Rate, Rule, Rules, Verdict, gcra};
-use crate::engine::client;
 use crate::engine::contract::Trigger;
 use crate::engine::id::ServiceName;
+use crate::engine::privacy::Forgotten;
 use crate::engine::time::{Span, Time};
-
-mod late;
-
-pub use late::{Late, gcra_late};
 
 /// Clients and networks that are remembered at a time, in all services: 12 MB at most.
 ///
@@ -27,10 +22,10 @@ pub const KEYS_MAX: usize = 65_536;
 /// What a timestamp is kept for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// A client of a service: an IPv4 address as /32, an IPv6 /64.
-    Client(ServiceName, IpNet),
-    /// A network of a service: an IPv4 /24, an IPv6 /48.
-    Network(ServiceName, IpNet),
+    /// A client of a service, an IPv4 address or an IPv6 /64, by the name that it may be written down by.
+    Client(ServiceName, String),
+    /// A network of a service, an IPv4 /24 or an IPv6 /48, in the same way.
+    Network(ServiceName, String),
     /// A service.
     Service(ServiceName),
     /// All services together.
@@ -75,10 +70,8 @@ pub struct Wakes {
     pub last: u64,
     /// The highest number that an owner of the service has heard of.
     pub heard: u64,
-    /// While the last wake is wanted: what asked for it.
+    /// While the last wake is wanted: what asked for it, without who that is.
     pub wanted: Option<Trigger>,
-    /// Who charged wakes late, and the number of the last of them.
-    pub late: Option<(String, u64)>,
 }
 
 impl Wakes {
@@ -220,8 +213,7 @@ impl Book {
             wakes: Wakes {
                 last: wakes.last + 1,
                 heard: wakes.heard,
-                late: wakes.late,
-                wanted: Some(applicant.trigger.clone()),
+                wanted: Some(applicant.trigger.clone().lasting()),
             },
             drops: self.drops(now, &marks),
             marks,
@@ -265,6 +257,16 @@ impl Book {
     pub fn past(&self, now: Time) -> Vec<Key> {
         let past = self.ends.iter().take_while(|(end, _)| *end <= now);
         past.map(|(_, key)| key.clone()).collect()
+    }
+
+    /// The limits of a client or a network, under any of its names.
+    #[must_use]
+    pub fn of(&self, forgotten: &Forgotten) -> Vec<Key> {
+        let covered = |key: &&Key| match key {
+            Key::Client(_, name) | Key::Network(_, name) => forgotten.covers(name),
+            Key::Service(_) | Key::OverAll => false,
+        };
+        self.marks.keys().filter(covered).cloned().collect()
     }
 
     /// Forgets these.
@@ -316,13 +318,12 @@ pub fn limits<'a>(
     rules: &'a Rules,
 ) -> impl Iterator<Item = (Rule, Key, Rate)> + 'a {
     let name = || service.clone();
-    let address = applicant.address;
     let client = rules.per_client.map(|rate| {
-        let key = Key::Client(name(), client::household(address));
+        let key = Key::Client(name(), applicant.names.client.clone());
         (Rule::PerClient, key, rate)
     });
     let network = rules.per_network.map(|rate| {
-        let key = Key::Network(name(), client::network(address));
+        let key = Key::Network(name(), applicant.names.network.clone());
         (Rule::PerNetwork, key, rate)
     });
     let of_service = rules

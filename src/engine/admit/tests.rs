@@ -17,15 +17,14 @@ fn rate(count: u32, per: Span) -> Rate {
 }
 
 fn applicant(address: &str) -> Applicant {
-    Applicant {
-        address: address.parse().unwrap(),
-        banned: false,
-        trigger: Trigger {
+    Applicant::plain(
+        address.parse().unwrap(),
+        Trigger {
             by: TriggerBy::Page,
             who: "somebody".into(),
             path: "/".into(),
         },
-    }
+    )
 }
 
 fn refused(rule: Rule, retry_after: Span) -> Verdict {
@@ -168,7 +167,6 @@ fn a_wake_stays_wanted_until_the_owner_has_heard_of_it_and_the_service_rests() {
     let mut wakes = Wakes {
         last: 7,
         heard: 6,
-        late: None,
         wanted: Some(applicant("::1").trigger),
     };
     wakes.hear(6, true);

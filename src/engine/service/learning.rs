@@ -2,7 +2,7 @@
 
 use super::state::{Asleep, Learning, StartStep, State, StopStep, Stopping};
 use super::{CallKind, Service};
-use crate::engine::contract::{Effect, Event, Routing, SleepWhy};
+use crate::engine::contract::{Effect, Event, Routing, SleepWhy, Trigger};
 use crate::engine::id::OpId;
 use crate::engine::machine::{Machine, MachineState, Trouble};
 use crate::engine::record::{Record, Stand};
@@ -31,7 +31,7 @@ impl Service {
         // No two lives show different things under one version.
         self.version = self.version.max(self.now.0);
         self.up_since = record.up_since;
-        self.run_by = record.run_by;
+        self.run_by = record.run_by.map(Trigger::lasting);
         self.triggered_count = record.triggered_count;
         self.hold = record.hold;
         self.history = record.history;

@@ -199,8 +199,9 @@ impl Waking {
     ) {
         self.wanted_at = Some(now);
         if self.trigger.is_none() {
-            self.trigger = Some(trigger.clone());
-            *run_by = Some(trigger.clone());
+            let kept = trigger.clone().lasting();
+            self.trigger = Some(kept.clone());
+            *run_by = Some(kept);
         }
     }
 

@@ -34,13 +34,10 @@ impl Service {
         } else {
             StartStep::Ask
         };
-        self.wake_again(trigger, after_crash, start, 0, self.now, out);
-        if let State::Waking(Waking {
-            trigger: Some(trigger),
-            ..
-        }) = &self.state
-        {
-            out.push(Effect::Tell(Event::WakeBegan(trigger.clone())));
+        let kept = trigger.clone().map(Trigger::lasting);
+        self.wake_again(kept, after_crash, start, 0, self.now, out);
+        if let Some(trigger) = trigger {
+            out.push(Effect::Tell(Event::WakeBegan(trigger)));
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `limits` | service, `client NETWORK`, `network NETWORK` or `service`; empty for all services, `over_all` | the timestamp of `engine::admit::gcra`, in ms since the epoch |
+//! | `limits` | service, `client NAME`, `network NAME` or `service`; empty for all services, `over_all` | the timestamp of `engine::admit::gcra`, in ms since the epoch |
 //! | `days` | service | the day, as whole days UTC since the epoch, and its wakes |
 //! | `wakes` | service | the numbers of its wakes and what is wanted, as JSON |
 
@@ -14,10 +14,11 @@ use redb::{
 };
 
 use super::tables::{Heard, begin, parse};
-use super::{Outcome, json};
+use super::{Outcome, clients, json};
 use crate::engine::admit::{Book, Charge, Day, Key, Wakes};
 use crate::engine::id::ServiceName;
 use crate::engine::time::Time;
+use crate::engine::triggerers::Asked;
 use crate::store::StoreError;
 
 const LIMITS: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("limits");
@@ -70,7 +71,11 @@ pub(super) fn read(database: &Database) -> Outcome<Book> {
 }
 
 /// Writes what an admitted wake changes, in one transaction.
-pub(super) fn charge(database: &Database, charge: &Charge) -> Result<(), redb::Error> {
+pub(super) fn charge(
+    database: &Database,
+    charge: &Charge,
+    asked: &Asked,
+) -> Result<(), redb::Error> {
     let write = begin(database)?;
     remove(&write, &charge.drops)?;
     let mut limits = write.open_table(LIMITS)?;
@@ -86,6 +91,7 @@ pub(super) fn charge(database: &Database, charge: &Charge) -> Result<(), redb::E
     }
     let wakes = json(&charge.wakes);
     write.open_table(WAKES)?.insert(service, wakes.as_slice())?;
+    clients::note(&write, &charge.service, asked)?;
     write.commit()?;
     Ok(())
 }
@@ -101,7 +107,7 @@ pub(super) fn forget(database: &Database, keys: &[Key]) -> Result<(), redb::Erro
     Ok(())
 }
 
-fn remove(write: &WriteTransaction, keys: &[Key]) -> Result<(), redb::Error> {
+pub(super) fn remove(write: &WriteTransaction, keys: &[Key]) -> Result<(), redb::Error> {
     let mut limits = write.open_table(LIMITS)?;
     for key in keys {
         let (service, what) = text_of(key);
@@ -151,8 +157,8 @@ fn key_of((service, what): (&str, &str)) -> Option<Key> {
     let service = service.parse().ok()?;
     Some(match what.split_once(' ') {
         None if what == "service" => Key::Service(service),
-        Some(("client", one)) => Key::Client(service, one.parse().ok()?),
-        Some(("network", network)) => Key::Network(service, network.parse().ok()?),
+        Some(("client", one)) => Key::Client(service, one.to_owned()),
+        Some(("network", network)) => Key::Network(service, network.to_owned()),
         _ => return None,
     })
 }
@@ -176,15 +182,14 @@ mod tests {
             per_service: hourly(3),
             ..Rules::default()
         };
-        let applicant = Applicant {
-            address: address.parse().unwrap(),
-            banned: false,
-            trigger: Trigger {
+        let applicant = Applicant::plain(
+            address.parse().unwrap(),
+            Trigger {
                 by: TriggerBy::Page,
                 who: String::new(),
                 path: String::new(),
             },
-        };
+        );
         let blog = "blog".parse().unwrap();
         store.admit(&blog, now, &applicant, &rules).await.unwrap();
     }

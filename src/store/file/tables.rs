@@ -4,10 +4,11 @@
 //! |---|---|---|
 //! | `epochs` | service | the epoch of its owner |
 //! | `records` | service | the record, as JSON |
-//! | `ledger` | service, number | the entry, as JSON; the numbers rise by one and have no gaps |
+//! | `ledger` | service, number | the entry, as JSON; the numbers rise by one |
 //! | `secrets` | `deployment` | 32 random bytes |
 //!
-//! The tables of the limits are in [`limits`](super::limits).
+//! The tables of the limits are in [`limits`](super::limits), that of the triggerers in [`clients`](super::clients).
+//! A number that is missing in the ledger was too old.
 //!
 //! JSON, so that a person can read what a broken file still holds, and a new version what an old one wrote.
 
@@ -19,14 +20,15 @@ use redb::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Outcome, limits};
+use super::{Outcome, clients, limits};
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::record::Record;
+use crate::engine::time::Time;
 use crate::store::{Claim, LEDGER_MAX, LedgerEntry, StoreError};
 
 const EPOCHS: TableDefinition<'_, &str, u64> = TableDefinition::new("epochs");
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
-const LEDGER: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("ledger");
+pub(super) const LEDGER: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("ledger");
 
 const SECRETS: TableDefinition<'_, &str, [u8; 32]> = TableDefinition::new("secrets");
 
@@ -57,6 +59,7 @@ pub(super) fn open(path: &Path) -> Result<Database, redb::Error> {
     write.open_table(LEDGER)?;
     write.open_table(SECRETS)?;
     limits::create(&write)?;
+    clients::create(&write)?;
     write.commit()?;
     Ok(database)
 }
@@ -67,7 +70,8 @@ fn has_all(read: &ReadTransaction) -> Result<bool, redb::Error> {
         .and_then(|_| read.open_table(RECORDS))
         .and_then(|_| read.open_table(LEDGER))
         .and_then(|_| read.open_table(SECRETS).map(drop))
-        .and_then(|()| limits::open(read).map(drop));
+        .and_then(|()| limits::open(read))
+        .and_then(|()| clients::open(read));
     match opened {
         Ok(()) => Ok(true),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(false),
@@ -102,6 +106,7 @@ pub(super) fn save(
     epoch: Epoch,
     record: &[u8],
     entries: &[Vec<u8>],
+    oldest: Time,
     heard: Heard,
 ) -> Outcome<()> {
     let write = begin(database)?;
@@ -116,7 +121,7 @@ pub(super) fn save(
     write
         .open_table(RECORDS)?
         .insert(service.as_str(), record)?;
-    append(&mut write.open_table(LEDGER)?, service, entries)?;
+    append(&mut write.open_table(LEDGER)?, service, entries, oldest)?;
     let heard = limits::hear(&write, service, heard)?;
     match &heard {
         Ok(()) => write.commit()?,
@@ -187,6 +192,7 @@ fn append(
     ledger: &mut Table<'_, (&'static str, u64), &'static [u8]>,
     service: &ServiceName,
     entries: &[Vec<u8>],
+    oldest: Time,
 ) -> Result<(), redb::Error> {
     let name = service.as_str();
     let last = ledger.range(all_of(service))?.next_back().transpose()?;
@@ -195,12 +201,20 @@ fn append(
         ledger.insert((name, next), entry.as_slice())?;
         next += 1;
     }
-    let oldest_kept = next.saturating_sub(LEDGER_MAX as u64);
+    let mut oldest_kept = next.saturating_sub(LEDGER_MAX as u64);
+    for line in ledger.range((name, oldest_kept)..=(name, u64::MAX))? {
+        let (key, text) = line?;
+        match serde_json::from_slice::<LedgerEntry>(text.value()) {
+            Ok(entry) if entry.at < oldest => oldest_kept = key.value().1 + 1,
+            // One that can't be read is left for whoever reads the ledger.
+            Ok(_) | Err(_) => break,
+        }
+    }
     ledger.retain_in((name, 0)..(name, oldest_kept), |_, _| false)?;
     Ok(())
 }
 
-fn all_of(service: &ServiceName) -> std::ops::RangeInclusive<(&str, u64)> {
+pub(super) fn all_of(service: &ServiceName) -> std::ops::RangeInclusive<(&str, u64)> {
     (service.as_str(), 0)..=(service.as_str(), u64::MAX)
 }
 

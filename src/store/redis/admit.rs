@@ -5,18 +5,21 @@
 //! somebody was faster meanwhile, it is given back.
 
 use redis::Value;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::link::Ask;
+use super::script::Call;
 use super::settings::Form;
-use super::{RedisStore, json, parsed};
+use super::{RedisStore, clients, json, parsed};
 use crate::engine::admit::{Applicant, Key, Rate, Rule, Rules, Verdict, limits};
+use crate::engine::contract::TriggerBy;
 use crate::engine::id::ServiceName;
 use crate::engine::time::{Span, Time};
 use crate::store::StoreError;
 
 /// The `{}` of what belongs to all services.
-pub(super) const ALL: &str = "all";
+const ALL: &str = "all";
 
 /// A client at a service's door.
 #[derive(Clone, Copy)]
@@ -25,6 +28,19 @@ pub(super) struct Wish<'a> {
     pub(super) now: Time,
     pub(super) applicant: &'a Applicant,
     pub(super) rules: &'a Rules,
+}
+
+/// What stands in a list of triggerers, but for what came of it. Read as [`Listed`](clients::Listed).
+#[derive(Serialize)]
+struct Entry<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Time>,
+    when: Time,
+    who: &'a str,
+    by: TriggerBy,
+    path: &'a str,
+    agent: &'a str,
 }
 
 /// What the script on the service's keys answers.
@@ -68,15 +84,19 @@ impl RedisStore {
         match self.of_service(deadline, wish, "ask").await? {
             Ruled::Settled(Verdict::Refused { rule, retry_after }) => {
                 let all = share("ask").await?;
-                Ok(longest(rule, retry_after, &all))
+                let verdict = longest(rule, retry_after, &all);
+                self.list_refusal(deadline, wish, verdict).await;
+                Ok(verdict)
             }
             Ruled::Settled(joined) => Ok(joined),
             Ruled::Free => {
                 if let Shared::Refused(wait) = share("take").await? {
-                    return Ok(Verdict::Refused {
+                    let verdict = Verdict::Refused {
                         rule: Rule::OverAll,
                         retry_after: Some(wait),
-                    });
+                    };
+                    self.list_refusal(deadline, wish, verdict).await;
+                    return Ok(verdict);
                 }
                 let verdict = settled(self.of_service(deadline, wish, "admit").await?)?;
                 if !matches!(verdict, Verdict::Wake(_)) {
@@ -87,39 +107,86 @@ impl RedisStore {
         }
     }
 
+    /// Lists somebody who was refused by two keys together, neither of which knew of the other.
+    async fn list_refusal(&self, deadline: Instant, wish: Wish<'_>, verdict: Verdict) {
+        let Verdict::Refused { rule, .. } = verdict else {
+            return;
+        };
+        let call = self.call_of(wish, "refused", rule.as_str(), &[]);
+        let ask = Ask::Script(&call);
+        let listed = self.link.ask_by(deadline, wish.service.as_str(), ask);
+        // Where it fails, the refusal is right all the same.
+        let _ = listed.await;
+    }
+
     async fn of_service(
         &self,
         deadline: Instant,
         wish: Wish<'_>,
         what: &str,
     ) -> Result<Ruled, StoreError> {
+        let apart = *self.link.form() == Form::Cluster;
+        let limits: Vec<_> = limits(wish.service, wish.applicant, wish.rules)
+            .filter(|(rule, ..)| !(apart && *rule == Rule::OverAll))
+            .collect();
+        let call = self.call_of(wish, what, "", &limits);
+        let ask = Ask::Script(&call);
+        let answer = self.link.ask_by(deadline, wish.service.as_str(), ask);
+        read_ruled(answer.await?)
+    }
+
+    /// A call of `admit.lua`.
+    fn call_of(
+        &self,
+        wish: Wish<'_>,
+        what: &str,
+        refused_by: &str,
+        limits: &[(Rule, Key, Rate)],
+    ) -> Call<'_> {
         let Wish {
             service,
             now,
             applicant,
             rules,
         } = wish;
-        let apart = *self.link.form() == Form::Cluster;
-        let limits: Vec<_> = limits(service, applicant, rules)
-            .filter(|(rule, ..)| !(apart && *rule == Rule::OverAll))
-            .collect();
-        let keys = self.keys(service, ["wake", "wanted", "triggerers", "limit:day"]);
-        let mut keys = keys.to_vec();
+        self.writes_to(service);
+        let kept = self.kept();
+        let end = clients::addresses_end(now, kept);
+        let addresses = format!("addresses:{}", end.0);
+        let names = [
+            "wake",
+            "wanted",
+            "triggerers",
+            "refusals",
+            &*addresses,
+            "limit:day",
+        ];
+        let mut keys = self.keys(service, names).to_vec();
         keys.extend(limits.iter().map(|(_, key, _)| self.limit_key(key)));
         let name = format!("{}-{}", self.token, self.next_call());
+        let address = applicant.names.address.as_deref();
+        let entry = Entry {
+            id: &name,
+            until: address.map(|_| end),
+            when: now,
+            who: &applicant.names.who,
+            by: applicant.trigger.by,
+            path: &applicant.trigger.path,
+            agent: &applicant.agent,
+        };
         let budget = rules.per_day.map(|budget| budget.to_string());
         let mut call = self.scripts.admit.call(&keys);
         call = call.arg(what).arg(now.0.to_string());
-        call = call
-            .arg(json(&applicant.trigger))
-            .arg(applicant.trigger.who.as_str());
-        call = call.arg(budget.unwrap_or_default()).arg(name);
-        for (rule, _, rate) in &limits {
+        call = call.arg(json(&applicant.trigger)).arg(json(&entry));
+        call = call.arg(budget.unwrap_or_default()).arg(name.as_str());
+        call = call.arg(address.unwrap_or_default());
+        call = call.arg(end.since(now).0.to_string());
+        call = call.arg(kept.network.0.to_string()).arg(refused_by);
+        for (rule, _, rate) in limits {
             call = call.arg(rule.as_str()).arg(rate.interval().0.to_string());
             call = call.arg(rate.count().to_string());
         }
-        let ask = Ask::Script(&call);
-        read_ruled(self.link.ask_by(deadline, service.as_str(), ask).await?)
+        call
     }
 
     async fn of_all(
@@ -141,7 +208,7 @@ impl RedisStore {
         }
     }
 
-    pub(super) fn limit_key(&self, key: &Key) -> String {
+    fn limit_key(&self, key: &Key) -> String {
         let p = &self.prefix;
         match key {
             Key::Client(service, net) => format!("{p}:{{{service}}}:limit:client:{net}"),

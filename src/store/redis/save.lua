@@ -4,7 +4,7 @@
 --
 -- KEYS: state, ledger, wake, wanted. ARGV: the epoch, the owner's token, the number of this save, the record as
 -- JSON, the highest number of a wake that the owner has heard of, whether the service is at rest (1 or 0), the
--- most entries that the ledger keeps, then the new entries as JSON, oldest first.
+-- most entries that the ledger keeps, and for how long, in milliseconds; then the new entries as JSON, oldest first.
 -- Answers {'saved'}; {'overtaken'} when a later save of the same owner was here first; {'stale', epoch} when the
 -- service has another owner or none; {'corrupt'} when the state is not one. Nothing is written but by the first.
 --
@@ -22,10 +22,13 @@ if tonumber(ARGV[3]) < tonumber(save) then return {'overtaken'} end
 local last, told = unpack(redis.call('HMGET', KEYS[3], 'last', 'heard'))
 
 -- The ledger first: a key of another type fails up to here, before anything is written.
-for number = 8, #ARGV do
+for number = 9, #ARGV do
   redis.call('XADD', KEYS[2], '*', 'entry', ARGV[number])
 end
 redis.call('XTRIM', KEYS[2], 'MAXLEN', ARGV[7])
+local time = redis.call('TIME')
+redis.call('XTRIM', KEYS[2], 'MINID', string.format('%.0f', math.max(time[1] * 1000 - ARGV[8], 0)))
+if #ARGV > 8 then redis.call('PEXPIRE', KEYS[2], ARGV[8]) end
 redis.call('SET', KEYS[1],
   '{"epoch":' .. epoch .. ',"by":"' .. by .. '","save":' .. ARGV[3] .. ',"record":' .. ARGV[4] .. '}')
 if last then

@@ -17,8 +17,8 @@ pub(super) struct Scripts {
     pub(super) hand_over: Script,
     pub(super) admit: Script,
     pub(super) share: Script,
-    pub(super) late: Script,
     pub(super) services: Script,
+    pub(super) forget: Script,
 }
 
 impl Scripts {
@@ -31,7 +31,7 @@ impl Scripts {
             hand_over: Script::new(include_str!("hand_over.lua")),
             admit: Script::new(concat!(include_str!("gcra.lua"), include_str!("admit.lua"))),
             services: Script::new(include_str!("services.lua")),
-            late: Script::new(concat!(include_str!("gcra.lua"), include_str!("late.lua"))),
+            forget: Script::new(include_str!("forget.lua")),
             share: Script::new(concat!(include_str!("gcra.lua"), include_str!("share.lua"))),
         }
     }

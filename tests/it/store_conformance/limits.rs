@@ -15,26 +15,25 @@ use proptest::prelude::*;
 use super::samples::stands;
 use super::{service, stores};
 
-pub(super) const T0: Time = Time(1_800_000_000_000);
-pub(super) const DAY: Span = Span::mins(24 * 60);
+const T0: Time = Time(1_800_000_000_000);
+const DAY: Span = Span::mins(24 * 60);
 
-pub(super) fn applicant(address: &str) -> Applicant {
-    Applicant {
-        address: address.parse().unwrap(),
-        banned: false,
-        trigger: Trigger {
+fn applicant(address: &str) -> Applicant {
+    Applicant::plain(
+        address.parse().unwrap(),
+        Trigger {
             by: TriggerBy::Page,
             who: "203.0.113.0/24".into(),
             path: "/\"\u{0}ä".into(),
         },
-    }
+    )
 }
 
-pub(super) fn rate(count: u32, per: Span) -> Option<Rate> {
+fn rate(count: u32, per: Span) -> Option<Rate> {
     Some(Rate::new(count, per).unwrap())
 }
 
-pub(super) fn refused(rule: Rule, retry_after: Option<Span>) -> Verdict {
+fn refused(rule: Rule, retry_after: Option<Span>) -> Verdict {
     Verdict::Refused { rule, retry_after }
 }
 
@@ -213,9 +212,9 @@ async fn of_a_thousand_at_the_same_time_one_wakes_and_all_others_join() {
     }
 }
 
-pub(super) const SERVICES: [&str; 3] = ["a", "a-1", "a1"];
+const SERVICES: [&str; 3] = ["a", "a-1", "a1"];
 
-pub(super) const ADDRESSES: [&str; 6] = [
+const ADDRESSES: [&str; 6] = [
     "203.0.113.1",
     "203.0.113.2",
     "203.0.112.1",
@@ -243,7 +242,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-pub(super) fn rules() -> impl Strategy<Value = Rules> {
+fn rules() -> impl Strategy<Value = Rules> {
     let rate = || {
         let per = proptest::sample::select(vec![1_000, 60_000, 3_600_000, 86_400_007]);
         proptest::option::of((1..4u32, per).prop_map(|(n, ms)| Rate::new(n, Span(ms)).unwrap()))

@@ -8,9 +8,11 @@ use std::time::Duration;
 use anteroom::config::WakeBy;
 use anteroom::driver::admission::Admission;
 use anteroom::driver::handle::{Admitted, Command, Inbox, door};
+use anteroom::driver::names::Clients;
 use anteroom::engine::admit::Rules;
 use anteroom::engine::contract::{Trigger, Upstream};
 use anteroom::engine::id::InstanceId;
+use anteroom::engine::privacy::Privacy;
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::{Phase, View};
 use anteroom::gate::Keeper;
@@ -106,7 +108,8 @@ impl House {
         change(&mut site);
         let clock = Arc::new(AtomicU64::new(1_000_000));
         let hands = Arc::clone(&clock);
-        let admission = Arc::new(Admission::new(store));
+        let clients = Clients::new([7; 32], Privacy::default());
+        let admission = Arc::new(Admission::new(store, clients));
         let room = Room::new(Setup {
             sites: Sites::new(vec![site]),
             trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
