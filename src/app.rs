@@ -138,6 +138,8 @@ impl App {
         let admin = Arc::new(Admin {
             services: ArcSwap::from_pointee(live::handles(&services)),
             store,
+            clients: clients.clone(),
+            clock,
             token: ArcSwap::from_pointee(token(&config)),
             traefik: ArcSwap::from_pointee(parts.traefik.as_ref().map(traefik::Traefik::served)),
         });

@@ -56,15 +56,25 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show a service's wakes and stops, newest first.
+    /// Show a service's wakes and stops, and who asked for wakes and what came of it, newest first.
     Ledger {
         /// The service.
         service: String,
         #[command(flatten)]
         file: File,
-        /// At most so many entries.
+        /// At most so many entries of each.
         #[arg(long, default_value_t = 50)]
         limit: usize,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what is kept of a client, of all services: who it was when it asked for wakes, and its limits.
+    Forget {
+        /// An address (of IPv6, its whole /64), or a network: an IPv4 /24 or an IPv6 /48.
+        address: String,
+        #[command(flatten)]
+        file: File,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -158,6 +168,11 @@ async fn dispatch(command: Command) -> ExitCode {
             limit,
             json,
         } => client::ledger(&file.config, &service, limit, json).await,
+        Command::Forget {
+            address,
+            file,
+            json,
+        } => client::forget(&file.config, &address, json).await,
         Command::Wake(verb) => {
             client::command(&verb.file.config, &verb.service, "wake", None).await
         }

@@ -28,4 +28,5 @@ pub mod traffic;
 pub mod trigger;
 pub mod triggerers;
 pub mod view;
+pub mod why;
 pub mod wish;

@@ -48,7 +48,7 @@ impl Client {
             .map(str::to_owned);
         Ok(Client {
             http,
-            base: format!("http://{address}/api/v1/services"),
+            base: format!("http://{address}/api/v1"),
             token,
         })
     }
@@ -84,7 +84,7 @@ impl Client {
 pub(super) async fn status(path: &Path, watch: bool, json: bool) -> anyhow::Result<()> {
     let client = Client::of(path)?;
     loop {
-        let body = client.get("").await?;
+        let body = client.get("/services").await?;
         if json {
             out::line(&body.to_string());
         } else {
@@ -125,7 +125,9 @@ fn status_rows(body: &Value, now: Time) -> Vec<Vec<String>> {
 }
 
 pub(super) async fn why(path: &Path, service: &str, json: bool) -> anyhow::Result<()> {
-    let body = Client::of(path)?.get(&format!("/{service}/why")).await?;
+    let body = Client::of(path)?
+        .get(&format!("/services/{service}/why"))
+        .await?;
     if json {
         out::line(&body.to_string());
         return Ok(());
@@ -135,13 +137,6 @@ pub(super) async fn why(path: &Path, service: &str, json: bool) -> anyhow::Resul
         text(&body["phase"]),
         text(&body["why"])
     ));
-    if let Some(by) = body["run_by"].as_object() {
-        out::line(&format!(
-            "Last woken by {} ({}).",
-            text(&by["who"]),
-            text(&by["by"])
-        ));
-    }
     Ok(())
 }
 
@@ -152,22 +147,68 @@ pub(super) async fn ledger(
     json: bool,
 ) -> anyhow::Result<()> {
     let body = Client::of(path)?
-        .get(&format!("/{service}/ledger?limit={limit}"))
+        .get(&format!("/services/{service}/ledger?limit={limit}"))
         .await?;
     if json {
         out::line(&body.to_string());
         return Ok(());
     }
-    let mut rows = Vec::new();
-    for entry in body["entries"].as_array().into_iter().flatten() {
-        rows.push(vec![
-            moment(&entry["when"]),
-            text(&entry["event"]).replace('_', " "),
-            details(entry),
-        ]);
-    }
+    let entries = body["entries"].as_array().into_iter().flatten();
+    let rows: Vec<_> = entries.map(ledger_row).collect();
     out::table(&rows);
+    let asked = body["triggerers"].as_array().into_iter().flatten();
+    let rows: Vec<_> = asked.map(triggerer_row).collect();
+    if !rows.is_empty() {
+        out::line("\nWho asked, and what came of it:");
+        out::table(&rows);
+    }
     Ok(())
+}
+
+pub(super) async fn forget(path: &Path, address: &str, json: bool) -> anyhow::Result<()> {
+    let client = Client::of(path)?;
+    let request = client.http.post(format!("{}/forget", client.base));
+    let body = client.ask(request.json(&json!({ "address": address })));
+    let body = body.await?;
+    if json {
+        out::line(&body.to_string());
+        return Ok(());
+    }
+    let removed = |what: &str| body["removed"][what].as_u64().unwrap_or(0);
+    out::line(&format!(
+        "{} is forgotten: {} entries among the triggerers, {} limits and {} names in ledgers are removed",
+        text(&body["forgotten"]),
+        removed("triggerers"),
+        removed("limits"),
+        removed("ledger"),
+    ));
+    Ok(())
+}
+
+fn ledger_row(entry: &Value) -> Vec<String> {
+    vec![
+        moment(&entry["when"]),
+        text(&entry["event"]).replace('_', " "),
+        details(entry),
+    ]
+}
+
+fn triggerer_row(asked: &Value) -> Vec<String> {
+    let wake = asked["wake"].as_u64().unwrap_or(0);
+    let outcome = match asked["outcome"].as_str() {
+        Some("woke") => format!("woke it (wake {wake})"),
+        Some("joined") => format!("joined wake {wake}"),
+        _ => format!("refused by {}", text(&asked["rule"])),
+    };
+    let address = asked["address"].as_str().or(asked["who"].as_str());
+    vec![
+        moment(&asked["when"]),
+        address.unwrap_or("?").to_owned(),
+        text(&asked["by"]),
+        text(&asked["path"]),
+        outcome,
+        text(&asked["agent"]),
+    ]
 }
 
 /// What an entry says beside its time and its name.
@@ -182,7 +223,11 @@ fn details(entry: &Value) -> String {
             Value::Number(_) if matches!(key.as_str(), "until" | "retry_at" | "at") => {
                 format!("{key} {}", moment(value))
             }
-            Value::String(text) => format!("{key} {text}"),
+            Value::String(_) => format!("{key} {}", text(value)),
+            Value::Array(words) => {
+                let words: Vec<_> = words.iter().map(text).collect();
+                format!("{key} {}", words.join(" "))
+            }
             other => format!("{key} {other}"),
         });
     shown.collect::<Vec<_>>().join(", ")
@@ -203,7 +248,7 @@ pub(super) async fn command(
     }
     let request = client
         .http
-        .post(format!("{}/{service}/{verb}", client.base))
+        .post(format!("{}/services/{service}/{verb}", client.base))
         .json(&body);
     client.ask(request).await?;
     out::line(&format!(
@@ -212,8 +257,10 @@ pub(super) async fn command(
     Ok(())
 }
 
+/// A text as a terminal may have it: some came from visitors.
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or("?").to_owned()
+    let text = value.as_str().unwrap_or("?");
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 fn moment(value: &Value) -> String {

@@ -2,6 +2,7 @@
 
 use crate::engine::contract::{Event, SleepWhy, Stage};
 use crate::engine::id::ServiceName;
+use crate::engine::traffic::words;
 use crate::engine::view::View;
 use crate::telemetry::{Metrics, metrics};
 
@@ -74,11 +75,17 @@ impl Story {
             Event::WentIdle {
                 idle,
                 why: SleepWhy::Admin,
+                ..
             } => {
                 tracing::info!(service, idle = %idle, "an admin asks for sleep: leading visitors to the room");
             }
-            Event::WentIdle { idle, .. } => {
-                tracing::info!(service, "idle for {idle}: leading visitors to the room");
+            Event::WentIdle { idle, sources, .. } => {
+                let seen_by = words(sources);
+                tracing::info!(
+                    service,
+                    seen_by,
+                    "idle for {idle}: leading visitors to the room"
+                );
             }
             Event::DivertProven => tracing::info!(service, "visitors reach the room: draining"),
             Event::StopCancelled { why } => tracing::info!(service, why, "staying awake"),

@@ -132,6 +132,14 @@ impl IdleClock {
             .sum()
     }
 
+    /// The sources that saw something open at their last samples.
+    #[must_use]
+    pub fn open_by(&self) -> Vec<Source> {
+        let open = |(_, sample): &(&Source, &Sample)| sample.in_flight + sample.long > 0;
+        let open = self.sources.iter().filter(open);
+        open.map(|(source, _)| *source).collect()
+    }
+
     /// Whether every required source has spoken at or after `since`.
     #[must_use]
     pub fn heard_since(&self, since: Time, policy: &Policy) -> bool {

@@ -55,6 +55,9 @@ pub enum Event {
         idle: Span,
         /// What decided it.
         why: SleepWhy,
+        /// The sources of activity that say so: those with a fresh sample.
+        #[serde(default)]
+        sources: Vec<Source>,
     },
     /// Visitors provably reach the room.
     DivertProven,

@@ -31,6 +31,41 @@ impl Time {
     }
 }
 
+/// A day, in milliseconds.
+const DAY_MS: u64 = 86_400_000;
+
+impl Time {
+    /// The time of day, `14:02 UTC`, and the date before it where that is not the day of `now`.
+    #[must_use]
+    pub fn clock(self, now: Time) -> String {
+        let minutes = self.0 % DAY_MS / 60_000;
+        let time = format!("{:02}:{:02} UTC", minutes / 60, minutes % 60);
+        match self.0 / DAY_MS == now.0 / DAY_MS {
+            true => time,
+            false => format!("{} {time}", date(self.0 / DAY_MS)),
+        }
+    }
+}
+
+/// The date of a day since the epoch, in the Gregorian calendar: counted from 1 March of the year 0, so that the day that
+/// some years have and others don't is the last of its year.
+fn date(day: u64) -> String {
+    const DAYS_TO_EPOCH: u64 = 719_468;
+    const DAYS_OF_400_YEARS: u64 = 146_097;
+    let day = day + DAYS_TO_EPOCH;
+    let (round, day) = (day / DAYS_OF_400_YEARS, day % DAYS_OF_400_YEARS);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let of_month = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!("{:04}-{month:02}-{of_month:02}", 400 * round + year + next)
+}
+
 impl Span {
     /// No time at all.
     pub const ZERO: Span = Span(0);
@@ -131,6 +166,25 @@ mod tests {
         assert_eq!(Time(5).since(Time(9)), Span::ZERO);
         assert_eq!(Time(5) - Span(9), Time(0));
         assert_eq!(Time(u64::MAX) + Span(1), Time(u64::MAX));
+    }
+
+    #[test]
+    fn a_moment_has_a_date_where_it_is_of_another_day() {
+        let now = Time(1_795_248_000_000);
+        assert_eq!(now.clock(now), "08:00 UTC");
+        assert_eq!((now - Span::mins(60 * 8)).clock(now), "00:00 UTC");
+        let yesterday = now - Span::mins(60 * 8 + 1);
+        assert_eq!(yesterday.clock(now), "2026-11-20 23:59 UTC");
+        for (day, expected) in [
+            (0, "1970-01-01"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (19_782, "2024-02-29"),
+            (20_818, "2026-12-31"),
+            (47_541, "2100-03-01"),
+        ] {
+            assert_eq!(date(day), expected);
+        }
     }
 
     #[test]

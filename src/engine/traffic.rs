@@ -35,6 +35,24 @@ pub enum Source {
     Traefik,
 }
 
+impl Source {
+    /// The word used in logs, JSON and sentences.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Edge => "edge",
+            Self::Traefik => "traefik",
+        }
+    }
+}
+
+/// These in a sentence: `edge and traefik`.
+#[must_use]
+pub fn words(sources: &[Source]) -> String {
+    let words: Vec<_> = sources.iter().map(|source| source.as_str()).collect();
+    words.join(" and ")
+}
+
 /// One sample of one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {

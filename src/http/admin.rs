@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
@@ -25,10 +26,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::driver::clock::Clock;
 use crate::driver::handle::{Command, Handle};
+use crate::driver::names::Clients;
 use crate::engine::id::ServiceName;
 use crate::store::Store;
 use crate::telemetry::metrics;
+
+mod past;
 
 /// A command's body is a few words of JSON.
 const BODY_MAX: usize = 16 * 1024;
@@ -43,10 +48,6 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// After a failed accept (out of file numbers, above all).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Ledger entries given when the caller names no limit, and at most.
-const LEDGER_DEFAULT: usize = 50;
-const LEDGER_LIMIT_MAX: usize = 2_000;
-
 /// A hold without a length, and the longest one.
 const HOLD_DEFAULT: Duration = Duration::from_secs(60 * 60);
 const HOLD_MAX: Duration = Duration::from_secs(60 * 60 * 24 * 30);
@@ -60,6 +61,10 @@ pub struct Admin {
     pub services: ArcSwap<BTreeMap<ServiceName, Handle>>,
     /// For the ledger.
     pub store: Arc<dyn Store>,
+    /// For who is to be forgotten.
+    pub clients: Clients,
+    /// The time.
+    pub clock: Clock,
     /// The secret; none means loopback only.
     pub token: ArcSwap<Option<String>>,
     /// For `/traefik`.
@@ -165,13 +170,20 @@ impl Admin {
             (&Method::GET, ["traefik"]) => self.traefik_config(),
             (&Method::GET, ["api", "v1", "services"]) => self.list(),
             (&Method::GET, ["api", "v1", "services", name]) => self.one(name),
-            (&Method::GET, ["api", "v1", "services", name, "why"]) => self.why(name),
-            (&Method::GET, ["api", "v1", "services", name, "ledger"]) => {
-                self.ledger(name, &query).await
+            (&Method::GET, ["api", "v1", "services", name, "why"]) => {
+                self.why(name).await.unwrap_or_else(|it| it.answer())
             }
+            (&Method::GET, ["api", "v1", "services", name, "ledger"]) => {
+                let ledger = self.ledger(name, &query).await;
+                ledger.unwrap_or_else(|it| it.answer())
+            }
+            (&Method::POST, ["api", "v1", "forget"]) => match read(request).await {
+                Ok(ask) => self.forget(&ask).await.unwrap_or_else(|it| it.answer()),
+                Err(why) => problem(StatusCode::BAD_REQUEST, &why),
+            },
             (&Method::POST, ["api", "v1", "services", name, verb]) => {
                 let (name, verb) = ((*name).to_owned(), (*verb).to_owned());
-                match read(request).await {
+                match read_or(request, Ask::default()).await {
                     Ok(ask) => self.command(&name, &verb, ask),
                     Err(why) => problem(StatusCode::BAD_REQUEST, &why),
                 }
@@ -278,44 +290,6 @@ impl Admin {
         }
     }
 
-    fn why(&self, name: &str) -> Answer {
-        match self.handle(name) {
-            Ok(handle) => {
-                let view = handle.view();
-                let edge = handle.edge().passed_total();
-                let why = json!({ "service": name, "phase": view.phase, "why": view.why, "blind": view.blind,
-                    "run_by": view.run_by, "hold": view.hold, "last_activity": view.last_activity,
-                    "sleeps_at": view.sleeps_at, "passed_the_room": edge });
-                json_answer(StatusCode::OK, &why)
-            }
-            Err(refusal) => refusal.answer(),
-        }
-    }
-
-    async fn ledger(&self, name: &str, query: &str) -> Answer {
-        let handle = match self.handle(name) {
-            Ok(handle) => handle,
-            Err(refusal) => return refusal.answer(),
-        };
-        let limit = query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("limit=")?.parse().ok());
-        let limit = limit.unwrap_or(LEDGER_DEFAULT).min(LEDGER_LIMIT_MAX);
-        match self.store.ledger(handle.service(), limit).await {
-            Ok(entries) => json_answer(
-                StatusCode::OK,
-                &json!({ "service": name, "entries": entries }),
-            ),
-            Err(error) => {
-                tracing::error!(service = name, %error, "the ledger can't be read");
-                problem(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the store can't be read now; see the log",
-                )
-            }
-        }
-    }
-
     fn command(&self, name: &str, verb: &str, ask: Ask) -> Answer {
         let handle = match self.handle(name) {
             Ok(handle) => handle,
@@ -376,7 +350,37 @@ impl Admin {
     }
 }
 
-async fn read<B>(request: Request<B>) -> Result<Ask, String>
+/// The body of a call.
+async fn read<B, T>(request: Request<B>) -> Result<T, String>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    T: DeserializeOwned,
+{
+    parsed(&bytes(request).await?)
+}
+
+/// The same of a call that may have none.
+async fn read_or<B, T>(request: Request<B>, none: T) -> Result<T, String>
+where
+    B: http_body::Body + Send,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    T: DeserializeOwned,
+{
+    let body = bytes(request).await?;
+    match body.is_empty() {
+        true => Ok(none),
+        false => parsed(&body),
+    }
+}
+
+fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("the body is not as expected: {error}"))
+}
+
+async fn bytes<B>(request: Request<B>) -> Result<Bytes, String>
 where
     B: http_body::Body + Send,
     B::Data: Send,
@@ -385,14 +389,9 @@ where
     let body = Limited::new(request.into_body(), BODY_MAX).collect();
     let body = tokio::time::timeout(Duration::from_secs(10), Box::pin(body)).await;
     let body = body.map_err(|_| "the body did not come within 10s".to_owned())?;
-    let body = body
-        .map_err(|_| format!("the body is longer than {BODY_MAX} bytes or broke off"))?
-        .to_bytes();
-    match body.is_empty() {
-        true => Ok(Ask::default()),
-        false => serde_json::from_slice(&body)
-            .map_err(|error| format!("the body is not as expected: {error}")),
-    }
+    let body =
+        body.map_err(|_| format!("the body is longer than {BODY_MAX} bytes or broke off"))?;
+    Ok(body.to_bytes())
 }
 
 fn is_loopback_name(host: &str) -> bool {

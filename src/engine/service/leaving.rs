@@ -38,10 +38,13 @@ impl Service {
             wanted: None,
         };
         let idle = self.now.since(self.idle.last_activity());
+        let blind = self.idle.blind(self.now, &self.policy);
+        let required = self.policy.sources.iter().copied();
+        let sources = required.filter(|it| !blind.contains(it)).collect();
         self.enter(State::Diverting(leaving));
         self.record(false, out);
         self.want_routing(Routing::Asleep);
-        out.push(Effect::Tell(Event::WentIdle { idle, why }));
+        out.push(Effect::Tell(Event::WentIdle { idle, why, sources }));
     }
 
     pub(super) fn advance_leaving(&mut self, out: &mut Vec<Effect>) {

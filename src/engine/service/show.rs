@@ -1,10 +1,11 @@
 //! What others see of the service, and when it next wants a step.
 
-use super::state::{LeavingStep, State, Waking};
+use super::state::{Awake, LeavingStep, State, Waking};
 use super::{Policy, Service};
 use crate::engine::id::ServiceName;
 use crate::engine::idle::Verdict;
 use crate::engine::time::Time;
+use crate::engine::traffic::words;
 use crate::engine::view::{FailureView, Phase, View, WakeView};
 
 /// What a visitor's page shows of a service; the view's version rises when this changes.
@@ -111,6 +112,8 @@ impl Service {
         }
     }
 
+    /// What is seen now. Moments and not lengths, so that it says the same until something changes. It names no client:
+    /// it is shown for as long as the service is as it is; `engine/why` adds who, from where names end.
     fn why(&self) -> String {
         match &self.state {
             State::Fresh => "It has just started.".into(),
@@ -120,13 +123,13 @@ impl Service {
                 (_, Some(trouble)) => {
                     format!("It is being woken; the last call did not succeed: {trouble}.")
                 }
-                (Some(trigger), None) => format!("It is being woken for {}.", trigger.who),
+                (Some(_), None) => "It is being woken.".into(),
                 (None, None) => "The machine was found running; its app is being probed.".into(),
             },
             State::Awake(awake) if !awake.healthy => {
                 "The machine runs, but its app does not answer.".into()
             }
-            State::Awake(_) => self.why_awake(),
+            State::Awake(awake) => self.why_awake(awake),
             State::Diverting(_) => "Nobody uses it; visitors are being led to the room.".into(),
             State::Draining(_) => "Nobody uses it; running requests are given time to end.".into(),
             State::Stopping(_) => "The machine is being stopped.".into(),
@@ -134,27 +137,57 @@ impl Service {
         }
     }
 
-    fn why_awake(&self) -> String {
+    fn why_awake(&self, awake: &Awake) -> String {
+        let clock = |at: Time| at.clock(self.now);
         match self.verdict() {
+            Verdict::Sleep | Verdict::NotBefore(_) if awake.no_sleep_before > self.now => format!(
+                "A stop was called off; it is not put to sleep before {}.",
+                clock(awake.no_sleep_before)
+            ),
             Verdict::Sleep => "Nobody uses it; it is about to be put to sleep.".into(),
             Verdict::NotBefore(at) => {
+                let used = clock(self.idle.last_activity());
+                let (at, rule) = (clock(at), self.rule_of_sleep(awake, at));
                 format!(
-                    "Nobody uses it now; without visitors it sleeps in {}.",
-                    at.since(self.now)
+                    "Nobody has used it since {used}; without visitors it sleeps at {at}, {rule}."
                 )
             }
-            Verdict::InUse => format!("{} requests or connections are open.", self.idle.open()),
+            Verdict::InUse => format!(
+                "{} requests or connections are open (seen by {}).",
+                self.idle.open(),
+                words(&self.idle.open_by())
+            ),
             Verdict::Held(until) => match &self.hold {
                 Some(hold) => format!(
-                    "A hold keeps it awake for {}: {}.",
-                    until.since(self.now),
+                    "A hold keeps it awake until {}: {}.",
+                    clock(until),
                     hold.reason
                 ),
                 None => "A hold keeps it awake.".into(),
             },
-            Verdict::Blind(sources) => {
-                format!("No fresh sample from {sources:?}: unknown is not idle, so it stays awake.")
-            }
+            Verdict::Blind(sources) => format!(
+                "No fresh sample from {}: unknown is not idle, so it stays awake.",
+                words(&sources)
+            ),
+        }
+    }
+
+    /// The rule by which an idle service sleeps at this moment and not before.
+    fn rule_of_sleep(&self, awake: &Awake, at: Time) -> String {
+        let policy = &self.policy;
+        let idle_at = self.idle.last_activity() + policy.idle_timeout;
+        let least_at = awake.since + policy.min_awake;
+        match (at <= idle_at, at <= least_at) {
+            (true, _) => format!(
+                "after {} without traffic (seen by {})",
+                policy.idle_timeout,
+                words(&policy.sources)
+            ),
+            (false, true) => format!(
+                "when it has been awake for {} (min_awake)",
+                policy.min_awake
+            ),
+            (false, false) => "in the last minutes of what is paid for".into(),
         }
     }
 

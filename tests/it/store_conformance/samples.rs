@@ -98,6 +98,7 @@ pub(super) fn events() -> Vec<Event> {
         Event::WentIdle {
             idle: Span(3),
             why: SleepWhy::Idle,
+            sources: vec![Source::Edge, Source::Traefik],
         },
         Event::DivertProven,
         Event::StopCancelled { why: why() },

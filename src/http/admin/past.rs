@@ -1,0 +1,96 @@
+//! What admins ask about what has been: why a service is as it is, its wakes and stops with those who asked for them, and
+//! that a client be forgotten.
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Admin, Answer, Refusal, json_answer};
+use crate::engine::contract::Event;
+use crate::engine::why;
+use crate::store::{LedgerEntry, StoreError};
+
+/// Entries given when the caller names no limit, and at most.
+const LIMIT_DEFAULT: usize = 50;
+const LIMIT_MAX: usize = 2_000;
+
+/// So far back the ledger is read for evidence: a stop and the wake before it are a few lines.
+const EVIDENCE_LINES: usize = 50;
+
+/// The body of `forget`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Forget {
+    /// An address, or a network as it is written down.
+    address: String,
+}
+
+impl Admin {
+    pub(super) async fn why(&self, name: &str) -> Result<Answer, Refusal> {
+        let handle = self.handle(name)?;
+        let (view, now) = (handle.view(), self.clock.now());
+        // Without the store there is what is seen now, and that is no failure.
+        let told = self.store.ledger(handle.service(), EVIDENCE_LINES).await;
+        let told = told.inspect_err(|error| unreadable(name, error));
+        let told = told.unwrap_or_default();
+        let lines: Vec<_> = told.iter().map(|line| (line.at, &line.event)).collect();
+        let latest = |which: fn(&Event) -> bool| told.iter().find(|line| which(&line.event));
+        let answer = json!({
+            "service": name, "phase": view.phase, "since": view.since,
+            "why": why::sentence(&view, now, &lines),
+            "blind": view.blind, "hold": view.hold, "last_activity": view.last_activity,
+            "sleeps_at": view.sleeps_at, "passed_the_room": handle.edge().passed_total(),
+            "last_wake": latest(|it| matches!(it, Event::WakeBegan(_) | Event::Adopted)),
+            "last_idle": latest(|it| matches!(it, Event::WentIdle { .. })),
+            "last_stop": latest(|it| matches!(it, Event::Slept { .. } | Event::Vanished { .. })),
+        });
+        Ok(json_answer(StatusCode::OK, &answer))
+    }
+
+    pub(super) async fn ledger(&self, name: &str, query: &str) -> Result<Answer, Refusal> {
+        let handle = self.handle(name)?;
+        let limit = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("limit=")?.parse().ok());
+        let limit = limit.unwrap_or(LIMIT_DEFAULT).min(LIMIT_MAX);
+        let (service, now) = (handle.service(), self.clock.now());
+        let failed = |error: StoreError| {
+            unreadable(name, &error);
+            away()
+        };
+        let entries: Vec<LedgerEntry> = self.store.ledger(service, limit).await.map_err(failed)?;
+        let asked = self.store.triggerers(service, now, limit);
+        let asked = asked.await.map_err(failed)?;
+        let answer = json!({ "service": name, "entries": entries, "triggerers": asked });
+        Ok(json_answer(StatusCode::OK, &answer))
+    }
+
+    pub(super) async fn forget(&self, ask: &Forget) -> Result<Answer, Refusal> {
+        let forgotten = self.clients.forgotten(ask.address.trim(), self.clock.now());
+        let forgotten =
+            forgotten.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+        let forgot = self.store.forget(&forgotten).await.map_err(|error| {
+            tracing::error!(%error, "a client is not forgotten everywhere; ask again");
+            away()
+        })?;
+        tracing::info!(
+            triggerers = forgot.triggerers,
+            limits = forgot.limits,
+            ledger = forgot.ledger,
+            "a client is forgotten"
+        );
+        let answer = json!({ "forgotten": forgotten.network(), "removed": forgot });
+        Ok(json_answer(StatusCode::OK, &answer))
+    }
+}
+
+fn unreadable(service: &str, error: &StoreError) {
+    tracing::error!(service, %error, "the ledger can't be read");
+}
+
+fn away() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the store can't be asked now; see the log, and try again",
+    )
+}
