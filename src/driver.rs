@@ -15,6 +15,7 @@ pub mod handle;
 mod lead;
 pub mod names;
 pub mod probe;
+mod seat;
 pub mod story;
 pub mod task;
 pub mod way;

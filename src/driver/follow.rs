@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::handle::{Admitted, Command};
-use super::task::Task;
+use super::seat::Seat;
 use crate::engine::contract::{Activity, Input, Routing, Trigger, TriggerBy};
 use crate::engine::rooms::Mark;
 use crate::engine::time::Span;
@@ -50,7 +50,7 @@ enum Done {
 
 /// A room that follows one service.
 pub(super) struct Follow<'a> {
-    task: &'a mut Task,
+    seat: &'a mut Seat,
     doing: JoinSet<Done>,
     /// A sign of life is under way.
     following: bool,
@@ -70,10 +70,10 @@ pub(super) struct Follow<'a> {
 }
 
 impl<'a> Follow<'a> {
-    pub(super) fn new(task: &'a mut Task) -> Follow<'a> {
+    pub(super) fn new(seat: &'a mut Seat) -> Follow<'a> {
         let now = Instant::now();
         Follow {
-            task,
+            seat,
             doing: JoinSet::new(),
             following: false,
             claiming: false,
@@ -90,7 +90,7 @@ impl<'a> Follow<'a> {
 
     /// Follows until it is this room's turn.
     pub(super) async fn live(mut self) -> Turn {
-        if let Some(trigger) = self.task.bring.take() {
+        if let Some(trigger) = self.seat.bring.take() {
             self.bring(trigger);
         }
         loop {
@@ -108,10 +108,10 @@ impl<'a> Follow<'a> {
                         (self.publishing, self.looking) = (false, false);
                     }
                 },
-                Some(news) = self.task.news.recv() => self.hear(news),
-                Some(admitted) = self.task.triggers.recv() => self.triggered(admitted),
-                Some(command) = self.task.commands.recv() => self.command(command),
-                sample = self.task.samples.recv() => self.sampled(&sample),
+                Some(news) = self.seat.news.recv() => self.hear(news),
+                Some(admitted) = self.seat.triggers.recv() => self.triggered(admitted),
+                Some(command) = self.seat.commands.recv() => self.command(command),
+                sample = self.seat.samples.recv() => self.sampled(&sample),
                 () = sleep_until(self.due), if !idle => {}
                 () = sleep_until(self.way_due), if self.way_due > Instant::now() => {}
             }
@@ -125,11 +125,11 @@ impl<'a> Follow<'a> {
         }
         self.due = Instant::now() + BEAT;
         self.following = true;
-        let _ = self.task.face.sample();
-        let report = self.task.face.report();
+        let _ = self.seat.face.sample();
+        let report = self.seat.face.report();
         let (store, name) = self.store();
-        let (mark, instead) = (self.mark(), self.task.is_new);
-        let at = self.task.setup.place.clone();
+        let (mark, instead) = (self.mark(), self.seat.is_new);
+        let at = self.seat.setup.place.clone();
         self.doing.spawn(async move {
             let sign = Sign {
                 at: &at,
@@ -146,15 +146,15 @@ impl<'a> Follow<'a> {
 
     /// Puts the leader's routing in force on this room's way, and looks at its sources when the gate has closed.
     fn keep_the_way(&mut self) {
-        let Some(envelope) = &self.task.envelope else {
+        let Some(envelope) = &self.seat.envelope else {
             return;
         };
         let mark = envelope.mark;
-        if self.task.routing.as_ref() == Some(&envelope.routing) {
-            self.task.face.routed(mark);
+        if self.seat.routing.as_ref() == Some(&envelope.routing) {
+            self.seat.face.routed(mark);
         } else if !self.publishing && Instant::now() >= self.way_due {
             self.publishing = true;
-            let (way, routing) = (Arc::clone(&self.task.setup.way), envelope.routing.clone());
+            let (way, routing) = (Arc::clone(&self.seat.setup.way), envelope.routing.clone());
             self.doing.spawn(async move {
                 let published = timeout(WAY_TIMEOUT, way.publish(routing.clone())).await;
                 let published = published.unwrap_or_else(|_| Err("no answer".into()));
@@ -167,7 +167,7 @@ impl<'a> Follow<'a> {
             self.see(mark);
         } else if !self.looking && Instant::now() >= self.way_due {
             self.looking = true;
-            let (way, openings) = (Arc::clone(&self.task.setup.way), self.openings);
+            let (way, openings) = (Arc::clone(&self.seat.setup.way), self.openings);
             self.doing.spawn(async move {
                 let looked = timeout(WAY_TIMEOUT, way.look()).await;
                 Done::Looked(openings, looked.unwrap_or_else(|_| Err("no answer".into())))
@@ -177,8 +177,8 @@ impl<'a> Follow<'a> {
 
     /// The room acts by this envelope; the leader hears of it at once.
     fn see(&mut self, mark: Mark) {
-        if self.task.face.counts.seen != mark {
-            self.task.face.seen(mark);
+        if self.seat.face.counts.seen != mark {
+            self.seat.face.seen(mark);
             self.due = Instant::now();
         }
     }
@@ -187,13 +187,13 @@ impl<'a> Follow<'a> {
         match done {
             Done::Followed(at, Ok(followed)) => {
                 self.following = false;
-                self.task.is_new = false;
+                self.seat.is_new = false;
                 self.answered = Instant::now();
                 self.followed(at, followed);
             }
             Done::Followed(_, Err(error)) => {
                 self.following = false;
-                tracing::debug!(service = %self.task.setup.name, %error, "the leader can't be heard");
+                tracing::debug!(service = %self.seat.setup.name, %error, "the leader can't be heard");
                 self.lose_sight();
             }
             Done::Claimed(claimed) => {
@@ -204,14 +204,14 @@ impl<'a> Follow<'a> {
             }
             Done::Published(mark, routing, Ok(())) => {
                 self.publishing = false;
-                self.task.routing = Some(routing);
-                self.task.face.routed(mark);
+                self.seat.routing = Some(routing);
+                self.seat.face.routed(mark);
                 self.due = Instant::now();
             }
             Done::Published(_, _, Err(why)) => {
                 self.publishing = false;
                 self.way_due = Instant::now() + WAY_AGAIN;
-                tracing::warn!(service = %self.task.setup.name, why, "the routing is not in force here; trying again");
+                tracing::warn!(service = %self.seat.setup.name, why, "the routing is not in force here; trying again");
             }
             Done::Looked(openings, looked) => {
                 self.looking = false;
@@ -227,19 +227,19 @@ impl<'a> Follow<'a> {
         match looked {
             Ok(samples) => {
                 let used = samples.iter().any(Activity::busy);
-                self.task.face.counts.uses += u64::from(used);
+                self.seat.face.counts.uses += u64::from(used);
                 // Opened and closed again meanwhile: what came in between is not looked at yet.
                 self.looked = openings == self.openings && self.is_closed();
             }
             Err(why) => {
                 self.way_due = Instant::now() + WAY_AGAIN;
-                tracing::debug!(service = %self.task.setup.name, why, "the room's sources can't be looked at; trying again");
+                tracing::debug!(service = %self.seat.setup.name, why, "the room's sources can't be looked at; trying again");
             }
         }
     }
 
     fn is_closed(&self) -> bool {
-        let envelope = self.task.envelope.as_ref();
+        let envelope = self.seat.envelope.as_ref();
         envelope.is_some_and(|envelope| envelope.view.upstreams.is_empty())
     }
 
@@ -254,7 +254,7 @@ impl<'a> Follow<'a> {
         if !followed.led && !self.claiming {
             self.claiming = true;
             let (store, name) = self.store();
-            let owner = self.task.setup.owner.clone();
+            let owner = self.seat.setup.owner.clone();
             self.doing.spawn(async move {
                 Done::Claimed(match store.shared() {
                     Some(shared) => shared.claim_free(&name, &owner).await,
@@ -278,24 +278,24 @@ impl<'a> Follow<'a> {
             self.looked = false;
             self.openings += 1;
         }
-        self.task.face.show(envelope.view.clone());
-        self.task.envelope = Some(envelope);
+        self.seat.face.show(envelope.view.clone());
+        self.seat.envelope = Some(envelope);
     }
 
     fn mark(&self) -> Mark {
-        let envelope = self.task.envelope.as_ref();
+        let envelope = self.seat.envelope.as_ref();
         envelope.map(|envelope| envelope.mark).unwrap_or_default()
     }
 
     /// Nothing was heard for so long that the leader may count this room as gone: nobody comes in any more by what
     /// it said last.
     fn lose_sight(&mut self) {
-        let idle_timeout = Duration::from(self.task.setup.policy.idle_timeout);
+        let idle_timeout = Duration::from(self.seat.setup.policy.idle_timeout);
         if self.answered.elapsed() < idle_timeout {
             return;
         }
         let Some(last) = self
-            .task
+            .seat
             .face
             .last()
             .filter(|view| view.phase != Phase::Learning)
@@ -305,7 +305,7 @@ impl<'a> Follow<'a> {
         let blind = View {
             version: last.version + 1,
             phase: Phase::Learning,
-            since: self.task.setup.clock.now(),
+            since: self.seat.setup.clock.now(),
             wake: None,
             failure: None,
             upstreams: Vec::new(),
@@ -316,16 +316,16 @@ impl<'a> Follow<'a> {
                     .into(),
             ..last.clone()
         };
-        self.task.face.show(blind);
+        self.seat.face.show(blind);
         // Whatever is heard next is news.
-        self.task.envelope = None;
+        self.seat.envelope = None;
     }
 
     fn triggered(&mut self, Admitted { trigger, wake }: Admitted) {
-        self.task.face.counts.asks += 1;
-        let phase = self.task.face.last().map(|view| view.phase);
+        self.seat.face.counts.asks += 1;
+        let phase = self.seat.face.last().map(|view| view.phase);
         if phase == Some(Phase::Awake) {
-            self.task.face.counts.uses += 1;
+            self.seat.face.counts.uses += 1;
         }
         // A wake with a number is the store's, and the leader hears of it there.
         if wake == 0 && !matches!(phase, Some(Phase::Waking | Phase::Awake)) {
@@ -391,13 +391,13 @@ impl<'a> Follow<'a> {
 
     fn sampled(&mut self, sample: &Input) {
         match sample {
-            Input::Seen(activity) => self.task.face.counts.uses += u64::from(activity.used),
-            _ => self.task.face.counts.losses += 1,
+            Input::Seen(activity) => self.seat.face.counts.uses += u64::from(activity.used),
+            _ => self.seat.face.counts.losses += 1,
         }
     }
 
     fn store(&self) -> (Arc<dyn crate::store::Store>, crate::engine::id::ServiceName) {
-        let setup = &self.task.setup;
+        let setup = &self.seat.setup;
         (Arc::clone(&setup.store), setup.name.clone())
     }
 }

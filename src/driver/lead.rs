@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 
 use super::handle::{Admitted, Command};
-use super::task::{STORE_AGAIN, STORE_TIMEOUT, Task};
+use super::seat::{STORE_AGAIN, STORE_TIMEOUT, Seat};
 use crate::engine::contract::{
     Activity, Effect, Event, Input, Routing, Source, Trigger, TriggerBy,
 };
@@ -65,7 +65,7 @@ enum Done {
 
 /// A room that leads one service.
 pub(super) struct Lead<'a> {
-    task: &'a mut Task,
+    seat: &'a mut Seat,
     service: Service,
     epoch: Option<Epoch>,
     doing: JoinSet<Done>,
@@ -84,16 +84,16 @@ pub(super) struct Lead<'a> {
 }
 
 impl<'a> Lead<'a> {
-    pub(super) fn new(task: &'a mut Task, epoch: Option<Epoch>) -> Lead<'a> {
-        let setup = &task.setup;
+    pub(super) fn new(seat: &'a mut Seat, epoch: Option<Epoch>) -> Lead<'a> {
+        let setup = &seat.setup;
         let shared = setup.store.shared().is_some();
         let idle_timeout = setup.policy.idle_timeout;
-        let said = task.envelope.as_ref();
+        let said = seat.envelope.as_ref();
         let routing = said.map_or(Routing::Asleep, |said| said.routing.clone());
         Lead {
             service: Service::new(setup.name.clone(), setup.policy.clone(), setup.clock.now()),
             heart: Heart::new(shared, epoch, idle_timeout, routing),
-            task,
+            seat,
             epoch,
             doing: JoinSet::new(),
             unsaved: None,
@@ -117,10 +117,10 @@ impl<'a> Lead<'a> {
             .begin(record.as_ref().and_then(|record| record.hold.as_ref()));
         let Err(end) = self.run(record, trigger).await;
         // The next leader begins where this one's use ended.
-        let _ = self.task.face.sample();
-        self.task.face.counts.uses += 1;
-        self.task.routing = None;
-        self.task.envelope = self.heart.envelope().cloned();
+        let _ = self.seat.face.sample();
+        self.seat.face.counts.uses += 1;
+        self.seat.routing = None;
+        self.seat.envelope = self.heart.envelope().cloned();
         if let Some(wish) = self.heart.left() {
             let (store, name) = self.store();
             tokio::spawn(async move {
@@ -135,7 +135,7 @@ impl<'a> Lead<'a> {
         // Somebody asked while the service was given away, or while nobody could be told.
         if matches!(end, End::Back | End::HandedOver) {
             let woken = matches!(self.service.phase(), Phase::Waking | Phase::Awake);
-            self.task.bring = self.service.view().run_by.filter(|_| woken);
+            self.seat.bring = self.service.view().run_by.filter(|_| woken);
         }
         end
     }
@@ -165,10 +165,10 @@ impl<'a> Lead<'a> {
                     // An effect that panicked gives no answer; the engine's own deadline sees to that.
                     Err(_) => { self.heart.lost(); None }
                 },
-                Some(admitted) = self.task.triggers.recv() => self.triggered(admitted),
-                Some(command) = self.task.commands.recv() => Some(self.command(command)),
-                Some(news) = self.task.news.recv() => self.hear(news),
-                sample = self.task.samples.recv() => Some(sample),
+                Some(admitted) = self.seat.triggers.recv() => self.triggered(admitted),
+                Some(command) = self.seat.commands.recv() => Some(self.command(command)),
+                Some(news) = self.seat.news.recv() => self.hear(news),
+                sample = self.seat.samples.recv() => Some(sample),
                 _ = edge_tick.tick(), if sampling => Some(self.sample()),
                 () = sleep_until(wake_at), if wakeup.is_some() => Some(Input::Tick),
                 () = sleep_until(save_at.unwrap_or(wake_at)), if save_at.is_some() => {
@@ -190,7 +190,7 @@ impl<'a> Lead<'a> {
     }
 
     fn instant(&self, at: Option<Time>) -> Instant {
-        let clock = &self.task.setup.clock;
+        let clock = &self.seat.setup.clock;
         at.map_or_else(Instant::now, |at| clock.instant(at))
     }
 
@@ -206,14 +206,14 @@ impl<'a> Lead<'a> {
             Phase::Diverting | Phase::Draining => EDGE_SAMPLE_LEAVING,
             // Often enough that the idle timeout means what it says.
             _ => EDGE_SAMPLE
-                .min(Duration::from(self.task.setup.policy.idle_timeout) / 4)
+                .min(Duration::from(self.seat.setup.policy.idle_timeout) / 4)
                 .max(Duration::from_millis(50)),
         }
     }
 
     /// The use through all rooms, as far as it is known.
     fn sample(&mut self) -> Input {
-        let own = self.task.face.sample();
+        let own = self.seat.face.sample();
         match self.heart.sum(own) {
             Some(sum) => Input::Seen(sum),
             None => Input::SignalLost(Source::Edge),
@@ -283,7 +283,7 @@ impl<'a> Lead<'a> {
                     length,
                 });
                 Input::Held {
-                    until: self.task.setup.clock.now() + length,
+                    until: self.seat.setup.clock.now() + length,
                     reason,
                 }
             }
@@ -298,7 +298,7 @@ impl<'a> Lead<'a> {
     async fn step(&mut self, input: Input) -> Result<(), End> {
         let mut next = Some(input);
         while let Some(input) = next.take() {
-            let now = self.task.setup.clock.now();
+            let now = self.seat.setup.clock.now();
             let mut effects = Vec::new();
             self.service.step(now, input, &mut effects);
             self.show();
@@ -316,7 +316,7 @@ impl<'a> Lead<'a> {
                             break;
                         }
                     }
-                    Effect::Tell(event) => self.task.face.story.tell(&event),
+                    Effect::Tell(event) => self.seat.face.story.tell(&event),
                     effect => self.act(effect),
                 }
             }
@@ -330,16 +330,16 @@ impl<'a> Lead<'a> {
             return;
         }
         let view = self.service.view();
-        if self.task.face.last() != Some(&view) {
+        if self.seat.face.last() != Some(&view) {
             self.heart.look(&view);
         }
-        self.task.face.show(view);
+        self.seat.face.show(view);
     }
 
     /// Whether this leader only begins to learn what the last one knew, and said.
     fn is_learning(&self) -> bool {
         let learning = self.service.phase() == Phase::Learning;
-        learning && self.task.envelope.is_some() && self.began.elapsed() < LEARNING_HIDDEN
+        learning && self.seat.envelope.is_some() && self.began.elapsed() < LEARNING_HIDDEN
     }
 
     /// Keeps what belongs in the ledger until the next record takes it along.
@@ -363,12 +363,12 @@ impl<'a> Lead<'a> {
         let Some(record) = record.or_else(|| self.unsaved.take()) else {
             return Ok(true);
         };
-        self.task.memory = Some(record.clone());
+        self.seat.memory = Some(record.clone());
         let Some(epoch) = self.epoch else {
             return Ok(false);
         };
-        let save = self.task.setup.store.save(
-            &self.task.setup.name,
+        let save = self.seat.setup.store.save(
+            &self.seat.setup.name,
             epoch,
             &record,
             &self.entries,
@@ -387,7 +387,7 @@ impl<'a> Lead<'a> {
             Err(_) => format!("no answer within {STORE_TIMEOUT:?}"),
         };
         if self.save_at.is_none() {
-            tracing::error!(service = %self.task.setup.name, error = failure, "the record is not written; trying on");
+            tracing::error!(service = %self.seat.setup.name, error = failure, "the record is not written; trying on");
         }
         self.unsaved = Some(record);
         self.save_at = Some(Instant::now() + STORE_AGAIN);
@@ -408,7 +408,7 @@ impl<'a> Lead<'a> {
             Done::Beaten(Ok(heartbeat)) => self.beaten(heartbeat).await,
             Done::Beaten(Err(StoreError::Stale { .. })) => Err(End::Disowned),
             Done::Beaten(Err(error)) => {
-                tracing::debug!(service = %self.task.setup.name, %error, "the store does not hear the leader");
+                tracing::debug!(service = %self.seat.setup.name, %error, "the store does not hear the leader");
                 self.heart.unanswered();
                 self.agree().await
             }

@@ -9,59 +9,24 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use super::clock::Clock;
 use super::face::Face;
 use super::follow::{Follow, Turn};
-use super::handle::{Admitted, Command, Handle, door};
+use super::handle::{Handle, door};
 use super::lead::{End, Lead};
-use super::probe::Prober;
+use super::seat::{STORE_AGAIN, STORE_TIMEOUT, Seat};
 use super::story::Story;
-use super::way::Way;
-use crate::engine::contract::{Routing, Source, Trigger};
-use crate::engine::id::{Epoch, ServiceName};
-use crate::engine::policy::Policy;
-use crate::engine::record::{Record, Stand};
+use crate::engine::contract::{Source, Trigger};
+use crate::engine::id::Epoch;
 use crate::engine::service::Service;
-use crate::provider::Provider;
 use crate::signal::edge::Edge;
 use crate::signal::samples::Samples;
-use crate::store::shared::{Envelope, News};
-use crate::store::{Claim, Store};
+use crate::store::Claim;
 
-/// A call of the store that takes longer has failed.
-pub(super) const STORE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Between two tries to write a record that is not written yet, and to take ownership.
-pub(super) const STORE_AGAIN: Duration = Duration::from_secs(2);
+pub use super::seat::Setup;
 
 /// A room that goes says so, if that takes no longer.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// What a task is made of.
-pub struct Setup {
-    /// The service.
-    pub name: ServiceName,
-    /// How it lives.
-    pub policy: Policy,
-    /// Where its machine lives.
-    pub provider: Arc<dyn Provider>,
-    /// The lasting memory.
-    pub store: Arc<dyn Store>,
-    /// How visitors reach it.
-    pub way: Arc<dyn Way>,
-    /// Asks its app whether it is ready.
-    pub prober: Prober,
-    /// The time.
-    pub clock: Clock,
-    /// Who we are, for people who read the lease.
-    pub owner: String,
-    /// Where we are: this host, and where we listen on it.
-    pub place: String,
-    /// Ends the task; the machine stays as it is.
-    pub shutdown: CancellationToken,
-}
 
 /// A running task and the doors to it.
 pub struct Running {
@@ -85,7 +50,7 @@ pub fn spawn(setup: Setup) -> Running {
         // Nobody tells anything.
         None => mpsc::channel(1).1,
     };
-    let task = Task {
+    let seat = Seat {
         face: Face::new(edge, inbox.view, story),
         triggers: inbox.triggers,
         commands: inbox.commands,
@@ -102,123 +67,97 @@ pub fn spawn(setup: Setup) -> Running {
     Running {
         handle,
         samples,
-        task: tokio::spawn(task.run()),
+        task: tokio::spawn(run(seat)),
     }
 }
 
-/// What stays with the room, whether it leads or follows.
-pub(super) struct Task {
-    pub(super) setup: Setup,
-    pub(super) face: Face,
-    pub(super) triggers: mpsc::Receiver<Admitted>,
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) samples: Samples,
-    pub(super) news: mpsc::Receiver<News>,
-    /// The latest word of a leader that this room acts by.
-    pub(super) envelope: Option<Envelope>,
-    /// The routing that is in force on this room's way, as far as it knows.
-    pub(super) routing: Option<Routing>,
-    /// What this room last wrote down of the service, or would have: it is remembered even where the store forgets.
-    pub(super) memory: Option<Box<Record>>,
-    /// What this room woke the service for while it was alone, until a leader knows of it.
-    pub(super) bring: Option<Trigger>,
-    /// The epoch under which this room leads.
-    pub(super) epoch: Option<Epoch>,
-    /// No room on this store has heard of this one yet.
-    pub(super) is_new: bool,
+async fn run(mut seat: Seat) {
+    let shutdown = seat.setup.shutdown.clone();
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = live(&mut seat) => {}
+    }
+    seat.face.close();
+    let _ = timeout(GOODBYE_TIMEOUT, goodbye(&seat)).await;
 }
 
-impl Task {
-    async fn run(mut self) {
-        let shutdown = self.setup.shutdown.clone();
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = self.live() => {}
-        }
-        self.face.close();
-        let _ = timeout(GOODBYE_TIMEOUT, self.goodbye()).await;
+async fn live(seat: &mut Seat) {
+    if seat.setup.store.shared().is_none() {
+        let claim = claim(seat).await;
+        let record = claim.record.map(Box::new);
+        Lead::new(seat, Some(claim.epoch)).live(record, None).await;
+        tracing::warn!(service = %seat.setup.name, "another owner took the service over; this one stands back");
+        return;
     }
-
-    async fn live(&mut self) {
-        let store = Arc::clone(&self.setup.store);
-        if store.shared().is_none() {
-            let claim = self.claim().await;
-            let record = claim.record.map(Box::new);
-            Lead::new(self, Some(claim.epoch)).live(record, None).await;
-            tracing::warn!(service = %self.setup.name, "another owner took the service over; this one stands back");
-            return;
+    let mut wiped = false;
+    loop {
+        match Follow::new(seat).live().await {
+            Turn::Lead(claim) => wiped = matches!(lead(seat, claim, wiped).await, End::Disowned),
+            Turn::Alone(trigger) => lead_alone(seat, trigger).await,
         }
-        let mut wiped = false;
-        loop {
-            match Follow::new(self).live().await {
-                Turn::Lead(Claim { epoch, record }) => {
-                    let service = &self.setup.name;
-                    tracing::debug!(%service, %epoch, "this room leads the service");
-                    self.epoch = Some(epoch);
-                    // Nobody has led it since this room did.
-                    let known = wiped && epoch == Epoch(1);
-                    let record = record.map(Box::new).or_else(|| match known {
-                        true => self.memory.clone(),
-                        false => self.remembered(),
-                    });
-                    let end = Lead::new(self, Some(epoch)).live(record, None).await;
-                    self.epoch = None;
-                    wiped = matches!(end, End::Disowned);
-                    let service = &self.setup.name;
-                    match end {
-                        End::Disowned => {
-                            tracing::warn!(%service, "another room leads the service now, or the store was wiped; this one stands back");
-                        }
-                        End::HandedOver => {
-                            tracing::debug!(%service, "another room leads the service from now on");
-                        }
-                        End::Back => {}
-                    }
-                }
-                Turn::Alone(trigger) => {
-                    let service = &self.setup.name;
-                    tracing::warn!(%service, "the store is away: this room wakes the service by itself, and stops nothing");
-                    let record = self.remembered();
-                    Lead::new(self, None).live(record, Some(trigger)).await;
-                    // Whatever a leader says now is news to this room.
-                    self.envelope = None;
-                }
+    }
+}
+
+/// Leads the service for as long as it is this room's. `wiped`: this room lost it last, maybe because the store was
+/// wiped.
+async fn lead(seat: &mut Seat, claim: Claim, wiped: bool) -> End {
+    let Claim { epoch, record } = claim;
+    tracing::debug!(service = %seat.setup.name, %epoch, "this room leads the service");
+    seat.epoch = Some(epoch);
+    let record = record.map(Box::new).or_else(|| match epoch {
+        // Nobody has led it since this room did.
+        Epoch(1) if wiped => seat.memory.clone(),
+        _ => seat.remembered(),
+    });
+    let end = Lead::new(seat, Some(epoch)).live(record, None).await;
+    seat.epoch = None;
+    let service = &seat.setup.name;
+    match end {
+        End::Disowned => {
+            tracing::warn!(%service, "another room leads the service now, or the store was wiped; this one stands back");
+        }
+        End::HandedOver => tracing::debug!(%service, "another room leads the service from now on"),
+        End::Back => {}
+    }
+    end
+}
+
+/// Wakes the service for this trigger, until the store is back.
+async fn lead_alone(seat: &mut Seat, trigger: Trigger) {
+    let service = &seat.setup.name;
+    tracing::warn!(%service, "the store is away: this room wakes the service by itself, and stops nothing");
+    let record = seat.remembered();
+    Lead::new(seat, None).live(record, Some(trigger)).await;
+    // Whatever a leader says now is news to this room.
+    seat.envelope = None;
+}
+
+/// Takes ownership; waits for the store as long as it takes. Pages are served meanwhile.
+async fn claim(seat: &Seat) -> Claim {
+    let Setup {
+        name, owner, store, ..
+    } = &seat.setup;
+    let mut told = false;
+    loop {
+        match timeout(STORE_TIMEOUT, store.claim(name, owner)).await {
+            Ok(Ok(claim)) => return claim,
+            Ok(Err(error)) if !told => {
+                tracing::error!(service = %name, %error, "the store can't be asked; trying on");
+                told = true;
             }
+            _ => {}
         }
+        tokio::time::sleep(STORE_AGAIN).await;
     }
+}
 
-    /// Takes ownership; waits for the store as long as it takes. Pages are served meanwhile.
-    async fn claim(&mut self) -> Claim {
-        let mut told = false;
-        loop {
-            let claim = self.setup.store.claim(&self.setup.name, &self.setup.owner);
-            match timeout(STORE_TIMEOUT, claim).await {
-                Ok(Ok(claim)) => return claim,
-                Ok(Err(error)) if !told => {
-                    tracing::error!(service = %self.setup.name, %error, "the store can't be asked; trying on");
-                    told = true;
-                }
-                _ => {}
-            }
-            tokio::time::sleep(STORE_AGAIN).await;
-        }
+async fn goodbye(seat: &Seat) {
+    let Some(shared) = seat.setup.store.shared() else {
+        return;
+    };
+    if let Some(epoch) = seat.epoch {
+        // Whoever leads next waits for the end of the lease at most.
+        let _ = shared.hand_over(&seat.setup.name, epoch, None).await;
     }
-
-    /// What this room knows of the service where the store knows nothing. The machine's own state is asked for.
-    fn remembered(&self) -> Option<Box<Record>> {
-        let mut record = self.memory.clone()?;
-        record.stand = Stand::Unknown;
-        Some(record)
-    }
-
-    async fn goodbye(&mut self) {
-        let Some(shared) = self.setup.store.shared() else {
-            return;
-        };
-        if let Some(epoch) = self.epoch {
-            // Whoever leads next waits for the end of the lease at most.
-            let _ = shared.hand_over(&self.setup.name, epoch, None).await;
-        }
-        let _ = shared.goodbye(&self.setup.name).await;
-    }
+    let _ = shared.goodbye(&seat.setup.name).await;
 }

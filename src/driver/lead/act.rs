@@ -16,7 +16,7 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Lead<'_> {
     pub(super) fn act(&mut self, effect: Effect) {
-        let setup = &self.task.setup;
+        let setup = &self.seat.setup;
         let (provider, way) = (Arc::clone(&setup.provider), Arc::clone(&setup.way));
         let limit = provider.call_timeout();
         match effect {
@@ -60,7 +60,7 @@ impl Lead<'_> {
             }
             Effect::LastLook(op) => {
                 // The gate was closed before this effect: what the edge counts now is all there is.
-                let own = self.task.face.sample();
+                let own = self.seat.face.sample();
                 self.heart.last_look(op, own);
                 self.doing.spawn(async move {
                     let looked = timeout(PUBLISH_TIMEOUT, way.look()).await;

@@ -16,10 +16,10 @@ impl Lead<'_> {
             return;
         }
         let (store, name) = self.store();
-        let report = self.task.face.report();
+        let report = self.seat.face.report();
         if self.epoch.is_none() {
             self.heart.ask();
-            let at = self.task.setup.place.clone();
+            let at = self.seat.setup.place.clone();
             self.doing.spawn(async move {
                 let sign = Sign {
                     at: &at,
@@ -34,12 +34,12 @@ impl Lead<'_> {
             return;
         }
         let view = match self.is_learning() {
-            true => self.task.face.last().cloned(),
+            true => self.seat.face.last().cloned(),
             false => None,
         };
         let view = view.unwrap_or_else(|| self.service.view());
         self.saves_said = self.saves;
-        let beat = self.heart.say(&view, report, &self.task.setup);
+        let beat = self.heart.say(&view, report, &self.seat.setup);
         self.doing.spawn(async move {
             Done::Beaten(match store.shared() {
                 Some(shared) => shared.beat(&name, beat).await,
@@ -50,13 +50,13 @@ impl Lead<'_> {
 
     /// What the store said to a sign of life.
     pub(super) async fn beaten(&mut self, heartbeat: Heartbeat) -> Result<(), End> {
-        let now = self.task.setup.clock.now();
+        let now = self.seat.setup.clock.now();
         let view = self.service.view();
-        let traffic = self.task.setup.policy.sources.contains(&Source::Traefik);
+        let traffic = self.seat.setup.policy.sources.contains(&Source::Traefik);
         let wanted = heartbeat.wanted.clone();
         let news = self
             .heart
-            .heard(&self.task.setup.name, now, &view, heartbeat);
+            .heard(&self.seat.setup.name, now, &view, heartbeat);
         for input in news.inputs {
             self.step(input).await?;
         }
@@ -95,7 +95,7 @@ impl Lead<'_> {
     }
 
     pub(super) fn store(&self) -> (Arc<dyn Store>, ServiceName) {
-        let setup = &self.task.setup;
+        let setup = &self.seat.setup;
         (Arc::clone(&setup.store), setup.name.clone())
     }
 

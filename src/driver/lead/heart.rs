@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::agree::Question;
 use super::status;
-use crate::driver::task::Setup;
+use crate::driver::seat::Setup;
 use crate::engine::contract::{Activity, Input, Routing};
 use crate::engine::id::{Epoch, OpId, ServiceName};
 use crate::engine::record::Hold;
