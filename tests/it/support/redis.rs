@@ -262,13 +262,18 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts it.
     pub(crate) async fn start() -> Cluster {
+        Cluster::with("").await
+    }
+
+    /// The same with these lines in the configuration of each.
+    pub(crate) async fn with(more: &str) -> Cluster {
         let mut nodes = Vec::new();
         let mut buses = Vec::new();
         for _ in 0..3 {
             let bus = free_port();
             let lines = format!(
                 "cluster-enabled yes\ncluster-port {bus}\ncluster-node-timeout 2000\n\
-                 cluster-require-full-coverage no\n"
+                 cluster-require-full-coverage no\n{more}"
             );
             nodes.push(Server::with(&lines).await);
             buses.push(bus.to_string());
