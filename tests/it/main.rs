@@ -30,6 +30,7 @@ mod http_wait;
 mod lifecycle;
 mod lifecycle_browser;
 mod lifecycle_limits;
+mod lifecycle_privacy;
 mod lifecycle_rooms;
 mod lifecycle_rooms_traefik;
 mod lifecycle_traefik;
