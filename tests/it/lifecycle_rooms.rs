@@ -13,15 +13,25 @@ use crate::support::wait::{eventually, free_port};
 const SOON: Duration = Duration::from_secs(20);
 
 /// Rooms on one store, each in a folder of its own.
-struct House {
-    rooms: Vec<Anteroom>,
+pub(crate) struct House {
+    pub(crate) rooms: Vec<Anteroom>,
     _dirs: Vec<tempfile::TempDir>,
-    server: Server,
-    machine: Machine,
+    pub(crate) server: Server,
+    pub(crate) machine: Machine,
 }
 
 impl House {
-    async fn of(rooms: usize, start_up: Duration, more: &str) -> House {
+    pub(crate) async fn of(rooms: usize, start_up: Duration, more: &str) -> House {
+        House::with(rooms, start_up, more, |service| service).await
+    }
+
+    /// The same, with the service's configuration changed.
+    pub(crate) async fn with(
+        rooms: usize,
+        start_up: Duration,
+        more: &str,
+        change: impl Fn(String) -> String,
+    ) -> House {
         let server = Server::start().await;
         let machine = Machine::new(start_up).await;
         let store = format!("redis://{}", server.at());
@@ -30,7 +40,7 @@ impl House {
             .collect();
         let mut house = Vec::new();
         for dir in &dirs {
-            let services = service(&machine, more);
+            let services = change(service(&machine, more));
             let room = Anteroom::start_on(dir.path(), &store, &services, free_port(), free_port());
             house.push(room.await);
         }
@@ -45,27 +55,27 @@ impl House {
     }
 
     /// Waits until every room shows this phase.
-    async fn all(&self, phase: &str) {
+    pub(crate) async fn all(&self, phase: &str) {
         for room in &self.rooms {
             room.phase("blog", phase, SOON).await;
         }
     }
 
     /// Which room leads, and which do not.
-    async fn leader(&self) -> usize {
+    pub(crate) async fn leader(&self) -> usize {
         let owner = self.key("GET", "lease").await;
         let led = |room: &Anteroom| owner.contains(&format!("pid {}\"", room.id()));
         let led = self.rooms.iter().position(led);
         led.unwrap_or_else(|| panic!("one of them leads: {owner}"))
     }
 
-    async fn key(&self, command: &str, name: &str) -> String {
+    pub(crate) async fn key(&self, command: &str, name: &str) -> String {
         let key = format!("anteroom:{{blog}}:{name}");
         let told: Option<String> = self.server.ask(&[command, &key]).await;
         told.unwrap_or_default()
     }
 
-    async fn status(&self, field: &str) -> Option<String> {
+    pub(crate) async fn status(&self, field: &str) -> Option<String> {
         let key = "anteroom:{blog}:status";
         self.server.ask(&["HGET", key, field]).await
     }

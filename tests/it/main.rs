@@ -36,6 +36,7 @@ mod lifecycle_rooms_traefik;
 mod lifecycle_traefik;
 mod page;
 mod provider_conformance;
+mod rooms;
 mod store_conformance;
 mod store_file;
 mod store_kill;
