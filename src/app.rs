@@ -83,7 +83,6 @@ impl App {
         let listeners = CancellationToken::new();
         let helpers = CancellationToken::new();
         let traefik = traefik::start(&config, &secret, &helpers)?;
-        tokio::spawn(keep_tidy(Arc::clone(&store), clock, helpers.clone()));
         let state_dir = build::state_dir(&config);
         let parts = Parts {
             store: Arc::clone(&store),
@@ -113,11 +112,18 @@ impl App {
             ..Limits::default()
         };
         let admission = Arc::new(Admission::new(Arc::clone(&store), clients.clone()));
+        tokio::spawn(keep_tidy(
+            Arc::clone(&store),
+            Arc::clone(&admission),
+            clock,
+            helpers.clone(),
+        ));
         let keeper = Keeper::new(secret);
         let (refused, refusals) = watch::channel(added.refused.clone());
         let heard = surface::watch(
             Arc::clone(&store),
             Arc::clone(&admission),
+            clock,
             Heard {
                 secret,
                 services: texts,
@@ -236,13 +242,19 @@ pub fn traefik_configuration(config: &Config) -> anyhow::Result<TraefikConfigura
     })
 }
 
-async fn keep_tidy(store: Arc<dyn Store>, clock: Clock, end: CancellationToken) {
+async fn keep_tidy(
+    store: Arc<dyn Store>,
+    admission: Arc<Admission>,
+    clock: Clock,
+    end: CancellationToken,
+) {
     let mut tick = tokio::time::interval(TIDY_EVERY);
     loop {
         tokio::select! {
             () = end.cancelled() => return,
             _ = tick.tick() => {}
         }
+        admission.tidy(clock.now());
         // Where it fails there is always a next time, and whoever needs the store more says what is wrong with it.
         if let Ok(Err(error)) = tokio::time::timeout(TIDY_EVERY, store.tidy(clock.now())).await {
             tracing::debug!(%error, "the limits are not tidied");

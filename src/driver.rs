@@ -14,6 +14,7 @@ mod follow;
 pub mod handle;
 mod lead;
 pub mod names;
+mod own;
 pub mod probe;
 mod seat;
 pub mod story;

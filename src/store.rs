@@ -16,7 +16,7 @@ pub mod surface;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::admit::{Applicant, Rules, Verdict};
+use crate::engine::admit::{Applicant, Late, Rules, Verdict};
 use crate::engine::contract::Event;
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::privacy::{Forgotten, Kept};
@@ -146,6 +146,17 @@ pub trait Store: Send + Sync + 'static {
         applicant: &'a Applicant,
         rules: &'a Rules,
     ) -> Answer<'a, Verdict>;
+
+    /// Charges a wake that was let in while this store could not be asked: all limits of its applicant, and the day's
+    /// budget, whether or not there is room for it; it is listed as one that woke. It wakes nothing and ends nothing. Charged once, however often it is called;
+    /// those of one service and of the same [`by`](Late::by) come in the order of their numbers.
+    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()>;
+
+    /// A word that stays for as long as the store forgets nothing of a service's limits. Always the same where it never
+    /// does, and where it ends with the process.
+    fn life<'a>(&'a self, _service: &'a ServiceName) -> Answer<'a, String> {
+        Box::pin(std::future::ready(Ok(String::new())))
+    }
 
     /// For how long it keeps what is about clients, from now on; at first it is [`Kept::default`]. What is kept already may
     /// end when it was to end.

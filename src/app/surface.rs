@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::bans::KnownBans;
 use super::refused::{Refused, shortened};
 use crate::driver::admission::Admission;
+use crate::driver::clock::Clock;
 use crate::store::surface::Surface;
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics;
@@ -47,6 +48,7 @@ pub(super) type Refusals = BTreeMap<String, String>;
 pub(super) fn watch(
     store: Arc<dyn Store>,
     admission: Arc<Admission>,
+    clock: Clock,
     first: Heard,
     refused: watch::Receiver<Refusals>,
     end: CancellationToken,
@@ -55,6 +57,7 @@ pub(super) fn watch(
     let watch = Watch {
         store,
         admission,
+        clock,
         heard,
         services: Services {
             refused,
@@ -74,6 +77,7 @@ pub(super) fn watch(
 struct Watch {
     store: Arc<dyn Store>,
     admission: Arc<Admission>,
+    clock: Clock,
     heard: watch::Sender<Heard>,
     services: Services,
     bad_secret: Option<String>,
@@ -121,7 +125,11 @@ impl Watch {
             metrics().refused_values(refused.len());
             self.told.tell(surface, refused).await;
         }
-        metrics().store_up(store.trouble().is_none());
+        let up = store.trouble().is_none();
+        metrics().store_up(up);
+        if up {
+            self.admission.settle(self.clock.now()).await;
+        }
     }
 
     fn refused(&self) -> Refusals {

@@ -2,23 +2,29 @@
 //! service's task.
 //!
 //! Where the store does not answer in time, wakes go on within a local budget, a quarter of every limit: a person who
-//! can't get in because a database is away would be worse than a few wakes more than the limits say.
+//! can't get in because a database is away would be worse than a few wakes more than the limits say. They are charged
+//! when the store is back.
+//!
+//! The door also keeps a book of all that it let in itself, at the full limits. Nobody gets past that who is not
+//! let in by a store that still remembers: neither while it is away nor after it was wiped. Read on in
+//! [`own`](super::own).
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bans::Bans;
 use super::handle::{Admitted, Handle};
 use super::names::Clients;
-use crate::engine::admit::{Applicant, Book, Rule, Rules, Verdict};
+use super::own::Own;
+use crate::engine::admit::{Applicant, Rule, Rules, Verdict};
 use crate::engine::contract::{Trigger, TriggerBy};
-use crate::engine::id::ServiceName;
+use crate::engine::privacy::Forgotten;
 use crate::engine::time::{Span, Time};
 use crate::engine::triggerers;
 use crate::engine::view::Phase;
@@ -27,6 +33,9 @@ use crate::telemetry::metrics;
 
 /// How long the store may take: a visitor waits no longer for it.
 pub const ADMIT_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How long charging one late wake may take; nobody waits for it.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The client does not wake the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,17 +64,8 @@ pub struct Admission {
     store: Arc<dyn Store>,
     clients: Clients,
     bans: ArcSwap<Bans>,
-    local: Mutex<Local>,
+    own: Mutex<Own>,
     away: AtomicBool,
-}
-
-/// What is spent while the store is away.
-#[derive(Debug, Default)]
-struct Local {
-    book: Book,
-    /// The version of each service's view at its last wake: until its task shows something else, it has not taken
-    /// that one up, and others join it.
-    versions: BTreeMap<ServiceName, u64>,
 }
 
 impl Admission {
@@ -76,7 +76,7 @@ impl Admission {
             store,
             clients,
             bans: ArcSwap::default(),
-            local: Mutex::default(),
+            own: Mutex::default(),
             away: AtomicBool::new(false),
         }
     }
@@ -139,11 +139,11 @@ impl Admission {
         if matches!(handle.view().phase, Phase::Waking | Phase::Awake) {
             return Ok(0);
         }
+        let deadline = Instant::now() + ADMIT_TIMEOUT;
         let service = handle.service();
-        let asked = timeout(
-            ADMIT_TIMEOUT,
-            self.store.admit(service, now, applicant, rules),
-        );
+        self.remembered(deadline, handle, now, applicant, rules)
+            .await?;
+        let asked = timeout_at(deadline, self.store.admit(service, now, applicant, rules));
         let (verdict, away) = match asked.await {
             Ok(Ok(verdict)) => (verdict, None),
             Ok(Err(error)) => (
@@ -155,10 +155,37 @@ impl Admission {
                 (self.by_itself(handle, rules, now, applicant), Some(why))
             }
         };
+        if away.is_none() && matches!(verdict, Verdict::Wake(_)) {
+            let life = timeout_at(deadline, self.store.life(service)).await;
+            let life = life.ok().and_then(Result::ok);
+            self.own().charged(service, now, applicant, rules, life);
+        }
         self.tell(away);
         match verdict {
             Verdict::Wake(number) | Verdict::Joined(number) => Ok(number),
             Verdict::Refused { rule, retry_after } => Err(Refusal { rule, retry_after }),
+        }
+    }
+
+    /// What this room itself knows against a client. A store that remembers all it was told may know better: somebody
+    /// may have given the client its wakes back there.
+    async fn remembered(
+        &self,
+        deadline: Instant,
+        handle: &Handle,
+        now: Time,
+        applicant: &Applicant,
+        rules: &Rules,
+    ) -> Result<(), Refusal> {
+        let (service, version) = (handle.service(), handle.view().version);
+        let against = self.own().against(service, version, now, applicant, rules);
+        let Some((refusal, life)) = against else {
+            return Ok(());
+        };
+        let kept = timeout_at(deadline, self.store.life(service)).await;
+        match (life, kept) {
+            (Some(life), Ok(Ok(kept))) if life == kept => Ok(()),
+            _ => Err(refusal),
         }
     }
 
@@ -171,18 +198,52 @@ impl Admission {
         applicant: &Applicant,
     ) -> Verdict {
         let (service, version) = (handle.service(), handle.view().version);
-        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-        if local.versions.get(service) != Some(&version) {
-            local.book.hear(service, u64::MAX, true);
-        }
-        match local.book.admit(service, now, applicant, &rules.quarter()) {
-            Verdict::Wake(_) => {
-                local.versions.insert(service.clone(), version);
-                Verdict::Wake(0)
+        self.own().rule(service, version, now, applicant, rules)
+    }
+
+    fn own(&self) -> MutexGuard<'_, Own> {
+        // The value is whole at every moment, so a panic of another holder changes nothing.
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Charges what was let in while the store was away, if it is back. Call it now and then; one call at a time.
+    pub async fn settle(&self, now: Time) {
+        let (mut charged, mut failing) = (0u32, BTreeSet::new());
+        loop {
+            let Some(late) = self.own().late(&failing) else {
+                break;
+            };
+            let call = timeout(SETTLE_TIMEOUT, self.store.charge_late(now, &late));
+            match call.await {
+                Ok(Ok(())) => {
+                    charged += 1;
+                    self.own().settled(late.number);
+                }
+                // Those of one service go in their order; another one's may do better.
+                _ => {
+                    failing.insert(late.service);
+                }
             }
-            Verdict::Joined(_) => Verdict::Joined(0),
-            refused @ Verdict::Refused { .. } => refused,
+            if self.store.trouble().is_some() {
+                break;
+            }
         }
+        if charged > 0 {
+            tracing::info!(
+                wakes = charged,
+                "what was let in without the store is charged"
+            );
+        }
+    }
+
+    /// Forgets a client here; the store has its own.
+    pub fn forget(&self, forgotten: &Forgotten) {
+        self.own().forget(forgotten);
+    }
+
+    /// Forgets the clients whose limits are whole again.
+    pub fn tidy(&self, now: Time) {
+        self.own().tidy(now);
     }
 
     /// One line when the store goes and one when it is back, however many visitors notice.

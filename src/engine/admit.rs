@@ -23,7 +23,7 @@ mod book;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, Charge, Day, KEYS_MAX, Key, Ruling, Wakes, limits};
+pub use book::{Book, Charge, Day, KEYS_MAX, Key, Late, Ruling, Wakes, gcra_late, limits};
 
 /// At most so many in a rate.
 pub const COUNT_MAX: u32 = 1_000_000;

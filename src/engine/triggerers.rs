@@ -52,7 +52,7 @@ pub struct Asked {
 pub enum Outcome {
     /// It woke the service.
     Woke {
-        /// The number of the wake.
+        /// The number of the wake; 0 where the store that gives them was away.
         wake: u64,
     },
     /// It joined a wake that was asked for already.

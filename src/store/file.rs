@@ -20,7 +20,7 @@ use tables::Heard;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Answer, Claim, Forgot, LedgerEntry, Store, StoreError};
-use crate::engine::admit::{Applicant, Book, Rules, Ruling, Verdict};
+use crate::engine::admit::{Applicant, Book, Late, Rules, Ruling, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
@@ -226,6 +226,22 @@ impl OpenFile {
         Ok(Ok(Verdict::Wake(number)))
     }
 
+    fn charge_late(&self, database: &Database, now: Time, late: &Late) -> Outcome<()> {
+        let charge = match self.look(database, |book| book.late(now, late))? {
+            Ok(Some(charge)) => charge,
+            Ok(None) => return Ok(Ok(())),
+            Err(corrupt) => return Ok(Err(corrupt)),
+        };
+        let asked = Asked::of(
+            late.at,
+            &late.applicant,
+            triggerers::Outcome::Woke { wake: 0 },
+        );
+        limits::charge(database, &charge, &asked)?;
+        self.change(|book| book.charge(charge));
+        Ok(Ok(()))
+    }
+
     fn tidy(&self, database: &Database, now: Time) -> Outcome<()> {
         let past = match self.look(database, |book| book.past(now))? {
             Ok(past) => past,
@@ -344,6 +360,11 @@ impl Store for FileStore {
 
     fn keep(&self, kept: Kept) {
         self.file.kept.store(Arc::new(kept));
+    }
+
+    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()> {
+        let late = late.clone();
+        Box::pin(self.write(move |file, database| file.charge_late(database, now, &late)))
     }
 
     fn tidy(&self, now: Time) -> Answer<'_, ()> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use arc_swap::ArcSwap;
 
 use super::{Answer, Claim, Forgot, LEDGER_MAX, LedgerEntry, Store, StoreError};
-use crate::engine::admit::{Applicant, Book, Rules, Verdict};
+use crate::engine::admit::{Applicant, Book, Late, Rules, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
@@ -133,6 +133,22 @@ impl Store for MemoryStore {
 
     fn keep(&self, kept: Kept) {
         self.kept.store(Arc::new(kept));
+    }
+
+    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let All {
+                limits, triggerers, ..
+            } = &mut *self.all();
+            if let Some(charge) = limits.late(now, late) {
+                limits.charge(charge);
+                let woke = Outcome::Woke { wake: 0 };
+                let asked = Asked::of(late.at, &late.applicant, woke);
+                let triggerers = triggerers.entry(late.service.clone()).or_default();
+                triggerers.note(asked, self.kept());
+            }
+            Ok(())
+        })
     }
 
     fn tidy(&self, now: Time) -> Answer<'_, ()> {

@@ -22,7 +22,7 @@ use serde::Deserialize;
 use super::shared::Shared;
 use super::surface::Surface;
 use super::{Answer, Claim, Forgot, LEDGER_MAX, LedgerEntry, Store, StoreError};
-use crate::engine::admit::{Applicant, Rules, Verdict};
+use crate::engine::admit::{Applicant, Late, Rules, Verdict};
 use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
@@ -37,6 +37,7 @@ pub use settings::{CALL_TIMEOUT, Form, Login, Settings, Tls};
 
 mod admit;
 mod clients;
+mod late;
 mod link;
 mod news;
 mod rooms;
@@ -250,6 +251,21 @@ impl Store for RedisStore {
 
     fn forget<'a>(&'a self, forgotten: &'a Forgotten) -> Answer<'a, Forgot> {
         Box::pin(self.forget_all(forgotten))
+    }
+
+    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()> {
+        Box::pin(self.charge(now, late))
+    }
+
+    fn life<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, String> {
+        Box::pin(async move {
+            let fresh = format!("{}-{}", self.token, self.next_call());
+            let mut ask = cmd("SET");
+            ask.arg(&self.keys(service, ["life"])).arg(&fresh);
+            ask.arg("NX").arg("GET");
+            let kept = self.link.ask(service.as_str(), Ask::Command(&ask)).await?;
+            Ok(parsed::<Option<String>>(kept)?.unwrap_or(fresh))
+        })
     }
 
     fn secret(&self, fresh: [u8; 32]) -> Answer<'_, [u8; 32]> {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anteroom::config::WakeBy;
 use anteroom::driver::admission::ADMIT_TIMEOUT;
 use anteroom::driver::bans::{Bans, ban};
-use anteroom::engine::admit::{Applicant, Rate, Rules, Verdict};
+use anteroom::engine::admit::{Applicant, Late, Rate, Rules, Verdict};
 use anteroom::engine::id::{Epoch, ServiceName};
 use anteroom::engine::privacy::{Forgotten, Kept};
 use anteroom::engine::record::Record;
@@ -197,6 +197,14 @@ impl Store for Away {
         _: &'a Applicant,
         _: &'a Rules,
     ) -> Answer<'a, Verdict> {
+        self.answer()
+    }
+
+    fn charge_late<'a>(&'a self, _: Time, _: &'a Late) -> Answer<'a, ()> {
+        self.answer()
+    }
+
+    fn life<'a>(&'a self, _: &'a ServiceName) -> Answer<'a, String> {
         self.answer()
     }
 

@@ -13,6 +13,7 @@ use anteroom::store::{LEDGER_MAX, LedgerEntry, Store, StoreError};
 
 mod clients;
 mod history;
+mod late;
 mod limits;
 mod samples;
 

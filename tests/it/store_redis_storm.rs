@@ -14,7 +14,7 @@ use anteroom::driver::admission::{Admission, Wish};
 use anteroom::driver::clock::Clock;
 use anteroom::driver::handle::{Admitted, Handle, Inbox, door};
 use anteroom::driver::names::Clients;
-use anteroom::engine::admit::{Applicant, Rate, Rule, Rules, Verdict};
+use anteroom::engine::admit::{Applicant, Late, Rate, Rule, Rules, Verdict};
 use anteroom::engine::contract::TriggerBy;
 use anteroom::engine::id::{Epoch, ServiceName};
 use anteroom::engine::privacy::{Forgotten, Kept, Privacy};
@@ -115,6 +115,14 @@ impl Store for Witness {
             }
             ruled
         })
+    }
+
+    fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()> {
+        self.store.charge_late(now, late)
+    }
+
+    fn life<'a>(&'a self, service: &'a ServiceName) -> Answer<'a, String> {
+        self.store.life(service)
     }
 
     fn keep(&self, kept: Kept) {

@@ -11,6 +11,10 @@ use crate::engine::id::ServiceName;
 use crate::engine::privacy::Forgotten;
 use crate::engine::time::{Span, Time};
 
+mod late;
+
+pub use late::{Late, gcra_late};
+
 /// Clients and networks that are remembered at a time, in all services: 12 MB at most.
 ///
 /// An address gets in only by an admitted wake, and out as soon as its timestamp means nothing any more, so a
@@ -72,6 +76,8 @@ pub struct Wakes {
     pub heard: u64,
     /// While the last wake is wanted: what asked for it, without who that is.
     pub wanted: Option<Trigger>,
+    /// Who charged wakes late, and the number of the last of them.
+    pub late: Option<(String, u64)>,
 }
 
 impl Wakes {
@@ -213,6 +219,7 @@ impl Book {
             wakes: Wakes {
                 last: wakes.last + 1,
                 heard: wakes.heard,
+                late: wakes.late,
                 wanted: Some(applicant.trigger.clone().lasting()),
             },
             drops: self.drops(now, &marks),

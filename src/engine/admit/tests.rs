@@ -167,6 +167,7 @@ fn a_wake_stays_wanted_until_the_owner_has_heard_of_it_and_the_service_rests() {
     let mut wakes = Wakes {
         last: 7,
         heard: 6,
+        late: None,
         wanted: Some(applicant("::1").trigger),
     };
     wakes.hear(6, true);

@@ -19,7 +19,7 @@ use crate::engine::time::{Span, Time};
 use crate::store::StoreError;
 
 /// The `{}` of what belongs to all services.
-const ALL: &str = "all";
+pub(super) const ALL: &str = "all";
 
 /// A client at a service's door.
 #[derive(Clone, Copy)]
@@ -32,15 +32,15 @@ pub(super) struct Wish<'a> {
 
 /// What stands in a list of triggerers, but for what came of it. Read as [`Listed`](clients::Listed).
 #[derive(Serialize)]
-struct Entry<'a> {
-    id: &'a str,
+pub(super) struct Entry<'a> {
+    pub(super) id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    until: Option<Time>,
-    when: Time,
-    who: &'a str,
-    by: TriggerBy,
-    path: &'a str,
-    agent: &'a str,
+    pub(super) until: Option<Time>,
+    pub(super) when: Time,
+    pub(super) who: &'a str,
+    pub(super) by: TriggerBy,
+    pub(super) path: &'a str,
+    pub(super) agent: &'a str,
 }
 
 /// What the script on the service's keys answers.
@@ -208,7 +208,7 @@ impl RedisStore {
         }
     }
 
-    fn limit_key(&self, key: &Key) -> String {
+    pub(super) fn limit_key(&self, key: &Key) -> String {
         let p = &self.prefix;
         match key {
             Key::Client(service, net) => format!("{p}:{{{service}}}:limit:client:{net}"),

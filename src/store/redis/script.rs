@@ -17,6 +17,7 @@ pub(super) struct Scripts {
     pub(super) hand_over: Script,
     pub(super) admit: Script,
     pub(super) share: Script,
+    pub(super) late: Script,
     pub(super) services: Script,
     pub(super) forget: Script,
 }
@@ -32,6 +33,7 @@ impl Scripts {
             admit: Script::new(concat!(include_str!("gcra.lua"), include_str!("admit.lua"))),
             services: Script::new(include_str!("services.lua")),
             forget: Script::new(include_str!("forget.lua")),
+            late: Script::new(concat!(include_str!("gcra.lua"), include_str!("late.lua"))),
             share: Script::new(concat!(include_str!("gcra.lua"), include_str!("share.lua"))),
         }
     }

@@ -9,11 +9,15 @@ use redis::{Value, cmd};
 use super::link::Ask;
 use super::settings::Form;
 use super::{RedisStore, parsed};
+use crate::engine::time::Span;
 use crate::store::surface::{ADDED_MAX, BANS_MAX, Bans, REFUSED_KEPT, Services, Surface};
 use crate::store::{Answer, StoreError};
 
 /// What a refusal of an added service begins with.
 const OF_SERVICE: &str = "services ";
+
+/// How long a status is kept that nobody renews.
+const STATUS_KEPT: Span = Span::secs(60);
 
 /// Keys that one `SCAN` looks at: a fraction of a millisecond of the server's time.
 pub(super) const SCAN_COUNT: usize = 2_000;
@@ -96,8 +100,14 @@ impl RedisStore {
         };
         let [status] = self.keys(&service, ["status"]);
         let mut ask = cmd(if why.is_some() { "HSET" } else { "HDEL" });
-        ask.arg(status).arg("refused").arg(why);
+        ask.arg(&status).arg("refused").arg(why);
         self.link.ask(service.as_str(), Ask::Command(&ask)).await?;
+        // A service that no room has, yet, keeps no status for good.
+        for how in ["NX", "GT"] {
+            let mut end = cmd("PEXPIRE");
+            end.arg(&status).arg(STATUS_KEPT.0).arg(how);
+            self.link.ask(service.as_str(), Ask::Command(&end)).await?;
+        }
         Ok(())
     }
 }

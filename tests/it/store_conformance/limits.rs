@@ -15,10 +15,10 @@ use proptest::prelude::*;
 use super::samples::stands;
 use super::{service, stores};
 
-const T0: Time = Time(1_800_000_000_000);
-const DAY: Span = Span::mins(24 * 60);
+pub(super) const T0: Time = Time(1_800_000_000_000);
+pub(super) const DAY: Span = Span::mins(24 * 60);
 
-fn applicant(address: &str) -> Applicant {
+pub(super) fn applicant(address: &str) -> Applicant {
     Applicant::plain(
         address.parse().unwrap(),
         Trigger {
@@ -29,11 +29,11 @@ fn applicant(address: &str) -> Applicant {
     )
 }
 
-fn rate(count: u32, per: Span) -> Option<Rate> {
+pub(super) fn rate(count: u32, per: Span) -> Option<Rate> {
     Some(Rate::new(count, per).unwrap())
 }
 
-fn refused(rule: Rule, retry_after: Option<Span>) -> Verdict {
+pub(super) fn refused(rule: Rule, retry_after: Option<Span>) -> Verdict {
     Verdict::Refused { rule, retry_after }
 }
 
@@ -212,9 +212,9 @@ async fn of_a_thousand_at_the_same_time_one_wakes_and_all_others_join() {
     }
 }
 
-const SERVICES: [&str; 3] = ["a", "a-1", "a1"];
+pub(super) const SERVICES: [&str; 3] = ["a", "a-1", "a1"];
 
-const ADDRESSES: [&str; 6] = [
+pub(super) const ADDRESSES: [&str; 6] = [
     "203.0.113.1",
     "203.0.113.2",
     "203.0.112.1",
@@ -242,7 +242,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn rules() -> impl Strategy<Value = Rules> {
+pub(super) fn rules() -> impl Strategy<Value = Rules> {
     let rate = || {
         let per = proptest::sample::select(vec![1_000, 60_000, 3_600_000, 86_400_007]);
         proptest::option::of((1..4u32, per).prop_map(|(n, ms)| Rate::new(n, Span(ms)).unwrap()))
