@@ -6,14 +6,17 @@ use std::collections::VecDeque;
 use anteroom::engine::contract::{Effect, Event as Told, Input, Routing, SleepWhy};
 use anteroom::engine::id::{Epoch, OpId};
 use anteroom::engine::record::{Record, Stand};
+use anteroom::engine::rooms::Rooms;
 use anteroom::engine::service::Service;
+use anteroom::engine::time::Time;
 use anteroom::engine::view::{Phase, View};
 
 use crate::invariants::Watched;
-use crate::mutants::Mutant;
+use crate::mutants::{Bug, Mutant};
 use crate::plan::{MINUTE, SECOND};
 use crate::provider::{self, Call};
-use crate::store::{WriteFate, Written};
+use crate::rooms::Room;
+use crate::store::{Save, WriteFate, Written};
 use crate::world::{Event, World};
 
 /// A write that has no answer by then has failed.
@@ -34,16 +37,27 @@ pub(crate) struct Edge {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) life: u64,
+    pub(crate) site: usize,
+    /// When the process started.
+    pub(crate) began: u64,
+    pub(crate) role: Role,
     pub(crate) epoch: Epoch,
+    /// Which claim of the day made it the leader.
+    pub(crate) reign: u64,
+    pub(crate) room: Room,
+    /// Nothing runs until then.
+    pub(crate) paused_until: u64,
+    /// It can't reach the store until then.
+    pub(crate) cut_until: u64,
     pub(crate) engine: Mutant,
     pub(crate) view: View,
     pub(crate) edge: Edge,
     pub(crate) inbox: VecDeque<Input>,
-    todo: VecDeque<Effect>,
-    writing: bool,
-    unsaved: Option<Box<Record>>,
-    tick_turn: u64,
-    tick_at: Option<u64>,
+    pub(crate) todo: VecDeque<Effect>,
+    pub(crate) writing: bool,
+    pub(crate) unsaved: Option<Box<Record>>,
+    pub(crate) tick_turn: u64,
+    pub(crate) tick_at: Option<u64>,
     pub(crate) edge_turn: u64,
     /// Traefik's count at the last sample that was taken in.
     pub(crate) baseline: Option<u64>,
@@ -52,28 +66,36 @@ pub(crate) struct Process {
     pub(crate) watched: Watched,
 }
 
+/// What a room is to the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It owns the service's task, or believes so.
+    Leads,
+    Follows,
+    /// It wakes the service by itself while the store is away; it never stops it.
+    Provisional,
+}
+
 impl World {
-    pub(crate) fn boot(&mut self) {
-        self.booting = false;
+    pub(crate) fn boot(&mut self, site: usize) {
+        self.booting.remove(&site);
         self.lives += 1;
         let life = self.lives;
-        let (epoch, record) = self.store.claim();
+        self.note(|| format!("life {life} begins at site {site}"));
         // Whoever came through an older process has lost the connection.
-        self.cut_room_connections();
-        let name = "blog".parse().expect("a good name");
-        let mut policy = self.plan.policy.clone();
-        policy.seed ^= life;
-        let engine = Service::new(name, policy, self.clock());
-        let mut engine = Mutant::new(engine, self.bug);
-        let view = engine.view(self.clock());
-        let watched = Watched::at_boot(self.now, record.as_ref());
-        let clock = self.clock();
-        self.facts
-            .booted(self.now, clock, &self.plan.policy, record.as_ref());
-        self.note(|| format!("life {life} begins, epoch {epoch}, record {record:?}"));
+        self.cut_room_connections(site);
+        let (engine, view) = self.new_engine(life, site);
+        let watched = Watched::at_boot(self.now, None);
         self.processes.push(Process {
             life,
-            epoch,
+            site,
+            began: self.now,
+            role: Role::Follows,
+            epoch: Epoch(0),
+            reign: 0,
+            room: Room::new(&self.plan, self.now),
+            paused_until: 0,
+            cut_until: 0,
             engine,
             view,
             edge: Edge::default(),
@@ -89,8 +111,82 @@ impl World {
             last_stand: None,
             watched,
         });
-        self.give(life, Input::Loaded(record.map(Box::new)));
+        match self.shared() {
+            true => self.after(0, Event::Beat { life }),
+            false => self.claim(life),
+        }
         self.after(0, Event::SampleTraefik { life });
+    }
+
+    fn new_engine(&self, life: u64, site: usize) -> (Mutant, View) {
+        let mut policy = self.plan.policy.clone();
+        policy.seed ^= life;
+        let clock = self.clock(site);
+        let engine = Service::new(self.store.name.clone(), policy, clock);
+        let mut engine = Mutant::new(engine, self.bug);
+        let view = engine.view(clock);
+        (engine, view)
+    }
+
+    /// The room takes the service, whoever has it.
+    pub(crate) fn claim(&mut self, life: u64) {
+        let (epoch, reign, record) = self.store.claim(life, self.now);
+        self.begin_reign(life, Role::Leads, epoch, reign, record);
+    }
+
+    pub(crate) fn begin_reign(
+        &mut self,
+        life: u64,
+        role: Role,
+        epoch: Epoch,
+        reign: u64,
+        record: Option<Record>,
+    ) {
+        let Some(site) = self.process(life).map(|process| process.site) else {
+            return;
+        };
+        self.note(|| format!("life {life} begins as {role:?}, epoch {epoch}, record {record:?}"));
+        let (engine, view) = self.new_engine(life, site);
+        let (now, clock) = (self.now, self.clock(site));
+        if role == Role::Leads {
+            self.facts
+                .booted(now, clock, &self.plan.policy, record.as_ref());
+        }
+        let rooms = Rooms::new(self.plan.policy.idle_timeout);
+        let Some(process) = self.process(life) else {
+            return;
+        };
+        process.watched = Watched::at_boot(now, record.as_ref());
+        (process.role, process.epoch, process.reign) = (role, epoch, reign);
+        (process.engine, process.view) = (engine, view);
+        process.room.lead(now, rooms);
+        process.last_stand = None;
+        self.give(life, Input::Loaded(record.map(Box::new)));
+    }
+
+    /// The room is not, or no longer, the one that leads; what it shows stays until it hears of another.
+    pub(crate) fn stand_back(&mut self, life: u64) {
+        let Some(at) = self.position(life) else {
+            return;
+        };
+        self.note(|| format!("life {life} stands back"));
+        self.facts.ended(&self.processes[at]);
+        let process = &mut self.processes[at];
+        process.role = Role::Follows;
+        (process.epoch, process.reign) = (Epoch(0), 0);
+        (process.writing, process.unsaved) = (false, None);
+        process.todo.clear();
+        process.inbox.clear();
+        process.tick_turn += 1;
+        process.tick_at = None;
+        process.edge_turn += 1;
+        process.room.follow();
+        self.after(1, Event::Contact { life });
+    }
+
+    fn position(&self, life: u64) -> Option<usize> {
+        let mut processes = self.processes.iter();
+        processes.position(|process| process.life == life)
     }
 
     pub(crate) fn process(&mut self, life: u64) -> Option<&mut Process> {
@@ -99,24 +195,32 @@ impl World {
             .find(|process| process.life == life)
     }
 
+    /// The room that leads the service, as the store has it.
     pub(crate) fn owner(&mut self) -> Option<&mut Process> {
-        let epoch = self.store.epoch;
+        let (epoch, by) = (self.store.kept.epoch, self.store.kept.by);
         self.processes
             .iter_mut()
-            .find(|process| process.epoch == epoch)
+            .find(|it| it.role == Role::Leads && it.epoch == epoch && it.life == by)
+    }
+
+    /// The room that visitors of a site meet.
+    pub(crate) fn room_at(&mut self, site: usize) -> Option<&mut Process> {
+        match self.shared() {
+            true => self.processes.iter_mut().find(|it| it.site == site),
+            false => self.owner(),
+        }
     }
 
     pub(crate) fn end_process(&mut self, life: u64) {
-        if let Some(at) = self
-            .processes
-            .iter()
-            .position(|process| process.life == life)
-        {
+        let owner = self.owner().map(|owner| owner.life) == Some(life);
+        if let Some(at) = self.position(life) {
             self.note(|| format!("life {life} ends"));
             let process = self.processes.remove(at);
-            self.facts.ended(&process);
-            if process.epoch == self.store.epoch {
-                self.cut_room_connections();
+            if process.role != Role::Follows {
+                self.facts.ended(&process);
+            }
+            if owner || self.shared() {
+                self.cut_room_connections(process.site);
             }
         }
     }
@@ -125,30 +229,38 @@ impl World {
     pub(crate) fn kill(&mut self, life: u64) {
         self.counts.kills += 1;
         self.disturb();
-        let owner = self.process(life).map(|process| process.epoch) == Some(self.store.epoch);
-        self.note(|| "killed".into());
+        let owner = self.owner().map(|owner| owner.life) == Some(life);
+        let Some(site) = self.process(life).map(|process| process.site) else {
+            return;
+        };
+        self.note(|| format!("life {life} is killed"));
         self.end_process(life);
-        if owner && !self.booting {
-            self.booting = true;
+        if (owner || self.shared()) && self.booting.insert(site) {
             let away = match self.rng.within(0, 9) {
                 0 => self.rng.within(MINUTE, 90 * MINUTE),
                 1..=3 => self.rng.within(10 * SECOND, 5 * MINUTE),
                 _ => self.rng.within(1, 5_000),
             };
-            self.after(away, Event::Boot);
+            self.after(away, Event::Boot { site });
         }
     }
 
     /// Puts an input into the inbox, and works it off.
     pub(crate) fn give(&mut self, life: u64, input: Input) {
-        if let Some(process) = self.process(life) {
+        if let Some(process) = self.process(life)
+            && process.role != Role::Follows
+        {
             process.inbox.push_back(input);
             self.pump(life);
         }
     }
 
     pub(crate) fn give_owner(&mut self, input: Input) {
-        if let Some(life) = self.owner().map(|owner| owner.life) {
+        let now = self.now;
+        if let Some(owner) = self.owner()
+            && owner.paused_until <= now
+        {
+            let life = owner.life;
             self.give(life, input);
         }
     }
@@ -156,10 +268,11 @@ impl World {
     pub(crate) fn answer(&mut self, life: u64, input: Input) {
         self.note(|| format!("  answer to life {life}: {input:?}"));
         // An answer to an earlier life reaches the present one too: it must change nothing there.
+        let shared = self.shared();
         let heir = self
             .owner()
             .map(|owner| owner.life)
-            .filter(|heir| *heir != life);
+            .filter(|heir| *heir != life && !shared);
         if let Some(heir) = heir {
             self.give(heir, input.clone());
         }
@@ -177,12 +290,12 @@ impl World {
         }
     }
 
-    fn pump(&mut self, life: u64) {
+    pub(crate) fn pump(&mut self, life: u64) {
         while self.broken.is_none() {
             let Some(process) = self.process(life) else {
                 return;
             };
-            if process.writing {
+            if process.writing || process.role == Role::Follows {
                 return;
             }
             if let Some(effect) = process.todo.pop_front() {
@@ -204,7 +317,8 @@ impl World {
             process.tick_turn += 1;
             return;
         };
-        let at = self.at(wakeup).max(self.now + 1);
+        let site = process.site;
+        let at = self.at(site, wakeup).max(self.now + 1);
         let Some(process) = self.process(life) else {
             return;
         };
@@ -218,7 +332,10 @@ impl World {
     }
 
     fn step(&mut self, life: u64, input: Input) {
-        let clock = self.clock();
+        let Some(site) = self.process(life).map(|process| process.site) else {
+            return;
+        };
+        let clock = self.clock(site);
         if let Input::Seen(activity) = &input
             && activity.busy()
         {
@@ -237,15 +354,18 @@ impl World {
             process.view = process.engine.view(clock);
         }
         if let Some(again) = again {
-            self.step_again(life, again, effects.clone());
+            self.step_again(life, clock, again, effects.clone());
         }
         self.counts.steps += 1;
         let Some(process) = self.process(life) else {
             return;
         };
-        // As the driver does: closing comes before everything else.
-        process.edge.open = !process.view.upstreams.is_empty();
         process.todo.extend(effects);
+        // As the driver does: closing comes before everything else.
+        self.show(life);
+        let Some(process) = self.process(life) else {
+            return;
+        };
         let after = process.view.phase;
         if let Some(wakeup) = process.engine.next_wakeup().filter(|at| *at <= clock) {
             self.breaks("steps", || {
@@ -259,8 +379,7 @@ impl World {
     }
 
     /// I7: the same answer once more changes nothing.
-    fn step_again(&mut self, life: u64, again: Input, first: Vec<Effect>) {
-        let clock = self.clock();
+    fn step_again(&mut self, life: u64, clock: Time, again: Input, first: Vec<Effect>) {
         let Some(process) = self.process(life) else {
             return;
         };
@@ -280,7 +399,7 @@ impl World {
         // People come at the worst moment.
         if matches!(after, Phase::Diverting | Phase::Draining | Phase::Stopping)
             && self.stormy()
-            && self.rng.chance(100)
+            && self.rng.chance(if self.shared() { 300 } else { 100 })
         {
             let soon = self.rng.within(0, 5_000);
             self.after(soon, Event::Straggler);
@@ -317,12 +436,15 @@ impl World {
                 op,
                 record,
                 required,
-            } => self.write(life, op, record, required),
+            } => self.write(life, op, *record, required),
             Effect::Inspect(op, _) => self.call(life, op, Call::Inspect),
             Effect::Start(op, _) => self.call(life, op, Call::Start),
             Effect::Stop(op, _) => self.call(life, op, Call::Stop),
             Effect::Probe(op, _, address) => self.probe(life, op, address),
-            Effect::Publish(op, routing) => self.publish(life, op, routing),
+            Effect::Publish(op, routing) => {
+                self.tell_routing(life, &routing);
+                self.publish(life, op, routing);
+            }
             Effect::ProveDivert(op) => {
                 let delay = self.rng.within(5, 2_000);
                 self.after(delay, Event::Prove { life, op });
@@ -355,8 +477,29 @@ impl World {
         );
     }
 
-    fn write(&mut self, life: u64, op: OpId, record: Box<Record>, required: bool) {
-        let down = self.now < self.store.down_until;
+    fn write(&mut self, life: u64, op: OpId, record: Record, required: bool) {
+        let save = Save {
+            record,
+            op,
+            required,
+            at: self.now,
+        };
+        let Some(process) = self.process(life) else {
+            return;
+        };
+        let (reign, cut_until) = (process.reign, process.cut_until);
+        if process.role == Role::Provisional {
+            let written = match self.has(Bug::ProvisionalLeaderStops) {
+                true => Written::Yes,
+                false => Written::Failed,
+            };
+            return self.answered(life, reign, save, written);
+        }
+        if required && !self.all_agree(life) {
+            self.note(|| "  a room has not agreed: no stop".into());
+            return self.answered(life, reign, save, Written::Failed);
+        }
+        let down = self.now < self.store.down_until.max(cut_until);
         let fails = down || self.mishap(self.plan.store_faults);
         let fate = match fails {
             false => WriteFate::Done,
@@ -373,18 +516,16 @@ impl World {
             if let Some(process) = self.process(life) {
                 process.writing = true;
             }
-            self.after(
-                delay,
-                Event::Written {
-                    life,
-                    record,
-                    op,
-                    required,
-                    fate,
-                },
-            );
+            let save = Box::new(save);
+            let event = Event::Written {
+                life,
+                reign,
+                save,
+                fate,
+            };
+            self.after(delay, event);
         } else {
-            self.written(life, *record, op, required, fate);
+            self.written(life, reign, save, fate);
         }
     }
 
@@ -397,53 +538,82 @@ impl World {
             return self.after(SAVE_AGAIN, Event::SaveAgain { life });
         }
         if let Some(record) = process.unsaved.take() {
-            self.write(life, OpId(0), record, false);
+            self.write(life, OpId(0), *record, false);
         }
     }
 
-    pub(crate) fn written(
-        &mut self,
-        life: u64,
-        record: Record,
-        op: OpId,
-        required: bool,
-        fate: WriteFate,
-    ) {
-        let (epoch, blocked) = match self.process(life) {
-            Some(process) => (process.epoch, std::mem::take(&mut process.writing)),
-            None => return,
+    /// The write reaches the store, or does not.
+    pub(crate) fn written(&mut self, life: u64, reign: u64, save: Save, fate: WriteFate) {
+        let Some(process) = self.process(life) else {
+            return;
         };
-        let why = match &record.stand {
+        let (epoch, heard) = (process.epoch, process.room.heard);
+        let ours = process.reign == reign;
+        let stale =
+            !(ours && self.store.is_owner(life, epoch) || self.has(Bug::StoreTakesAnyEpoch));
+        let written = match stale && fate != WriteFate::Lost {
+            true => Written::Stale,
+            false => self.store.save(save.record.clone(), heard, fate),
+        };
+        let kept = written == Written::Yes || fate == WriteFate::DoneInSecret;
+        if kept && !stale {
+            self.applied(life, reign, "a record");
+        }
+        // The worst moment to fall silent: the stop is written, and not yet asked for.
+        if self.shared() && save.required && self.mishap(self.plan.pauses) {
+            let length = self.rng.within(500, 90_000);
+            self.pause(life, length);
+            if let Some(process) = self.process(life) {
+                process.writing = true;
+            }
+            let save = Box::new(save);
+            let event = Event::Answered {
+                life,
+                reign,
+                save,
+                written,
+            };
+            return self.after(0, event);
+        }
+        self.answered(life, reign, save, written);
+    }
+
+    pub(crate) fn answered(&mut self, life: u64, reign: u64, save: Save, written: Written) {
+        let blocked = match self.process(life) {
+            Some(process) if process.reign == reign && process.role != Role::Follows => {
+                std::mem::take(&mut process.writing)
+            }
+            _ => return,
+        };
+        let why = match &save.record.stand {
             Stand::Stopping { why } => Some(*why),
             _ => None,
         };
-        let unsaved = record.clone();
-        let written = self.store.save(epoch, record, fate);
+        let op = save.op;
         self.note(|| format!("  life {life}: record {op} written: {written:?}"));
-        match written {
-            Written::Stale => self.end_process(life),
-            Written::Yes | Written::Failed => {
-                let Some(process) = self.process(life) else {
-                    return;
-                };
-                process.last_stand = why;
-                process.unsaved = (written == Written::Failed).then(|| Box::new(unsaved));
-                if written == Written::Failed {
-                    self.after(SAVE_AGAIN, Event::SaveAgain { life });
-                }
-                let Some(process) = self.process(life) else {
-                    return;
-                };
-                if written == Written::Failed && required {
-                    process.todo.clear();
-                    process.inbox.push_front(Input::NotRecorded(op));
-                }
-            }
+        if written == Written::Stale && !self.has(Bug::DisownedLeaderGoesOn) {
+            return match self.shared() {
+                true => self.stand_back(life),
+                false => self.end_process(life),
+            };
         }
-        if written == Written::Yes
-            && let Some(process) = self.process(life)
-        {
-            process.watched.wrote = true;
+        // A stop may leave only while the lease is known to be ours: afterwards somebody else may have woken the
+        // service, and the provider can't tell.
+        let done =
+            written != Written::Failed && (!save.required || self.lease_lives(life, save.at));
+        let Some(process) = self.process(life) else {
+            return;
+        };
+        process.last_stand = why;
+        process.watched.wrote |= done;
+        process.unsaved = (!done).then(|| Box::new(save.record));
+        if !done && save.required {
+            process.todo.clear();
+            process.inbox.push_front(Input::NotRecorded(op));
+        }
+        let saves_again = !done && process.role == Role::Leads;
+        if saves_again {
+            self.after(SAVE_AGAIN, Event::SaveAgain { life });
         }
         if blocked {
             self.pump(life);

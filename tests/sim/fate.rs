@@ -122,6 +122,9 @@ impl World {
         let next = self.rng.within(MINUTE, every * 2);
         self.after(next, Event::Fate);
         self.disturb();
+        if self.shared() && self.rng.chance(650) {
+            return self.strike_rooms();
+        }
         match self.rng.within(0, 17) {
             0 => self.crash_machine(),
             1 => self.crash_app(),
@@ -133,7 +136,7 @@ impl World {
                 self.note(|| "somebody starts the machine".into());
                 self.apply(Call::Start);
             }
-            4 | 5 => self.jump(),
+            4 | 5 if !self.shared() => self.jump(),
             6 | 7 => self.hold(),
             8 => self.give_owner(Input::Released),
             9 | 10 => {
@@ -142,7 +145,10 @@ impl World {
             }
             11 => self.trigger(TriggerBy::Admin),
             12 => self.store.down_until = self.now + self.rng.within(1, 20) * MINUTE,
-            13 => self.restart_traefik(),
+            13 => {
+                self.note(|| "Traefik restarts".into());
+                self.ways[0].count = 0;
+            }
             14 => self.facts.edge_silent_until = self.now + self.rng.within(1, 40) * MINUTE,
             15 => self.facts.traefik_silent_until = self.now + self.rng.within(1, 40) * MINUTE,
             _ => self.take_over(),
@@ -182,7 +188,11 @@ impl World {
     }
 
     fn hold(&mut self) {
-        let until = self.clock() + Span(self.rng.within(MINUTE, 2 * HOUR));
+        let Some(site) = self.owner().map(|owner| owner.site) else {
+            return;
+        };
+        let most = if self.shared() { 20 * MINUTE } else { 2 * HOUR };
+        let until = self.clock(site) + Span(self.rng.within(MINUTE, most));
         self.note(|| format!("a hold until {until:?}"));
         self.give_owner(Input::Held {
             until,
@@ -190,20 +200,15 @@ impl World {
         });
     }
 
-    fn restart_traefik(&mut self) {
-        self.note(|| "Traefik restarts".into());
-        self.way.count = 0;
-    }
-
     /// A second replica takes over; the first does not know it yet.
     fn take_over(&mut self) {
-        if !self.booting {
+        if self.booting.is_empty() && !self.shared() {
             self.note(|| "another replica takes over".into());
             if let Some(life) = self.owner().map(|owner| owner.life) {
                 let notices = self.rng.within(0, LEASE);
                 self.after(notices, Event::Disowned { life });
             }
-            self.boot();
+            self.boot(0);
         }
     }
 }

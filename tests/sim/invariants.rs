@@ -11,8 +11,10 @@ use anteroom::engine::record::{Record, Stand};
 use anteroom::engine::time::Time;
 use anteroom::engine::view::Phase;
 
-use crate::driver::Process;
-use crate::plan::{HOUR, MINUTE, SECOND};
+use crate::driver::{Process, Role};
+use crate::plan::{CLOCKS_DIFFER, HOUR, MINUTE, SECOND};
+use crate::store::LEASE;
+use crate::visitors::Request;
 use crate::world::{Event, World};
 
 /// Steps in one second of one process. Ten samples, answers and probes are busy; this is a storm.
@@ -25,13 +27,21 @@ const TICKS_PER_SECOND_MAX: u64 = 20;
 /// to fail three times.
 const WAKE_SLACK: u64 = 15 * MINUTE;
 
+/// A room has heard of a change after that, if it hears anything.
+const SETTLES_IN: u64 = 5 * SECOND;
+
+/// A stop comes at most so long after the last word of every room: the silence that is suffered, the last look, and
+/// the write of the stop.
+const SILENCE_MAX: u64 = 15 * SECOND;
+
 /// Two minutes, in which the engine takes a crash for a crash in use, and as long again for its looks.
 const CRASH_IN_USE: u64 = 4 * MINUTE;
 
 /// The truth that the checks need, kept by the world.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    pub(crate) last_use: u64,
+    /// At each site.
+    last_use: Vec<u64>,
     pub(crate) disturbed_at: u64,
     /// After a jump backwards the engine's clock stands still until then.
     pub(crate) frozen_until: u64,
@@ -46,6 +56,16 @@ pub(crate) struct Facts {
     /// The first and the last id of each earlier life.
     lives: Vec<(OpId, OpId)>,
     starts_this_sleep: u64,
+    /// Since when somebody waits whose wish a room has taken.
+    pub(crate) waiting_since: Option<u64>,
+    /// The latest claim of which an effect was carried out.
+    pub(crate) reign_applied: u64,
+    /// When the store last forgot something.
+    pub(crate) wiped_at: u64,
+    /// The site and the address of whoever woke the service last.
+    pub(crate) woken_by: Option<(usize, u8)>,
+    /// When the service last got another leader.
+    claimed_at: u64,
 }
 
 /// What is watched of one process.
@@ -76,8 +96,31 @@ pub(crate) struct Watched {
 const GAP_MAX: u64 = 70 * SECOND;
 
 impl Facts {
-    pub(crate) fn used(&mut self, now: u64) {
-        self.last_use = now;
+    pub(crate) fn new(sites: usize) -> Facts {
+        Facts {
+            last_use: vec![0; sites],
+            ..Facts::default()
+        }
+    }
+
+    pub(crate) fn used(&mut self, site: usize, now: u64) {
+        self.last_use[site] = now;
+    }
+
+    fn last_use(&self) -> u64 {
+        self.last_use.iter().copied().max().unwrap_or(0)
+    }
+
+    pub(crate) fn asked_for(&mut self, now: u64) {
+        self.asked = true;
+        self.asked_at = now;
+    }
+
+    /// The store has lost what was written to it, or the last of it; `reign` is the claim that it knows now.
+    pub(crate) fn forgot(&mut self, now: u64, reign: u64) {
+        self.wiped_at = now;
+        self.reign_applied = reign;
+        self.waiting_since = None;
     }
 
     pub(crate) fn booted(
@@ -87,7 +130,7 @@ impl Facts {
         policy: &Policy,
         record: Option<&Record>,
     ) {
-        self.disturbed_at = now;
+        (self.disturbed_at, self.claimed_at) = (now, now);
         self.asked |= record.is_some_and(|record| matches!(record.stand, Stand::Waking { since } if clock.since(since) <= policy.start_timeout));
         self.hold = record
             .and_then(|record| record.hold.as_ref())
@@ -106,7 +149,7 @@ impl Facts {
     pub(crate) fn machine_turned(&mut self, now: u64, was_up: bool, is_up: bool, in_use: bool) {
         if was_up && !is_up {
             self.starts_this_sleep = 0;
-            let used = self.last_use.max(self.asked_at).max(self.up_at);
+            let used = self.last_use().max(self.asked_at).max(self.up_at);
             let used = used.max(self.frozen_until);
             if in_use || now < used + CRASH_IN_USE {
                 self.asked = true;
@@ -163,14 +206,14 @@ impl Watched {
 
 impl World {
     pub(crate) fn before_step(&mut self, life: u64, input: &Input) {
-        let (now, clock) = (self.now, self.clock());
+        let Some(site) = self.process(life).map(|process| process.site) else {
+            return;
+        };
+        let (now, clock) = (self.now, self.clock(site));
         let owner = self.owner().map(|owner| owner.life) == Some(life);
         if owner {
             match input {
-                Input::Triggered(_) => {
-                    self.facts.asked = true;
-                    self.facts.asked_at = now;
-                }
+                Input::Triggered(_) => self.facts.asked_for(now),
                 Input::Held { until, .. } if *until > clock => self.facts.hold = Some(*until),
                 Input::Released => self.facts.hold = None,
                 _ => {}
@@ -218,7 +261,7 @@ impl World {
         let was_running = self.cloud.was_running(now);
         let was_on_its_way = self.cloud.was_on_its_way(now);
         let stale = self.plan.stale_reads + 150 * SECOND;
-        let clock = self.clock();
+        let clock = self.clock(self.site_of(life));
         let Some(process) = self.process(life) else {
             return;
         };
@@ -232,9 +275,11 @@ impl World {
                 process.watched.start_accepted = false;
             }
         }
-        if matches!(phase, Phase::Awake | Phase::Failed) {
+        let ready = matches!(phase, Phase::Awake | Phase::Failed);
+        if ready {
             process.watched.waiting_since = None;
         }
+        let serves = owner || process.role == Role::Provisional;
         let watched = &mut process.watched;
         let led_to = before == Phase::Waking || before == Phase::Learning;
         if phase == Phase::Awake && led_to && !watched.awake_by_record {
@@ -273,9 +318,17 @@ impl World {
             self.facts.up_at = now;
             self.counts.wakes += u64::from(before == Phase::Waking);
         }
+        if ready && serves {
+            self.facts.waiting_since = None;
+        }
         for (invariant, what) in broken {
             self.breaks(invariant, || what);
         }
+    }
+
+    fn site_of(&self, life: u64) -> usize {
+        let mut processes = self.processes.iter();
+        processes.find(|it| it.life == life).map_or(0, |it| it.site)
     }
 
     pub(crate) fn before_effect(&mut self, life: u64, effect: &Effect) {
@@ -328,7 +381,7 @@ impl World {
 
     fn check_start(&mut self, life: u64) {
         let owner = self.owner().map(|owner| owner.life) == Some(life);
-        if self.cloud.state != MachineState::Stopped || !owner {
+        if self.cloud.state != MachineState::Stopped || !(owner || self.shared()) {
             return;
         }
         self.facts.starts_this_sleep += 1;
@@ -347,47 +400,85 @@ impl World {
         }
     }
 
+    /// I8: what an earlier owner does is not carried out after what a later one did.
+    pub(crate) fn applied(&mut self, life: u64, reign: u64, what: &str) {
+        let last = self.facts.reign_applied;
+        self.facts.reign_applied = last.max(reign);
+        if reign < last {
+            self.breaks("I8", || {
+                format!("{what} of life {life}, claim {reign}, after one of claim {last}")
+            });
+        }
+    }
+
     fn check_stop(&mut self, life: u64) {
         self.counts.stops += 1;
-        let (now, clock) = (self.now, self.clock());
-        let (epoch, straight) = (self.store.epoch, self.way.straight_to());
+        // A store that has lost its last writes has lost the lease too: for one lease's length two may act.
+        if self.shared() && self.now < self.facts.wiped_at + LEASE {
+            return;
+        }
+        let rightful = self.owner().map(|owner| owner.life) == Some(life);
+        let Some(process) = self.process(life) else {
+            return;
+        };
+        let (role, epoch, reign) = (process.role, process.epoch, process.reign);
+        if !rightful || role != Role::Leads {
+            let owner = self.store.kept.epoch;
+            self.breaks("I8", || {
+                format!("a stop by life {life} ({role:?}, epoch {epoch}), and the owner is {owner}")
+            });
+        }
+        self.applied(life, reign, "a stop");
+        self.check_nobody_gets_in(life);
+        self.check_nobody_is_inside(life);
+    }
+
+    /// I3: at a stop all visitors are led to the rooms, and no room lets them through.
+    pub(crate) fn check_nobody_gets_in(&mut self, life: u64) {
+        let open = |it: &&Process| match self.shared() {
+            true => it.edge.open && !self.is_beyond_reach(it.site),
+            false => it.edge.open && it.life == life,
+        };
+        if let Some(room) = self.processes.iter().find(open).map(|it| it.life) {
+            self.breaks("I3", || {
+                format!("a stop while the gate of life {room} is open")
+            });
+        }
+        let straight = |site: &usize| {
+            let beyond = self.is_beyond_reach(*site);
+            self.ways[*site].straight_to().filter(|_| !beyond)
+        };
+        if let Some(address) = (0..self.ways.len()).find_map(|site| straight(&site)) {
+            self.breaks("I3", || format!("a stop while Traefik leads to {address}"));
+        }
+    }
+
+    fn check_nobody_is_inside(&mut self, life: u64) {
+        let site = self.site_of(life);
+        let (now, clock) = (self.now, self.clock(site));
         let (stale, idle) = (
             self.plan.policy.stale_after.0,
             self.plan.policy.idle_timeout.0,
         );
         let sources = self.plan.policy.sources.clone();
         let hold = self.facts.hold.filter(|until| *until > clock);
+        let slack = if self.shared() { CLOCKS_DIFFER } else { 0 };
         let Some(process) = self.process(life) else {
             return;
         };
         let again = std::mem::replace(&mut process.watched.stop_asked, true);
-        let (open, why, ours) = (process.edge.open, process.last_stand, process.epoch);
+        let why = process.last_stand;
         let (samples, unknown_at) = (process.watched.samples, process.watched.unknown_at);
         let engine_clock = process.watched.clock;
-        if ours != epoch {
-            self.breaks("I8", || {
-                format!("a stop by epoch {ours}, and the owner is {epoch}")
-            });
-        }
-        if open {
-            self.breaks("I3", || "a stop with the gate open".into());
-        }
-        if let Some(address) = straight {
-            self.breaks("I3", || format!("a stop while Traefik leads to {address}"));
-        }
         if !self.cloud.is_up() {
             return;
         }
-        let alive = self
-            .people
-            .requests
-            .values()
-            .find(|request| !request.exempt)
-            .cloned();
+        let alive = |it: &&Request| !it.exempt && !self.is_beyond_reach(it.way.site());
+        let alive = self.people.requests.values().find(alive).cloned();
         if let Some(request) = alive {
             self.breaks("I2", || format!("a stop ({why:?}) while {request:?} runs"));
         }
-        if !again && hold.is_some_and(|until| until > engine_clock) {
+        if !again && hold.is_some_and(|until| until.0 > engine_clock.0 + slack) {
             self.breaks("I2", || {
                 format!("a stop ({why:?}) while a hold lasts until {hold:?}")
             });
@@ -396,7 +487,9 @@ impl World {
         if why != Some(SleepWhy::Idle) || again {
             return;
         }
-        let quiet_for = now - self.facts.last_use;
+        let known = (0..self.ways.len()).filter(|site| !self.is_beyond_reach(*site));
+        let last_use = known.map(|site| self.facts.last_use[site]).max();
+        let quiet_for = now - last_use.unwrap_or(0);
         if now - unknown_at < idle && now > self.facts.frozen_until + 10 * MINUTE {
             self.breaks("I2", || {
                 format!("a stop, and at {unknown_at} nothing was known")
@@ -413,6 +506,21 @@ impl World {
                 self.breaks("I2", || format!("a stop while {source:?} is blind"));
             }
         }
+        self.check_all_rooms_spoke();
+    }
+
+    /// Unknown is not idle: every room that the store may know has spoken shortly before a stop.
+    fn check_all_rooms_spoke(&mut self) {
+        let shared = self.shared();
+        let silent = |it: &&Process| {
+            let told_at = self.ways[it.site].told_at;
+            let settled = told_at > it.began && told_at > self.facts.wiped_at;
+            let beyond = self.is_beyond_reach(it.site);
+            shared && settled && !beyond && self.now > told_at + SILENCE_MAX
+        };
+        if let Some(room) = self.processes.iter().find(silent).map(|it| it.life) {
+            self.breaks("I2", || format!("a stop while life {room} is silent"));
+        }
     }
 
     /// I6: a machine that nobody uses does not run for ever.
@@ -427,10 +535,10 @@ impl World {
             + policy.start_timeout.0 * 2
             + 20 * MINUTE;
         let used = self.people.in_use();
-        let hold = self.facts.hold.map_or(0, |until| self.at(until));
+        let hold = self.facts.hold.map_or(0, |until| self.at(0, until));
         let since = self
             .facts
-            .last_use
+            .last_use()
             .max(self.facts.disturbed_at)
             .max(self.facts.asked_at);
         let since = since
@@ -440,7 +548,7 @@ impl World {
             .max(self.facts.edge_silent_until)
             .max(self.facts.traefik_silent_until)
             .max(self.store.down_until);
-        if self.cloud.is_up() && !used && !self.booting && self.now > since + bound {
+        if self.cloud.is_up() && !used && self.booting.is_empty() && self.now > since + bound {
             let idle = (self.now - since) / 1_000;
             self.breaks("I6", || {
                 format!("nobody has used the machine for {idle} s, and it runs")
@@ -449,7 +557,38 @@ impl World {
         self.check_waiting();
     }
 
+    /// I14: what a room shows is what its leader says, a few beats ago at most.
+    fn check_followers(&mut self) {
+        let now = self.now;
+        let Some(owner) = self.owner() else { return };
+        let (leader, site, since) = (owner.life, owner.site, owner.room.shown_since);
+        let (shown, learns) = (
+            owner.room.shown.clone(),
+            owner.view.phase == Phase::Learning,
+        );
+        let quiet = |at: u64| at + SETTLES_IN < now;
+        let there = |site: usize| !quiet(self.ways[site].told_at);
+        if learns || !quiet(since) || !there(site) {
+            return;
+        }
+        let behind = |it: &&Process| {
+            let heard = it.role == Role::Follows && it.life != leader && quiet(it.began);
+            heard && there(it.site) && quiet(it.room.out_of_touch_at) && it.room.shown != shown
+        };
+        if let Some(room) = self.processes.iter().find(behind) {
+            let (life, shows) = (room.life, room.room.shown.phase);
+            let says = shown.phase;
+            self.breaks("I14", || {
+                format!("life {life} shows {shows:?}, its leader says {says:?}")
+            });
+        }
+    }
+
     fn check_waiting(&mut self) {
+        self.check_followers();
+        if self.shared() {
+            return self.check_waiting_in_rooms();
+        }
         let (now, patience) = (self.now, self.plan.policy.start_timeout.0 + WAKE_SLACK);
         let Some(owner) = self.owner() else { return };
         let (since, phase) = (owner.watched.waiting_since, owner.view.phase);
@@ -461,11 +600,30 @@ impl World {
         }
     }
 
+    /// The same for a wish that any room has taken, whoever leads.
+    fn check_waiting_in_rooms(&mut self) {
+        let policy = &self.plan.policy;
+        let patience = policy.start_timeout.0 + policy.idle_timeout.0 + WAKE_SLACK;
+        let (now, down_until) = (self.now, self.store.down_until);
+        let runs = |it: &Process| it.paused_until <= now;
+        if !self.processes.iter().any(runs) {
+            self.facts.waiting_since = self.facts.waiting_since.map(|_| now);
+        }
+        let Some(since) = self.facts.waiting_since else {
+            return;
+        };
+        let phase = self.owner().map(|owner| owner.view.phase);
+        if now > since.max(down_until).max(self.facts.claimed_at) + patience {
+            self.breaks("I4", || format!("taken at {since}, and still {phase:?}"));
+        }
+    }
+
     /// After the quiet hours the service sleeps, and so does its machine.
     pub(crate) fn judge_the_day(&mut self) {
         self.audit();
-        let hold = self.facts.hold.map_or(0, |until| self.at(until));
-        if hold > self.now.saturating_sub(3 * HOUR) {
+        let hold = self.facts.hold.map_or(0, |until| self.at(0, until));
+        let margin = if self.shared() { HOUR } else { 3 * HOUR };
+        if hold > self.now.saturating_sub(margin) {
             return;
         }
         let phase = self.owner().map(|owner| owner.view.phase);

@@ -30,6 +30,24 @@ pub(crate) enum Bug {
     SilentAppCountsAsReady,
     TimerStorms,
     NobodyIsWokenFor,
+    // The following are of many rooms, and sit in the driver and in the store.
+    StoreTakesAnyEpoch,
+    DisownedLeaderGoesOn,
+    LeaseIsGivenWhileAnotherLives,
+    StopLeavesAfterTheLease,
+    ProvisionalLeaderStops,
+    SilentRoomIsIgnored,
+    RoomIsNeverForgotten,
+    LongConnectionsOfARoomAreForgotten,
+    LeaderIsNoRoom,
+    LastLookDoesNotWaitForRooms,
+    DivertDoesNotWaitForRooms,
+    TakeOverForgetsTheWantedWake,
+    LocalBudgetIsTheFullRate,
+    LateWakesAreNotCharged,
+    LateWakesAreChargedTwice,
+    MirrorIsForgotten,
+    MachineOfAWipedStoreIsForgotten,
 }
 
 /// Each planted bug, and the invariant that must find it.
@@ -56,6 +74,27 @@ pub(crate) const BUGS: [(Bug, &str); 20] = [
     (Bug::NobodyIsWokenFor, "I1"),
 ];
 
+/// Those that only many rooms can show.
+pub(crate) const BUGS_OF_ROOMS: [(Bug, &str); 17] = [
+    (Bug::StoreTakesAnyEpoch, "I8"),
+    (Bug::DisownedLeaderGoesOn, "I8"),
+    (Bug::LeaseIsGivenWhileAnotherLives, "I8"),
+    (Bug::StopLeavesAfterTheLease, "I8"),
+    (Bug::ProvisionalLeaderStops, "I8"),
+    (Bug::SilentRoomIsIgnored, "I3"),
+    (Bug::RoomIsNeverForgotten, "I6"),
+    (Bug::LongConnectionsOfARoomAreForgotten, "I2"),
+    (Bug::LeaderIsNoRoom, "I3"),
+    (Bug::LastLookDoesNotWaitForRooms, "I3"),
+    (Bug::DivertDoesNotWaitForRooms, "I3"),
+    (Bug::TakeOverForgetsTheWantedWake, "I4"),
+    (Bug::LocalBudgetIsTheFullRate, "I12"),
+    (Bug::LateWakesAreNotCharged, "I12"),
+    (Bug::LateWakesAreChargedTwice, "I12"),
+    (Bug::MirrorIsForgotten, "I12"),
+    (Bug::MachineOfAWipedStoreIsForgotten, "I6"),
+];
+
 /// The engine, spoiled or not.
 #[derive(Debug)]
 pub(crate) struct Mutant {
@@ -64,6 +103,8 @@ pub(crate) struct Mutant {
     current: Option<OpId>,
     asked: bool,
     open: Vec<Upstream>,
+    /// There was no record, and nothing has been started since.
+    knows_nothing: bool,
 }
 
 impl Mutant {
@@ -74,6 +115,7 @@ impl Mutant {
             current: None,
             asked: false,
             open: Vec::new(),
+            knows_nothing: false,
         };
         let policy = mutant.spoiled(mutant.engine.policy().clone());
         mutant.engine.set_policy(policy);
@@ -137,9 +179,14 @@ impl Mutant {
             }
             (Some(Bug::HoldIsIgnored), Input::Held { .. }) => return None,
             (Some(Bug::RecordIsNotRead), Input::Loaded(_)) => Input::Loaded(None),
-            (Some(Bug::StrayMachineIsNotSeen), Input::Inspected(op, Ok(_)))
-                if self.engine.phase() == Phase::Asleep =>
-            {
+            (Some(Bug::MachineOfAWipedStoreIsForgotten), Input::Loaded(record)) => {
+                self.knows_nothing = record.is_none();
+                Input::Loaded(record)
+            }
+            (
+                Some(Bug::StrayMachineIsNotSeen | Bug::MachineOfAWipedStoreIsForgotten),
+                Input::Inspected(op, Ok(_)),
+            ) if self.engine.phase() == Phase::Asleep || self.knows_nothing => {
                 let off = Machine {
                     state: MachineState::Stopped,
                     address: None,
@@ -181,6 +228,7 @@ impl Mutant {
             (_, effect) => {
                 if matches!(effect, Effect::Start(..)) {
                     self.asked = false;
+                    self.knows_nothing = false;
                 }
                 out.push(effect);
             }

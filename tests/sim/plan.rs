@@ -1,5 +1,6 @@
 //! What a seed decides beforehand: the service's policy, the weather, and the visitors' habits.
 
+use anteroom::engine::admit::{Rate, Rules};
 use anteroom::engine::backoff::Backoff;
 use anteroom::engine::contract::Source;
 use anteroom::engine::policy::Policy;
@@ -10,15 +11,28 @@ use crate::rng::Rng;
 pub(crate) const SECOND: u64 = 1_000;
 pub(crate) const MINUTE: u64 = 60 * SECOND;
 pub(crate) const HOUR: u64 = 60 * MINUTE;
-pub(crate) const DAY: u64 = 24 * HOUR;
 
-/// From here on nobody comes and nothing fails: at the day's end the service must sleep.
-pub(crate) const QUIET_FROM: u64 = 19 * HOUR;
+/// The rooms' clocks differ by up to this.
+pub(crate) const CLOCKS_DIFFER: u64 = 60 * SECOND;
 
 /// Rates are so many in a thousand.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    /// How many rooms live on one store.
+    pub(crate) rooms: usize,
+    /// How long the day is; shorter with many rooms, whose beats are many.
+    pub(crate) day: u64,
+    /// From here on nobody comes and nothing fails: at the day's end the service must sleep.
+    pub(crate) quiet_from: u64,
+    /// By how much each room's clock is ahead.
+    pub(crate) skews: Vec<u64>,
+    /// How often a room falls silent between the write of a stop and the stop itself, in a thousand.
+    pub(crate) pauses: u64,
+    /// The store is wiped before the quiet hours, when nobody comes to mend it.
+    pub(crate) wiped_at: Option<u64>,
+    /// Who may wake, and how often; none but with many rooms.
+    pub(crate) rules: Rules,
     pub(crate) policy: Policy,
     /// Requests go from Traefik straight to the machine while awake.
     pub(crate) failover: bool,
@@ -49,8 +63,15 @@ impl Plan {
         let rate = |rng: &mut Rng, rates: &[u64]| if calm { 0 } else { rng.pick(rates) };
         let failover = rng.chance(600);
         let policy = policy(&mut rng, seed, failover);
-        Plan {
+        let plan = Plan {
             seed,
+            rooms: 1,
+            day: 24 * HOUR,
+            quiet_from: 19 * HOUR,
+            skews: vec![0],
+            pauses: 0,
+            wiped_at: None,
+            rules: Rules::default(),
             policy,
             failover,
             call_faults: rate(&mut rng, &[0, 20, 100, 350]),
@@ -66,7 +87,54 @@ impl Plan {
             visit_every: rng.pick(&[12 * MINUTE, 40 * MINUTE, 100 * MINUTE]),
             monitor_every: rng.chance(400).then(|| rng.within(20, 120) * SECOND),
             sample_every: rng.pick(&[5, 10, 15]) * SECOND,
+        };
+        match has_many_rooms(seed) {
+            true => plan.of_many_rooms(&mut rng, calm),
+            false => plan,
         }
+    }
+
+    /// A short day in a lively house.
+    fn of_many_rooms(self, rng: &mut Rng, calm: bool) -> Plan {
+        let rooms = if rng.chance(500) { 2 } else { 3 };
+        let quiet_from = 5 * HOUR / 2;
+        let last_wipe = quiet_from - rng.within(0, 5) * MINUTE;
+        let policy = Policy {
+            idle_timeout: Span::mins(rng.pick(&[2, 3, 4])),
+            min_awake: Span::mins(rng.pick(&[0, 2])),
+            billing_increment: None,
+            ..self.policy
+        };
+        Plan {
+            rooms,
+            day: 4 * HOUR,
+            quiet_from,
+            skews: (0..rooms).map(|_| rng.within(0, CLOCKS_DIFFER)).collect(),
+            pauses: if calm { 0 } else { rng.pick(&[0, 100, 300]) },
+            wiped_at: (!calm && rng.chance(300)).then_some(last_wipe),
+            rules: rules(rng),
+            policy,
+            kills: self.kills / 2,
+            fate_every: (!calm).then(|| rng.pick(&[4, 10, 20]) * MINUTE),
+            visit_every: rng.pick(&[5, 8, 12]) * MINUTE,
+            ..self
+        }
+    }
+}
+
+/// Whether many rooms live on one store that day.
+pub(crate) fn has_many_rooms(seed: u64) -> bool {
+    seed % 3 == 2
+}
+
+/// Some limits are tight, so that they are met; some let everybody through.
+fn rules(rng: &mut Rng) -> Rules {
+    let rate = |count, mins| Rate::new(count, Span::mins(mins)).ok();
+    Rules {
+        per_client: rng.pick(&[None, rate(1, 15), rate(1, 30), rate(2, 60)]),
+        per_service: rng.pick(&[None, rate(4, 60), rate(8, 60)]),
+        per_day: rng.pick(&[None, Some(8), Some(24)]),
+        ..Rules::default()
     }
 }
 

@@ -23,6 +23,10 @@ struct Person {
     asks_again_at: u64,
     /// Opens a long connection, which passes the room also while awake.
     socket: bool,
+    site: usize,
+    /// Its page asks once and then listens.
+    patient: bool,
+    address: u8,
 }
 
 /// A request that the app is answering.
@@ -37,11 +41,27 @@ pub(crate) struct Request {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    Straight,
-    Room { life: u64 },
+    Straight { site: usize },
+    Room { site: usize, life: u64 },
+}
+
+impl Way {
+    pub(crate) fn site(self) -> usize {
+        match self {
+            Way::Straight { site } | Way::Room { site, .. } => site,
+        }
+    }
 }
 
 impl People {
+    /// The process through which a request goes.
+    pub(crate) fn through(&self, id: u64) -> Option<u64> {
+        match self.requests.get(&id)?.way {
+            Way::Straight { .. } => None,
+            Way::Room { life, .. } => Some(life),
+        }
+    }
+
     pub(crate) fn in_use(&self) -> bool {
         self.requests
             .values()
@@ -81,14 +101,28 @@ impl World {
         self.people.next += 1;
         let id = self.people.next;
         let person = Person {
-            requests_left: self.rng.within(1, 12),
+            requests_left: self.rng.within(1, if self.shared() { 4 } else { 12 }),
             gives_up_at: self.now + self.rng.within(1, 15) * MINUTE,
             asks_again_at: 0,
-            socket: self.rng.chance(120),
+            socket: self.rng.chance(if self.shared() { 60 } else { 120 }),
+            site: self.some_site(),
+            patient: self.shared() && self.rng.chance(400),
+            address: self.some_address(),
         };
         self.people.persons.insert(id, person);
         let delay = self.rng.within(0, 2_000);
         self.after(delay, Event::Person(id));
+    }
+
+    pub(crate) fn the_last_comes_again(&mut self) {
+        let id = self.people.next + 1;
+        self.somebody_comes();
+        if let Some((site, address)) = self.facts.woken_by
+            && let Some(person) = self.people.persons.get_mut(&id)
+        {
+            (person.site, person.address) = (site, address);
+            person.socket = false;
+        }
     }
 
     pub(crate) fn person_acts(&mut self, id: u64) {
@@ -100,12 +134,20 @@ impl World {
             return;
         }
         let retry = self.rng.within(2, 6) * SECOND;
-        match self.way.straight_to().filter(|_| !person.socket) {
+        let site = person.site;
+        if self.shared() && self.room_at(site).is_none() && self.rng.chance(300) {
+            // The door is shut: perhaps the next one is open.
+            let site = self.some_site();
+            if let Some(person) = self.people.persons.get_mut(&id) {
+                person.site = site;
+            }
+        }
+        match self.ways[site].straight_to().filter(|_| !person.socket) {
             Some(address) if self.cloud.answers_at(address) => {
-                self.begin_request(Some(id), Way::Straight, false);
+                self.begin_request(Some(id), Way::Straight { site }, false);
             }
             Some(_) => {
-                self.give_owner(Input::Suspected);
+                self.suspect(site);
                 self.at_the_room(id, &person);
                 self.after(retry, Event::Person(id));
             }
@@ -119,25 +161,64 @@ impl World {
 
     /// Whether the room lets the person in; otherwise the page asks for a wake.
     fn at_the_room(&mut self, id: u64, person: &Person) -> bool {
-        let Some(owner) = self.owner() else {
+        let (site, now) = (person.site, self.now);
+        let Some(room) = self.room_at(site).filter(|room| room.paused_until <= now) else {
             return false;
         };
-        let (life, open, phase) = (owner.life, owner.edge.open, owner.view.phase);
-        let upstream = owner.view.upstreams.first().copied();
+        let (life, open, phase) = (room.life, room.edge.open, room.room.shown.phase);
+        let upstream = room.room.shown.upstreams.first().copied();
         if open && let Some(upstream) = upstream {
             if self.cloud.answers_at(upstream.address) {
-                self.begin_request(Some(id), Way::Room { life }, person.socket);
+                self.begin_request(Some(id), Way::Room { site, life }, person.socket);
                 return true;
             }
-            self.give_owner(Input::Suspected);
+            self.suspect(site);
         } else if phase != Phase::Awake && person.asks_again_at <= self.now {
             if let Some(person) = self.people.persons.get_mut(&id) {
-                person.asks_again_at = self.now + 30 * SECOND;
+                let patience = if person.patient {
+                    60 * MINUTE
+                } else {
+                    30 * SECOND
+                };
+                person.asks_again_at = self.now + patience;
             }
             self.note(|| format!("visitor {id} asks for a wake"));
-            self.trigger(TriggerBy::Page);
+            let taken = match self.shared() {
+                true => self.ask(life, person.address),
+                false => {
+                    self.trigger(TriggerBy::Page);
+                    true
+                }
+            };
+            if !taken && let Some(person) = self.people.persons.get_mut(&id) {
+                person.asks_again_at = self.now + 60 * SECOND;
+            }
         }
         false
+    }
+
+    /// Whoever could not reach the app says so to the leader, where it is at hand.
+    fn suspect(&mut self, site: usize) {
+        let now = self.now;
+        if let Some(room) = self.room_at(site).filter(|room| room.paused_until <= now) {
+            let life = room.life;
+            self.give(life, Input::Suspected);
+        }
+    }
+
+    fn some_site(&mut self) -> usize {
+        let last = self.plan.rooms - 1;
+        match last {
+            0 => 0,
+            _ => self.rng.within(0, last as u64) as usize,
+        }
+    }
+
+    fn some_address(&mut self) -> u8 {
+        match self.shared() {
+            true => self.rng.within(1, 4) as u8,
+            false => 1,
+        }
     }
 
     pub(crate) fn trigger(&mut self, by: TriggerBy) {
@@ -150,18 +231,19 @@ impl World {
         let drain = self.plan.policy.drain_timeout.0;
         let takes = match self.rng.within(0, 99) {
             _ if person.is_none() => self.rng.within(10, 6 * SECOND),
+            _ if long && self.shared() => self.rng.within(10 * SECOND, 20 * MINUTE),
             _ if long => self.rng.within(10 * SECOND, 70 * MINUTE),
             0 => self.rng.within(2, 20) * MINUTE,
             1..=20 => self.rng.within(SECOND, drain - 1),
             21..=25 => self.rng.within(drain * 4 / 5, drain - 1),
             _ => self.rng.within(10, SECOND),
         };
-        let exempt = way == Way::Straight && takes >= drain;
+        let exempt = matches!(way, Way::Straight { .. }) && takes >= drain;
         let now = self.now;
         if person.is_some() && !exempt {
-            self.facts.used(now);
+            self.used(way.site(), now);
         }
-        if let Way::Room { life } = way
+        if let Way::Room { life, .. } = way
             && let Some(process) = self.process(life)
         {
             process.edge.used |= person.is_some();
@@ -199,12 +281,19 @@ impl World {
         }
     }
 
+    /// Somebody used the service. What nobody can know does not count.
+    fn used(&mut self, site: usize, now: u64) {
+        if !self.is_beyond_reach(site) {
+            self.facts.used(site, now);
+        }
+    }
+
     /// Ends a request and counts it; says whose it was.
     fn close_request(&mut self, id: u64) -> Option<u64> {
         let request = self.people.requests.remove(&id)?;
         match request.way {
-            Way::Straight => self.way.count += 1,
-            Way::Room { life } => {
+            Way::Straight { site } => self.ways[site].count += 1,
+            Way::Room { life, .. } => {
                 if let Some(process) = self.process(life) {
                     process.edge.used |= request.person.is_some();
                     match request.long {
@@ -215,8 +304,7 @@ impl World {
             }
         }
         if request.person.is_some() {
-            let now = self.now;
-            self.facts.used(now);
+            self.used(request.way.site(), self.now);
         }
         request.person
     }
@@ -231,9 +319,19 @@ impl World {
         }
     }
 
+    /// The site is gone, with its Traefik and its room.
+    pub(crate) fn cut_visitors(&mut self, site: usize) {
+        self.cut(|request| request.way.site() == site);
+    }
+
     /// The process through which they came is gone; it can count them no more.
-    pub(crate) fn cut_room_connections(&mut self) {
-        let through = |request: &Request| matches!(request.way, Way::Room { .. });
+    pub(crate) fn cut_room_connections(&mut self, site: usize) {
+        self.cut(
+            |request| matches!(request.way, Way::Room { site: through, .. } if through == site),
+        );
+    }
+
+    fn cut(&mut self, through: impl Fn(&Request) -> bool) {
         let ids = self
             .people
             .requests
@@ -253,14 +351,17 @@ impl World {
         if let Some(every) = self.plan.monitor_every {
             self.after(every, Event::Monitor);
         }
-        if self.way.straight_to().is_some() {
+        let (site, now) = (self.some_site(), self.now);
+        if self.ways[site].straight_to().is_some() {
             return;
         }
-        let Some(owner) = self.owner() else { return };
-        let (life, upstream) = (owner.life, owner.view.upstreams.first().copied());
-        let open = owner.edge.open;
+        let Some(room) = self.room_at(site).filter(|room| room.paused_until <= now) else {
+            return;
+        };
+        let (life, upstream) = (room.life, room.room.shown.upstreams.first().copied());
+        let open = room.edge.open;
         if open && upstream.is_some_and(|up| self.cloud.answers_at(up.address)) {
-            self.begin_request(None, Way::Room { life }, false);
+            self.begin_request(None, Way::Room { site, life }, false);
         }
     }
 }

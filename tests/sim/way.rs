@@ -6,7 +6,9 @@ use anteroom::engine::contract::{Activity, Input, ProbeResult, Routing, Source};
 use anteroom::engine::id::OpId;
 use anteroom::engine::view::Phase;
 
+use crate::driver::Role;
 use crate::plan::SECOND;
+use crate::rooms::What;
 use crate::world::{Event, World};
 
 #[derive(Debug)]
@@ -16,7 +18,11 @@ pub(crate) struct Way {
     pub(crate) in_force: Routing,
     /// Requests that ended, as Traefik counts them.
     pub(crate) count: u64,
-    turn: u64,
+    pub(crate) turn: u64,
+    /// The process of this site that the store has heard of last.
+    pub(crate) room: Option<u64>,
+    /// When a room of this site last told the store how it is.
+    pub(crate) told_at: u64,
 }
 
 impl Way {
@@ -26,6 +32,8 @@ impl Way {
             in_force: Routing::Asleep,
             count: 0,
             turn: 0,
+            room: None,
+            told_at: 0,
         }
     }
 
@@ -47,11 +55,21 @@ impl World {
         if !self.plan.failover {
             return self.after(0, published(Ok(())));
         }
-        self.way.turn += 1;
-        let turn = self.way.turn;
+        let Some(site) = self.process(life).map(|process| process.site) else {
+            return;
+        };
+        self.ways[site].turn += 1;
+        let turn = self.ways[site].turn;
         let takes = self.rng.within(50, self.plan.publish_takes);
         if !self.mishap(self.plan.way_faults) {
-            self.after(takes, Event::RoutingTakes { turn, routing });
+            self.after(
+                takes,
+                Event::RoutingTakes {
+                    site,
+                    turn,
+                    routing,
+                },
+            );
             return self.after(takes, published(Ok(())));
         }
         match self.rng.within(0, 4) {
@@ -59,12 +77,26 @@ impl World {
             0 => self.after(takes, published(Err("refused".into()))),
             // It takes, but that is not seen.
             1 => {
-                self.after(takes, Event::RoutingTakes { turn, routing });
+                self.after(
+                    takes,
+                    Event::RoutingTakes {
+                        site,
+                        turn,
+                        routing,
+                    },
+                );
                 self.after(takes, published(Err("not seen".into())));
             }
             // It takes later than was believed.
             2 | 3 => {
-                self.after(takes + 45 * SECOND, Event::RoutingTakes { turn, routing });
+                self.after(
+                    takes + 45 * SECOND,
+                    Event::RoutingTakes {
+                        site,
+                        turn,
+                        routing,
+                    },
+                );
                 self.after(takes, published(Ok(())));
             }
             // No answer, nothing done.
@@ -72,19 +104,25 @@ impl World {
         }
     }
 
-    pub(crate) fn routing_takes(&mut self, turn: u64, routing: Routing) {
+    pub(crate) fn routing_takes(&mut self, site: usize, turn: u64, routing: Routing) {
         // A later publish has overwritten an earlier one that was slow.
-        if turn == self.way.turn {
-            self.note(|| format!("Traefik leads to {routing:?}"));
-            self.way.in_force = routing;
+        if turn == self.ways[site].turn {
+            self.note(|| format!("Traefik {site} leads to {routing:?}"));
+            self.ways[site].in_force = routing;
         }
     }
 
     pub(crate) fn prove(&mut self, life: u64, op: OpId) {
-        let result = match self.way.straight_to() {
+        let Some(site) = self.process(life).map(|process| process.site) else {
+            return;
+        };
+        let result = match self.ways[site].straight_to() {
             None => Ok(()),
             Some(address) => Err(format!("the probe met {address}")),
         };
+        if result.is_ok() && self.shared() {
+            return self.wait_for_rooms(life, op, What::Routing);
+        }
         if !self.mishap(self.plan.way_faults / 4) {
             self.after(
                 0,
@@ -100,6 +138,9 @@ impl World {
         if self.process(life).is_some_and(|process| process.edge.open) {
             self.breaks("I3", || "the gate is open at the last look".into());
         }
+        if self.shared() {
+            return self.wait_for_rooms(life, op, What::Closing);
+        }
         let delay = self.rng.within(5, 2_000);
         self.after(delay, Event::Look { life, op });
     }
@@ -112,11 +153,19 @@ impl World {
             }
             return;
         }
-        let (failover, count, now) = (self.plan.failover, self.way.count, self.now);
+        let (failover, now) = (self.plan.failover, self.now);
+        let Some(edge) = self.edge_sample(life) else {
+            let input = Input::LookedOnce(op, Err("a room is silent".into()));
+            return self.answer(life, input);
+        };
+        let Some(site) = self.process(life).map(|process| process.site) else {
+            return;
+        };
+        let count = self.ways[site].count;
         let Some(process) = self.process(life) else {
             return;
         };
-        let mut samples = vec![process.edge.sample()];
+        let mut samples = vec![edge];
         process.watched.fresh(Source::Edge, now);
         if failover {
             let used = process
@@ -146,10 +195,24 @@ impl World {
             Phase::Diverting | Phase::Draining => SECOND,
             _ => return,
         };
+        if process.role == Role::Follows {
+            return;
+        }
         if !lost {
-            let sample = process.edge.sample();
-            process.watched.fresh(Source::Edge, now);
-            self.give(life, Input::Seen(sample));
+            match self.edge_sample(life) {
+                Some(sample) => {
+                    if let Some(process) = self.process(life) {
+                        process.watched.fresh(Source::Edge, now);
+                    }
+                    self.give(life, Input::Seen(sample));
+                }
+                None => {
+                    if let Some(process) = self.process(life) {
+                        process.watched.lost(Source::Edge, now);
+                    }
+                    self.give(life, Input::SignalLost(Source::Edge));
+                }
+            }
         }
         self.after(every, Event::SampleEdge { life, turn });
     }
@@ -161,12 +224,13 @@ impl World {
         let Some(process) = self.process(life) else {
             return;
         };
-        let every = match process.engine.phase() {
+        let site = process.site;
+        let every = match process.room.shown.phase {
             Phase::Awake | Phase::Diverting | Phase::Draining => 5 * SECOND,
             _ => 30 * SECOND,
         };
         self.after(every, Event::SampleTraefik { life });
-        let (count, taken_at) = (self.way.count, self.now);
+        let (count, taken_at) = (self.ways[site].count, self.now);
         if self.now < self.facts.traefik_silent_until {
             return;
         }
@@ -199,6 +263,7 @@ impl World {
         let now = self.now;
         if let Some(process) = self.process(life) {
             process.watched.lost(Source::Traefik, now);
+            process.room.losses += 1;
             self.give(life, Input::SignalLost(Source::Traefik));
         }
     }
@@ -221,6 +286,7 @@ impl World {
         let before = process.baseline.replace(count);
         let used = before.is_some_and(|before| before != count);
         process.watched.fresh(Source::Traefik, now);
+        process.edge.used |= used && process.role == Role::Follows;
         self.give(
             life,
             Input::Seen(Activity {

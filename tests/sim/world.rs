@@ -1,21 +1,21 @@
 //! The fake world: one queue of events ordered by time, then by sequence, and everything that they move.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anteroom::engine::contract::{Input, Routing};
 use anteroom::engine::id::OpId;
 use anteroom::engine::machine::MachineState;
-use anteroom::engine::record::Record;
 use anteroom::engine::time::Time;
 
 use crate::driver::Process;
 use crate::invariants::Facts;
 use crate::mutants::Bug;
-use crate::plan::{DAY, Plan, QUIET_FROM};
+use crate::plan::Plan;
 use crate::provider::{Call, CallFate, Cloud};
 use crate::rng::Rng;
-use crate::store::{Store, WriteFate};
+use crate::store::{Kept, Save, Store, WriteFate, Written};
 use crate::visitors::People;
+use crate::way::Way;
 
 /// The wall clock at the start of the day: so late in the epoch that a jump backwards stays in it.
 pub(crate) const DAWN: u64 = 1_700_000_000_000;
@@ -23,7 +23,9 @@ pub(crate) const DAWN: u64 = 1_700_000_000_000;
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A process starts and claims the service.
-    Boot,
+    Boot {
+        site: usize,
+    },
     Tick {
         life: u64,
         turn: u64,
@@ -50,11 +52,11 @@ pub(crate) enum Event {
     App {
         turn: u64,
     },
+    /// A write reaches the store.
     Written {
         life: u64,
-        record: Box<Record>,
-        op: OpId,
-        required: bool,
+        reign: u64,
+        save: Box<Save>,
         fate: WriteFate,
     },
     /// A process that has lost the service learns it.
@@ -64,7 +66,32 @@ pub(crate) enum Event {
     SaveAgain {
         life: u64,
     },
+    /// The answer to a write; the room may have been paused meanwhile.
+    Answered {
+        life: u64,
+        reign: u64,
+        save: Box<Save>,
+        written: Written,
+    },
+    /// A room's regular sign of life.
+    Beat {
+        life: u64,
+    },
+    /// A room has something to say, or has heard something.
+    Contact {
+        life: u64,
+    },
+    /// A following room has told its Traefik where to lead, and looks whether it does.
+    RoutingLook {
+        life: u64,
+        turn: u64,
+    },
+    /// The store's server is replaced by its replica.
+    Failover {
+        replica: Box<Kept>,
+    },
     RoutingTakes {
+        site: usize,
         turn: u64,
         routing: Routing,
     },
@@ -90,10 +117,14 @@ pub(crate) enum Event {
     },
     Visit,
     Straggler,
+    /// Whoever woke the service last comes again.
+    Again,
     Person(u64),
     RequestEnds(u64),
     Monitor,
     Fate,
+    /// The store loses everything.
+    Wipe,
     Audit,
 }
 
@@ -112,6 +143,23 @@ pub(crate) struct Counts {
     pub(crate) stops: u64,
     pub(crate) kills: u64,
     pub(crate) starts: u64,
+    /// Wakes that a shared store let through, that rooms let through without it, and those that it refused.
+    pub(crate) admitted: u64,
+    pub(crate) local: u64,
+    pub(crate) refused: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: Counts) {
+        self.steps += other.steps;
+        self.wakes += other.wakes;
+        self.stops += other.stops;
+        self.kills += other.kills;
+        self.starts += other.starts;
+        self.admitted += other.admitted;
+        self.local += other.local;
+        self.refused += other.refused;
+    }
 }
 
 pub(crate) struct World {
@@ -125,12 +173,14 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) cloud: Cloud,
     pub(crate) store: Store,
-    pub(crate) way: crate::way::Way,
+    /// Traefik, one at each site.
+    pub(crate) ways: Vec<crate::way::Way>,
     pub(crate) people: People,
     /// The owner is the last one; others are zombies.
     pub(crate) processes: Vec<Process>,
     pub(crate) lives: u64,
-    pub(crate) booting: bool,
+    /// The sites whose room is away and comes back.
+    pub(crate) booting: BTreeSet<usize>,
     pub(crate) facts: Facts,
     pub(crate) counts: Counts,
     pub(crate) broken: Option<Broken>,
@@ -147,12 +197,12 @@ impl World {
             queue: BTreeMap::new(),
             cloud: Cloud::new(&plan),
             store: Store::default(),
-            way: crate::way::Way::new(plan.failover),
+            ways: (0..plan.rooms).map(|_| Way::new(plan.failover)).collect(),
             people: People::default(),
             processes: Vec::new(),
             lives: 0,
-            booting: true,
-            facts: Facts::default(),
+            booting: (0..plan.rooms).collect(),
+            facts: Facts::new(plan.rooms),
             counts: Counts::default(),
             broken: None,
             plan,
@@ -160,7 +210,14 @@ impl World {
             rng,
             trace,
         };
-        world.after(0, Event::Boot);
+        for site in 0..world.plan.rooms {
+            let late = if site == 0 {
+                0
+            } else {
+                world.rng.within(0, 20_000)
+            };
+            world.after(late, Event::Boot { site });
+        }
         world.after(1_000, Event::Visit);
         world.after(60_000, Event::Audit);
         if world.plan.monitor_every.is_some() {
@@ -169,6 +226,9 @@ impl World {
         if let Some(every) = world.plan.fate_every {
             world.after(every, Event::Fate);
         }
+        if let Some(at) = world.plan.wiped_at {
+            world.after(at, Event::Wipe);
+        }
         world
     }
 
@@ -176,20 +236,25 @@ impl World {
     pub(crate) fn live(&mut self) {
         while self.broken.is_none()
             && let Some(((at, _), event)) = self.queue.pop_first()
-            && at < DAY
+            && at < self.plan.day
         {
             self.now = at;
             self.happen(event);
         }
         if self.broken.is_none() {
-            self.now = DAY;
+            self.now = self.plan.day;
             self.judge_the_day();
         }
     }
 
     fn happen(&mut self, event: Event) {
+        // Whatever reaches a paused room waits for it.
+        if let Some(until) = self.waits_until(&event) {
+            let delay = until - self.now;
+            return self.after(delay, event);
+        }
         match event {
-            Event::Boot => self.boot(),
+            Event::Boot { site } => self.boot(site),
             Event::Tick { life, turn } => self.tick(life, turn),
             Event::Call {
                 life,
@@ -205,16 +270,27 @@ impl World {
             Event::Machine { .. } | Event::App { .. } => {}
             Event::Written {
                 life,
-                record,
-                op,
-                required,
+                reign,
+                save,
                 fate,
-            } => {
-                self.written(life, *record, op, required, fate);
-            }
+            } => self.written(life, reign, *save, fate),
             Event::Disowned { life } => self.end_process(life),
             Event::SaveAgain { life } => self.save_again(life),
-            Event::RoutingTakes { turn, routing } => self.routing_takes(turn, routing),
+            Event::Answered {
+                life,
+                reign,
+                save,
+                written,
+            } => self.answered(life, reign, *save, written),
+            Event::Beat { life } => self.beat(life),
+            Event::Contact { life } => self.contact(life),
+            Event::RoutingLook { life, turn } => self.routing_look(life, turn),
+            Event::Failover { replica } => self.fail_over(*replica),
+            Event::RoutingTakes {
+                site,
+                turn,
+                routing,
+            } => self.routing_takes(site, turn, routing),
             Event::Prove { life, op } => self.prove(life, op),
             Event::Look { life, op } => self.look(life, op),
             Event::SampleEdge { life, turn } => self.sample_edge(life, turn),
@@ -226,12 +302,36 @@ impl World {
             } => self.traefik_seen(life, count, taken_at),
             Event::Visit => self.visit(),
             Event::Straggler => self.somebody_comes(),
+            Event::Again => self.the_last_comes_again(),
             Event::Person(id) => self.person_acts(id),
             Event::RequestEnds(id) => self.request_ends(id),
             Event::Monitor => self.monitor_comes(),
             Event::Fate => self.strike(),
+            Event::Wipe => self.wipe(),
             Event::Audit => self.audit(),
         }
+    }
+
+    fn waits_until(&mut self, event: &Event) -> Option<u64> {
+        let life = match event {
+            Event::Tick { life, .. }
+            | Event::Answer { life, .. }
+            | Event::Answered { life, .. }
+            | Event::SaveAgain { life }
+            | Event::Prove { life, .. }
+            | Event::Look { life, .. }
+            | Event::SampleEdge { life, .. }
+            | Event::SampleTraefik { life }
+            | Event::TraefikSeen { life, .. }
+            | Event::Beat { life }
+            | Event::Contact { life }
+            | Event::RoutingLook { life, .. } => *life,
+            Event::RequestEnds(id) => self.people.through(*id)?,
+            _ => return None,
+        };
+        let now = self.now;
+        let until = self.process(life)?.paused_until;
+        (until > now).then_some(until)
     }
 
     pub(crate) fn after(&mut self, delay: u64, event: Event) {
@@ -239,22 +339,33 @@ impl World {
         self.queue.insert((self.now + delay, self.sequence), event);
     }
 
-    /// What the wall clock shows.
-    pub(crate) fn clock(&self) -> Time {
-        Time((DAWN + self.now).saturating_add_signed(self.skew))
+    /// What the wall clock of a site shows.
+    pub(crate) fn clock(&self, site: usize) -> Time {
+        let ahead = self.plan.skews[site];
+        Time((DAWN + self.now + ahead).saturating_add_signed(self.skew))
     }
 
-    /// When the wall clock will show this.
-    pub(crate) fn at(&self, clock: Time) -> u64 {
+    /// When the wall clock of a site will show this.
+    pub(crate) fn at(&self, site: usize, clock: Time) -> u64 {
+        let ahead = self.plan.skews[site];
         clock
             .0
             .saturating_add_signed(-self.skew)
-            .saturating_sub(DAWN)
+            .saturating_sub(DAWN + ahead)
+    }
+
+    /// Whether many rooms live on one store.
+    pub(crate) fn shared(&self) -> bool {
+        self.plan.rooms > 1
+    }
+
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
     }
 
     /// Whether faults may still happen.
     pub(crate) fn stormy(&self) -> bool {
-        self.now < QUIET_FROM
+        self.now < self.plan.quiet_from
     }
 
     /// So many in a thousand, and never in the quiet hours.
