@@ -365,9 +365,9 @@ impl<'a> Follow<'a> {
                     return;
                 }
                 self.suspected = Some(Instant::now());
-                Tell::Word("suspect")
+                Tell::Words("suspect".into())
             }
-            Command::Sleep => Tell::Word("sleep"),
+            Command::Sleep { who } => Tell::Words(wish::to_sleep(who)),
             Command::Release => Tell::Hold(HoldWish::Drop),
             Command::Hold { length, reason } => Tell::Hold(HoldWish::Keep {
                 reason: reason.clone(),
@@ -380,7 +380,7 @@ impl<'a> Follow<'a> {
                 return;
             };
             let told = match told {
-                Tell::Word(word) => shared.tell(&name, word.into()).await,
+                Tell::Words(words) => shared.tell(&name, words).await,
                 Tell::Hold(wish) => shared.hold(&name, wish).await,
             };
             if let Err(error) = told {
@@ -403,7 +403,7 @@ impl<'a> Follow<'a> {
 }
 
 enum Tell {
-    Word(&'static str),
+    Words(String),
     Hold(HoldWish),
 }
 

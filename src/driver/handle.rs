@@ -27,7 +27,10 @@ pub enum Command {
         who: String,
     },
     /// Put it to sleep when the running requests have ended.
-    Sleep,
+    Sleep {
+        /// Who asks, for the ledger.
+        who: String,
+    },
     /// Do not sleep for this long.
     Hold {
         /// How long, from now.

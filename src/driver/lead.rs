@@ -275,7 +275,7 @@ impl<'a> Lead<'a> {
                 who,
                 path: String::new(),
             }),
-            Command::Sleep => Input::SleepAsked,
+            Command::Sleep { who } => Input::SleepAsked { who },
             Command::Hold { length, reason } => {
                 let length = Span::from(length);
                 self.heart.wish(HoldWish::Keep {

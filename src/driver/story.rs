@@ -75,9 +75,11 @@ impl Story {
             Event::WentIdle {
                 idle,
                 why: SleepWhy::Admin,
+                who,
                 ..
             } => {
-                tracing::info!(service, idle = %idle, "an admin asks for sleep: leading visitors to the room");
+                let by = who.as_deref().unwrap_or("admin");
+                tracing::info!(service, by, idle = %idle, "an admin asks for sleep: leading visitors to the room");
             }
             Event::WentIdle { idle, sources, .. } => {
                 let seen_by = words(sources);

@@ -40,7 +40,10 @@ pub enum Input {
     /// The hold is over.
     Released,
     /// An admin wants the service asleep now. Running requests still end first; a hold wins.
-    SleepAsked,
+    SleepAsked {
+        /// Who asked for it, for `why` and the ledger.
+        who: String,
+    },
     /// The answer to [`Effect::Inspect`].
     Inspected(OpId, Result<Machine, Trouble>),
     /// The answer to [`Effect::Start`].

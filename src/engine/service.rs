@@ -150,7 +150,7 @@ impl Service {
             Input::StillWanted(trigger) => self.triggered(trigger, out),
             Input::Held { until, reason } => self.held(until, reason, out),
             Input::Released => self.released(out),
-            Input::SleepAsked => self.sleep_asked(out),
+            Input::SleepAsked { who } => self.sleep_asked(who, out),
             Input::Inspected(op, answer) => self.answered(op, CallKind::Inspect, answer, out),
             Input::Started(op, answer) => self.answered(op, CallKind::Start, answer, out),
             Input::Stopped(op, answer) => self.answered(op, CallKind::Stop, answer, out),
@@ -211,7 +211,7 @@ impl Service {
             // A wake that nobody asked for (a machine found running) has its first visitor now.
             State::Waking(waking) => waking.adopt_visitor(now, &trigger, &mut self.run_by),
             State::Awake(awake) => {
-                awake.sleep_asked = false;
+                awake.sleep_asked = None;
                 self.idle.restart(now);
             }
             State::Diverting(leaving) | State::Draining(leaving) if leaving.keeps_to_its_plan() => {
@@ -241,7 +241,7 @@ impl Service {
         });
         out.push(Effect::Tell(Event::HoldBegan { until, reason }));
         if let State::Awake(awake) = &mut self.state {
-            awake.sleep_asked = false;
+            awake.sleep_asked = None;
         }
         if matches!(self.state, State::Diverting(_) | State::Draining(_)) {
             self.cancel_leaving(CalledOff::ByUse, "a hold keeps the service awake", out);

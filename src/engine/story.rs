@@ -55,6 +55,9 @@ pub enum Event {
         idle: Span,
         /// What decided it.
         why: SleepWhy,
+        /// The admin who asked for it, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<String>,
         /// The sources of activity that say so: those with a fresh sample.
         #[serde(default)]
         sources: Vec<Source>,

@@ -71,7 +71,13 @@ fn this_life<'a>(line: &'a Line<'a>) -> Option<&'a Line<'a>> {
 
 /// When and by which rule and signals it was decided to put the service to sleep.
 fn went_idle((at, event): &Line<'_>, now: Time) -> Option<String> {
-    let Event::WentIdle { idle, why, sources } = event else {
+    let Event::WentIdle {
+        idle,
+        why,
+        who,
+        sources,
+    } = event
+    else {
         return None;
     };
     let (began, used) = (at.clock(now), (*at - *idle).clock(now));
@@ -80,7 +86,10 @@ fn went_idle((at, event): &Line<'_>, now: Time) -> Option<String> {
             "at {began} after {idle} without traffic{}, last used at {used}",
             by(sources)
         ),
-        SleepWhy::Admin | SleepWhy::GivenUp => format!("at {began} {}", plainly(*why)),
+        SleepWhy::Admin | SleepWhy::GivenUp => match who {
+            Some(who) => format!("at {began} because the admin {who} asked for it"),
+            None => format!("at {began} {}", plainly(*why)),
+        },
     })
 }
 
@@ -168,6 +177,7 @@ mod tests {
         Event::WentIdle {
             idle: Span::mins(30),
             why,
+            who: (why == SleepWhy::Admin).then(|| "ann".into()),
             sources: vec![Source::Edge, Source::Traefik],
         }
     }
@@ -200,7 +210,7 @@ mod tests {
         let told = [page, idle(SleepWhy::Admin), slept(SleepWhy::Admin)];
         let sentence = said(Phase::Asleep, "", &told);
         assert!(
-            sentence.contains("put to sleep at 08:01 UTC because an admin asked for it"),
+            sentence.contains("put to sleep at 08:01 UTC because the admin ann asked for it"),
             "{sentence}"
         );
     }

@@ -10,6 +10,12 @@ pub const ENDLESS: Span = Span::mins(10 * 365 * 24 * 60);
 /// Two ends of one hold may differ by so much: one is reckoned from the store's clock, the other from ours.
 const ENDS_DIFFER: Span = Span::secs(5);
 
+/// Who asks by writing a command without a name.
+const COMMAND_KEY: &str = "the command key";
+
+/// The longest name of an admin that goes from room to room, in characters.
+const NAME_MAX: usize = 100;
+
 /// What a command means.
 ///
 /// # Errors
@@ -22,13 +28,19 @@ pub fn of_command(text: &str) -> Result<Input, String> {
             .map(Input::Triggered)
             .map_err(|error| format!("command: a trigger can't be read: {error}"));
     }
+    if let Some(who) = word.strip_prefix("sleep ") {
+        let who = who.trim().chars().take(NAME_MAX).collect();
+        return Ok(Input::SleepAsked { who });
+    }
     match word {
         "wake" => Ok(Input::Triggered(Trigger {
             by: TriggerBy::Admin,
-            who: "the command key".into(),
+            who: COMMAND_KEY.into(),
             path: String::new(),
         })),
-        "sleep" => Ok(Input::SleepAsked),
+        "sleep" => Ok(Input::SleepAsked {
+            who: COMMAND_KEY.into(),
+        }),
         "release" => Ok(Input::Released),
         "suspect" => Ok(Input::Suspected),
         other => {
@@ -45,6 +57,12 @@ pub fn of_command(text: &str) -> Result<Input, String> {
 pub fn to_trigger(trigger: &Trigger) -> String {
     let trigger = serde_json::to_string(trigger).unwrap_or_default();
     format!("trigger {trigger}")
+}
+
+/// The command that brings an admin's wish for sleep to another room.
+#[must_use]
+pub fn to_sleep(who: &str) -> String {
+    format!("sleep {who}")
 }
 
 /// What a hold that is written means for a service that has `held`: its reason and the time that it has left, none
@@ -81,7 +99,9 @@ mod tests {
             _ => false,
         };
         assert!(by_admin(of_command("wake")) && by_admin(of_command(" wake\n")));
-        assert_eq!(of_command("sleep"), Ok(Input::SleepAsked));
+        let asleep = |who: &str| Ok(Input::SleepAsked { who: who.into() });
+        assert_eq!(of_command("sleep"), asleep(COMMAND_KEY));
+        assert_eq!(of_command(&to_sleep("ann (shell)")), asleep("ann (shell)"));
         assert_eq!(of_command("release"), Ok(Input::Released));
         for bad in ["", "Wake", "wake blog", "trigger", "trigger {}", "\u{7}"] {
             let why = of_command(bad).expect_err(bad);

@@ -298,7 +298,7 @@ impl Admin {
         let who = ask.who.unwrap_or_else(|| "admin".into());
         let command = match verb {
             "wake" => Command::Wake { who },
-            "sleep" => Command::Sleep,
+            "sleep" => Command::Sleep { who },
             "release" => Command::Release,
             "hold" => {
                 let length = match ask.length.map(Duration::try_from) {

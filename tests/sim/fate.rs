@@ -141,7 +141,8 @@ impl World {
             8 => self.give_owner(Input::Released),
             9 | 10 => {
                 self.note(|| "an admin asks for sleep".into());
-                self.give_owner(Input::SleepAsked);
+                let who = "an admin".into();
+                self.give_owner(Input::SleepAsked { who });
             }
             11 => self.trigger(TriggerBy::Admin),
             12 => self.store.down_until = self.now + self.rng.within(1, 20) * MINUTE,

@@ -37,7 +37,7 @@ impl Service {
             next_inspect_at: now,
             gone_since: None,
             no_sleep_before: now,
-            sleep_asked: false,
+            sleep_asked: None,
         }));
     }
 
@@ -86,7 +86,7 @@ impl Service {
         if awake.no_sleep_before > self.now {
             return;
         }
-        match (self.verdict(), awake.sleep_asked) {
+        match (self.verdict(), awake.sleep_asked.is_some()) {
             (Verdict::Sleep, _) => self.begin_leaving(SleepWhy::Idle, out),
             (Verdict::NotBefore(_) | Verdict::InUse, true) => {
                 self.begin_leaving(SleepWhy::Admin, out)
@@ -110,9 +110,9 @@ impl Service {
         self.idle.verdict(self.now, &self.policy, facts)
     }
 
-    pub(super) fn sleep_asked(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn sleep_asked(&mut self, who: String, out: &mut Vec<Effect>) {
         if let State::Awake(awake) = &mut self.state {
-            awake.sleep_asked = true;
+            awake.sleep_asked = Some(who);
             awake.no_sleep_before = Time(0);
             self.consider_sleep(out);
         }

@@ -30,6 +30,8 @@ impl Service {
         let State::Awake(awake) = &self.state else {
             return;
         };
+        let by_admin = why == SleepWhy::Admin;
+        let who = awake.sleep_asked.clone().filter(|_| by_admin);
         let leaving = Leaving {
             awake: awake.clone(),
             why,
@@ -44,7 +46,12 @@ impl Service {
         self.enter(State::Diverting(leaving));
         self.record(false, out);
         self.want_routing(Routing::Asleep);
-        out.push(Effect::Tell(Event::WentIdle { idle, why, sources }));
+        out.push(Effect::Tell(Event::WentIdle {
+            idle,
+            why,
+            who,
+            sources,
+        }));
     }
 
     pub(super) fn advance_leaving(&mut self, out: &mut Vec<Effect>) {
@@ -201,7 +208,8 @@ impl Service {
             return;
         };
         let mut awake = leaving.awake.clone();
-        awake.sleep_asked = leaving.why == SleepWhy::Admin && by == CalledOff::ByTrouble;
+        let asked_again = leaving.why == SleepWhy::Admin && by == CalledOff::ByTrouble;
+        awake.sleep_asked = awake.sleep_asked.filter(|_| asked_again);
         awake.no_sleep_before = self.now + QUIET_AFTER_CANCEL;
         awake.probe = super::state::ProbeSlot::due_at(self.now);
         let upstream = awake.upstream;

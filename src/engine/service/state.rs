@@ -90,7 +90,7 @@ pub(super) struct Awake {
     /// After a stop was called off for a reason that time must mend: not again before.
     pub(super) no_sleep_before: Time,
     /// An admin asked for sleep.
-    pub(super) sleep_asked: bool,
+    pub(super) sleep_asked: Option<String>,
 }
 
 /// On the way to a stop: diverting, then draining.

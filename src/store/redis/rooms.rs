@@ -19,6 +19,9 @@ use crate::store::{Answer, Claim, StoreError};
 /// What a leader says of a service outlives it for so long.
 const SAID_KEPT: Duration = Duration::from_secs(60);
 
+/// Commands that rooms write end after so long, where nobody takes them.
+const COMMANDS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A hold of no reason has this one.
 const NO_REASON: &str = "the key is there";
 
@@ -271,9 +274,16 @@ impl Shared for RedisStore {
 
     fn tell<'a>(&'a self, service: &'a ServiceName, command: String) -> Answer<'a, ()> {
         Box::pin(async move {
-            let mut ask = cmd("RPUSH");
-            ask.arg(&self.keys(service, ["command"])).arg(command);
-            self.write(service, &ask).await
+            let key = self.keys(service, ["command"]);
+            self.write(service, cmd("RPUSH").arg(&key).arg(command))
+                .await?;
+            // It may name a client. A room that leads takes it within a second.
+            let kept = COMMANDS_KEPT.as_millis().to_string();
+            let mut ask = cmd("PEXPIRE");
+            ask.arg(&key).arg(kept);
+            // The command is there: a failure of this must not bring it twice.
+            let _ = self.link.ask(service.as_str(), Ask::Command(&ask)).await;
+            Ok(())
         })
     }
 

@@ -98,7 +98,14 @@ pub(super) fn events() -> Vec<Event> {
         Event::WentIdle {
             idle: Span(3),
             why: SleepWhy::Idle,
+            who: None,
             sources: vec![Source::Edge, Source::Traefik],
+        },
+        Event::WentIdle {
+            idle: Span(3),
+            why: SleepWhy::Admin,
+            who: Some("ann".into()),
+            sources: Vec::new(),
         },
         Event::DivertProven,
         Event::StopCancelled { why: why() },

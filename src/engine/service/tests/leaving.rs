@@ -171,7 +171,7 @@ fn every_repeated_stop_has_a_required_record_before_it() {
 fn an_admins_wish_for_sleep_outlives_trouble_and_ends_when_somebody_comes() {
     let mut play = Play::awake();
     play.give(Input::Seen(Activity::quiet(Source::Edge)));
-    play.give(Input::SleepAsked);
+    play.give(Input::SleepAsked { who: "ann".into() });
     assert_eq!(play.phase(), Phase::Diverting);
     play.give(Input::SignalLost(Source::Edge));
     assert!(play.cancelled());
