@@ -5,8 +5,10 @@
 //! [`ErrorClass`] and decides nothing: when to call and what to do with an
 //! answer is the engine's.
 
+mod cloud;
 pub mod command;
 pub mod docker;
+pub mod idcloudhost;
 pub mod process;
 
 use std::time::Duration;
@@ -15,6 +17,7 @@ use futures_util::future::BoxFuture;
 
 use crate::engine::id::InstanceId;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use crate::engine::time::Span;
 
 /// The answer of a provider.
 pub type Answer<'a> = BoxFuture<'a, Result<Machine, Trouble>>;
@@ -78,6 +81,33 @@ pub(crate) fn last_words(words: &[u8]) -> String {
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// The longest `Retry-After` that is believed.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// `Retry-After` in seconds (RFC 9110, section 10.2.3); a date counts as none given.
+pub(crate) fn retry_after(headers: &http::HeaderMap) -> Option<Span> {
+    let secs = headers
+        .get(http::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    let wait = Duration::from_secs(secs).min(RETRY_AFTER_MAX);
+    Some(Span::secs(wait.as_secs()))
+}
+
+/// The error and what it came from; the client's first line says little.
+pub(crate) fn causes(error: &reqwest::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    last_words(words.as_bytes())
 }
 
 /// The trouble of a call for a clone at a provider that knows the seed alone.

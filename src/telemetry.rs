@@ -39,6 +39,13 @@ struct OfKind {
     kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCall {
+    provider: &'static str,
+    call: &'static str,
+    outcome: &'static str,
+}
+
 #[derive(Clone)]
 struct WakeBuckets;
 
@@ -61,6 +68,7 @@ pub struct Metrics {
     awake_seconds: Family<OfService, Counter<f64, std::sync::atomic::AtomicU64>>,
     stops_cancelled: Family<OfService, Counter>,
     retries: Family<OfService, Counter>,
+    provider_seconds: Family<OfCall, Histogram, WakeBuckets>,
     publish_failures: Family<OfService, Counter>,
     vanished: Family<OfService, Counter>,
     phase: Family<OfKind, Gauge>,
@@ -135,6 +143,13 @@ impl Metrics {
             "Provider calls tried again",
             Clone::clone(&retries),
         );
+        let provider_seconds = Family::new_with_constructor(WakeBuckets);
+        r.register_with_unit(
+            "provider_call",
+            "Calls to clouds, by call and outcome",
+            Unit::Seconds,
+            Clone::clone(&provider_seconds),
+        );
         let publish_failures = Family::default();
         let help = "Routings that could not be put in force";
         r.register("publish_failures", help, Clone::clone(&publish_failures));
@@ -178,6 +193,7 @@ impl Metrics {
             awake_seconds,
             stops_cancelled,
             retries,
+            provider_seconds,
             publish_failures,
             vanished,
             phase,
@@ -237,6 +253,22 @@ impl Metrics {
 
     pub(crate) fn retried(&self, service: &ServiceName) {
         self.retries.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn provider_called(
+        &self,
+        provider: &'static str,
+        call: &'static str,
+        outcome: &'static str,
+        took: Span,
+    ) {
+        let of = OfCall {
+            provider,
+            call,
+            outcome,
+        };
+        let seconds = self.provider_seconds.get_or_create(&of);
+        seconds.observe(took.as_secs_f64());
     }
 
     pub(crate) fn publish_failed(&self, service: &ServiceName) {

@@ -115,7 +115,7 @@ pub(super) fn state_dir(config: &Config) -> PathBuf {
 }
 
 pub(super) fn provider(service: &Service, state_dir: &Path) -> anyhow::Result<Arc<dyn Provider>> {
-    use crate::provider::{command, docker, process};
+    use crate::provider::{command, docker, idcloudhost, process};
     let name = service.name.clone();
     let port = service.port;
     Ok(match &service.provider {
@@ -147,6 +147,27 @@ pub(super) fn provider(service: &Service, state_dir: &Path) -> anyhow::Result<Ar
                 config::DockerAddress::Published => docker::AddressFrom::Published,
             },
             stop_timeout: (*stop_timeout).into(),
+        })?),
+        config::Provider::IdCloudHost {
+            base_url,
+            location,
+            uuid,
+            apikey,
+            address,
+            stop_timeout,
+            ca,
+        } => Arc::new(idcloudhost::IdCloudHost::new(idcloudhost::Settings {
+            base_url: base_url.clone(),
+            location: location.clone(),
+            uuid: uuid.clone(),
+            apikey: apikey.expose().to_owned(),
+            port,
+            address: match address {
+                config::MachineAddress::Private => idcloudhost::AddressFrom::Private,
+                config::MachineAddress::Public => idcloudhost::AddressFrom::Public,
+            },
+            stop_timeout: (*stop_timeout).into(),
+            ca: ca.clone(),
         })?),
         config::Provider::Command {
             control,

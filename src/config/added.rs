@@ -154,7 +154,7 @@ impl Config {
         let runs = match &service.provider {
             Provider::Process { .. } => true,
             Provider::Command { control, .. } => matches!(control, Control::Programs { .. }),
-            Provider::Docker { .. } => false,
+            Provider::Docker { .. } | Provider::IdCloudHost { .. } => false,
         };
         if runs && !self.store.services_may_run {
             let message = format!(

@@ -8,7 +8,7 @@ use super::schema::Kind::{
 use super::schema::{Fallback, Key, Kind, SectionText};
 
 /// The kinds of providers in this version.
-pub(super) const PROVIDER_KINDS: &[&str] = &["process", "docker", "command"];
+pub(super) const PROVIDER_KINDS: &[&str] = &["process", "docker", "command", "idcloudhost"];
 
 /// The sections of the file, in the order of the reference page.
 pub(super) const SECTIONS: &[SectionText] = &[
@@ -83,6 +83,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "command",
         "provider: command",
         "Any platform: programs of yours (`start`, `stop`, `state`), or one `webhook` instead of the three.",
+    ),
+    part(
+        "idcloudhost",
+        "provider: idcloudhost",
+        "A virtual machine at IDCloudHost, or at another cloud that runs Warren: it is started and stopped, never made or removed.",
     ),
     part(
         "webhook",
@@ -219,6 +224,15 @@ pub(super) const KEYS: &[Key] = &[
     key("command", "webhook", Section("webhook"), Nothing("the three programs"), "A URL instead of the three programs.", r#"{ url = "https://hooks.example.com/vm" }"#),
     key("command", "address", Special("a host, or a host and a port"), Required, "Where the app listens when the machine runs. Without a port, the service's `port`.", r#""10.0.0.7:8000""#),
     key("command", "timeout", Duration("1s", "1h"), Value(r#""60s""#), "How long one program, or one call of the webhook, may take.", r#""60s""#),
+
+    key("idcloudhost", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""idcloudhost""#),
+    key("idcloudhost", "location", Text, Required, "The location, as in the cloud's paths: 1 to 64 letters, digits and `-`.", r#""jkt01""#),
+    key("idcloudhost", "uuid", Text, Required, "The machine's id.", r#""f80b1d62-ffe4-43ef-9210-60f05445456a""#),
+    key("idcloudhost", "apikey", Secret, Required, "The account's API token.", r#"{ env = "IDCLOUDHOST_APIKEY" }"#),
+    key("idcloudhost", "address", Choice(&["private", "public"]), Value(r#""private""#), "`private`: the address in its private network. `public`: the public address that is assigned to it.", r#""private""#),
+    key("idcloudhost", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
+    key("idcloudhost", "base_url", Url, Value(r#""https://api.idcloudhost.com/v1""#), "The cloud's address, up to the version in its path.", r#""https://api.pilvio.com/v1""#),
+    key("idcloudhost", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
 
     key("webhook", "url", Url, Required, "What is called.", r#""https://hooks.example.com/vm""#),
     key("webhook", "token", Secret, Nothing("none is sent"), "Sent as `Authorization: Bearer`.", r#"{ env = "WEBHOOK_TOKEN" }"#),

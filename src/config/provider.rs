@@ -14,7 +14,15 @@ use super::value;
 use crate::engine::time::Span;
 
 /// Kinds of the plan that are not in this version.
-const LATER_KINDS: &[&str] = &["idcloudhost", "gce"];
+const LATER_KINDS: &[&str] = &[
+    "gce",
+    "proxmox",
+    "ec2",
+    "libvirt",
+    "wol",
+    "digitalocean",
+    "hetzner",
+];
 
 /// Where the machine lives.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +58,32 @@ pub enum Provider {
         /// How long one call may take; 1 s to 1 h.
         timeout: Span,
     },
+    /// A virtual machine at IDCloudHost, or at another cloud of its kind.
+    IdCloudHost {
+        /// The cloud's address, without a slash at its end.
+        base_url: String,
+        /// The location, as in the cloud's paths.
+        location: String,
+        /// The machine's id.
+        uuid: String,
+        /// The account's token.
+        apikey: Secret,
+        /// Which of its addresses is used.
+        address: MachineAddress,
+        /// How long it may take to shut down before it is switched off; 1 s to 1 h.
+        stop_timeout: Span,
+        /// A file of certificates that are believed beside those of the system.
+        ca: Option<PathBuf>,
+    },
+}
+
+/// Which address of a cloud's machine is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineAddress {
+    /// The one in its private network.
+    Private,
+    /// The public one.
+    Public,
 }
 
 /// What the command provider calls.
@@ -108,6 +142,7 @@ impl Provider {
             Provider::Process { .. } => "process",
             Provider::Docker { .. } => "docker",
             Provider::Command { .. } => "command",
+            Provider::IdCloudHost { .. } => "idcloudhost",
         }
     }
 
@@ -127,6 +162,7 @@ impl Provider {
         match kind {
             "process" => process(&section),
             "docker" => docker(&section),
+            "idcloudhost" => idcloudhost(&section),
             _ => command(&section, port),
         }
     }
@@ -190,6 +226,29 @@ fn docker(section: &Reading<'_>) -> Option<Provider> {
         endpoint: endpoint?,
         address: address?,
         stop_timeout: stop_timeout?,
+    })
+}
+
+fn idcloudhost(section: &Reading<'_>) -> Option<Provider> {
+    let location = section.read("location", value::name);
+    let uuid = section.read("uuid", value::name);
+    let apikey = section.secret("apikey");
+    let base_url = section.read("base_url", value::url);
+    let address = section.choice(
+        "address",
+        &[
+            ("private", MachineAddress::Private),
+            ("public", MachineAddress::Public),
+        ],
+    );
+    Some(Provider::IdCloudHost {
+        base_url: base_url?,
+        location: location?,
+        uuid: uuid?,
+        apikey: apikey?,
+        address: address?,
+        stop_timeout: section.span("stop_timeout")?,
+        ca: section.read("ca", value::words).map(PathBuf::from),
     })
 }
 

@@ -167,6 +167,7 @@ mod tests {
         ("process", "service.b.provider"),
         ("command", "service.c.provider"),
         ("webhook", "service.d.provider.webhook"),
+        ("idcloudhost", "service.e.provider"),
     ];
 
     const OTHERS: &str = r#"
@@ -179,6 +180,9 @@ mod tests {
         [service.d]
         hosts = ["d.example.com"]
         port = 83
+        [service.e]
+        hosts = ["e.example.com"]
+        port = 84
         [service.d.provider]
         kind = "command"
         address = "10.0.0.8"

@@ -16,7 +16,31 @@ pub(super) struct Taken {
     listeners: [(SocketAddr, &'static str); 2],
     hosts: BTreeMap<String, ServiceName>,
     ports: BTreeMap<u16, ServiceName>,
-    containers: BTreeMap<(String, String), ServiceName>,
+    machines: BTreeMap<Machine, ServiceName>,
+}
+
+/// A machine that has a name of its own where it lives.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Machine {
+    what: &'static str,
+    place: String,
+    id: String,
+}
+
+impl Machine {
+    fn of(provider: &Provider) -> Option<Machine> {
+        let (what, place, id) = match provider {
+            Provider::Docker {
+                container,
+                endpoint,
+                ..
+            } => ("container", endpoint.to_string(), container),
+            Provider::IdCloudHost { base_url, uuid, .. } => ("machine", base_url.clone(), uuid),
+            Provider::Process { .. } | Provider::Command { .. } => return None,
+        };
+        let id = id.clone();
+        Some(Machine { what, place, id })
+    }
 }
 
 impl Taken {
@@ -29,7 +53,7 @@ impl Taken {
             ],
             hosts: BTreeMap::new(),
             ports: BTreeMap::new(),
-            containers: BTreeMap::new(),
+            machines: BTreeMap::new(),
         }
     }
 
@@ -45,16 +69,12 @@ impl Taken {
                 let port = self.ports.entry(service.port);
                 port.or_insert_with(|| name.clone());
             }
-            Provider::Docker {
-                container,
-                endpoint,
-                ..
-            } => {
-                let machine = (endpoint.to_string(), container.clone());
-                let machine = self.containers.entry(machine);
-                machine.or_insert_with(|| name.clone());
+            other => {
+                if let Some(machine) = Machine::of(other) {
+                    let machine = self.machines.entry(machine);
+                    machine.or_insert_with(|| name.clone());
+                }
             }
-            Provider::Command { .. } => {}
         }
     }
 
@@ -92,21 +112,18 @@ impl Taken {
                     faults.push(("port", message));
                 }
             }
-            Provider::Docker {
-                container,
-                endpoint,
-                ..
-            } => {
-                let machine = (endpoint.to_string(), container.clone());
-                if let Some(other) = self.containers.get(&machine) {
+            machine => {
+                if let Some(machine) = Machine::of(machine)
+                    && let Some(other) = self.machines.get(&machine)
+                {
+                    let Machine { what, id, .. } = machine;
                     let message = format!(
-                        "the container {container:?} belongs to service.{other} already, and each would put the \
+                        "the {what} {id:?} belongs to service.{other} already, and each would put the \
                          other to sleep; name both hostnames in one service"
                     );
                     faults.push(("provider", message));
                 }
             }
-            Provider::Command { .. } => {}
         }
         faults
     }

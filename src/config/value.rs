@@ -226,6 +226,15 @@ pub(super) fn currency(text: &str) -> Parsed<String> {
 }
 
 /// Any text, as long as there is one on one line.
+/// A name that becomes part of a path at a cloud.
+pub(super) fn name(text: &str) -> Parsed<String> {
+    let inner = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+    match (1..=64).contains(&text.len()) && text.bytes().all(inner) {
+        true => Ok(text.to_owned()),
+        false => Err("is not a name of 1 to 64 letters, digits and `-`".into()),
+    }
+}
+
 pub(super) fn words(text: &str) -> Parsed<String> {
     match !text.trim().is_empty() && !text.chars().any(char::is_control) {
         true => Ok(text.to_owned()),

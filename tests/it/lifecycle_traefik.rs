@@ -14,6 +14,7 @@ use crate::support::load::{self, Load};
 use crate::support::machine::{APP, Machine};
 use crate::support::traefik::{Places, Traefik};
 use crate::support::wait::{eventually, free_port};
+use crate::support::warren::{self, Warren};
 
 const SOON: Duration = Duration::from_secs(40);
 const HOST: &str = "blog.example.com";
@@ -142,6 +143,22 @@ fn played_lines(machine: &Machine) -> String {
     format!("port = {}\n{}", machine.app_port(), machine.provider())
 }
 
+/// The machine of a cloud that is played, whose app really listens while it is on.
+fn cloud_lines(warren: &Warren, machine: &Machine, secrets: &Path) -> String {
+    let apikey = secrets.join("apikey");
+    std::fs::write(&apikey, format!("{}\n", warren::APIKEY)).expect("the folder is ours");
+    let uuid = "f80b1d62-ffe4-43ef-9210-60f05445456a";
+    warren.make_real(uuid, machine);
+    format!(
+        "port = {}\nprovider = {{ kind = \"idcloudhost\", location = \"{}\", uuid = \"{uuid}\", \
+         apikey = {{ file = \"{}\" }}, base_url = \"{}\" }}",
+        machine.app_port(),
+        warren::LOCATION,
+        apikey.display(),
+        warren.url(),
+    )
+}
+
 fn nowhere() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9))
 }
@@ -183,6 +200,33 @@ async fn a_container_wakes_serves_and_sleeps_and_no_visitor_sees_an_error() {
     let state = engine.cli(&["inspect", "-f", "{{.State.Running}}", &container]);
     assert_eq!(state, "false");
     engine.remove(&container);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik: run tests/run"]
+async fn a_clouds_machine_wakes_serves_and_sleeps_and_no_visitor_sees_an_error() {
+    let warren = Warren::start();
+    warren.behave(warren::Manner {
+        takes: Duration::from_secs(1),
+        sparse: true,
+        ..warren::Manner::default()
+    });
+    let machine = Machine::new(Duration::from_millis(500)).await;
+    let secrets = tempfile::tempdir().expect("a folder");
+    let lines = cloud_lines(&warren, &machine, secrets.path());
+    let house = House::start("published", "file", nowhere(), &lines).await;
+    let load = house.load();
+    assert_eq!(press(&client(), &house.anteroom).await, 202);
+    house.open().await;
+    house.goes_direct(&load).await;
+    load::assert_clean(&load.stop().await);
+    house.anteroom.phase("blog", "asleep", SOON).await;
+    assert_eq!(house.get().await.status(), 503);
+    assert_eq!((warren.running(), machine.starts()), (0, 1));
+    let writes = |what| warren.calls(&format!("POST /v1/jkt01/user-resource/vm/{what}"));
+    assert_eq!((writes("start"), writes("stop")), (1, 1));
+    let log = house.anteroom.whole_log();
+    assert!(log.contains("a cloud answered") && !log.contains(warren::APIKEY));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

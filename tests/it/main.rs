@@ -13,6 +13,7 @@ mod support {
     pub(crate) mod traefik;
     pub(crate) mod visitor;
     pub(crate) mod wait;
+    pub(crate) mod warren;
 }
 
 mod config;

@@ -3,6 +3,7 @@
 
 mod command;
 mod docker;
+mod idcloudhost;
 mod process;
 mod webhook;
 

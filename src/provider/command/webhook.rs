@@ -4,22 +4,18 @@
 //! `state` and `address` may be missing in the answer to an order; any 2xx accepts it. No redirect is followed.
 
 use std::fmt;
-use std::time::Duration;
 
 use http::StatusCode;
-use http::header::RETRY_AFTER;
 use serde::Deserialize;
 
 use super::{Action, Said, state_of};
 use crate::engine::id::{InstanceId, ServiceName};
 use crate::engine::machine::{ErrorClass, Trouble};
 use crate::engine::time::Span;
-use crate::provider::{BadSettings, last_words};
+use crate::provider::{BadSettings, causes, last_words, retry_after};
 
 /// The most that is read of an answer.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
-/// The longest `Retry-After` that is believed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
 /// Where the webhook is, and the credential it wants.
 #[derive(Clone)]
@@ -138,30 +134,6 @@ fn class(status: StatusCode, retry_after: Option<Span>) -> ErrorClass {
         500..=599 => ErrorClass::Transient,
         _ => ErrorClass::BadRequest,
     }
-}
-
-/// `Retry-After` in seconds (RFC 9110, section 10.2.3); a date counts as none given.
-fn retry_after(headers: &http::HeaderMap) -> Option<Span> {
-    let secs = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    let wait = Duration::from_secs(secs).min(RETRY_AFTER_MAX);
-    Some(Span::secs(wait.as_secs()))
-}
-
-/// The error and what it came from; the client's first line says little.
-fn causes(error: &reqwest::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        words = format!("{words}: {error}");
-        cause = error.source();
-    }
-    last_words(words.as_bytes())
 }
 
 #[cfg(test)]

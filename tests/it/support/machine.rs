@@ -150,7 +150,8 @@ impl Machine {
         ))
     }
 
-    fn start(&self) {
+    /// Switches it on.
+    pub(crate) fn start(&self) {
         self.inner.starts.fetch_add(1, SeqCst);
         let mut running = self.inner.running.lock().expect("no test panics here");
         if running.is_none() {

@@ -1,0 +1,4 @@
+//! What the providers that are clouds share: how a call is made, and one account for all services that use it.
+
+pub(super) mod account;
+pub(super) mod call;

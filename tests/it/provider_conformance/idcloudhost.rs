@@ -1,0 +1,242 @@
+//! IDCloudHost, against a server that plays it: nobody gives a test a real account.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anteroom::engine::machine::{ErrorClass, MachineState};
+use anteroom::engine::time::Span;
+use anteroom::provider::Provider;
+use anteroom::provider::idcloudhost::{AddressFrom, IdCloudHost, Settings};
+
+use super::{Platform, SEED, conforms, state};
+use crate::support::warren::{APIKEY, LOCATION, Manner, Warren};
+
+const UUID: &str = "f80b1d62-ffe4-43ef-9210-60f05445456a";
+
+/// A cloud with one machine.
+fn cloud(manner: Manner) -> Warren {
+    let warren = Warren::start();
+    warren.make(UUID, "10.123.8.223");
+    warren.behave(manner);
+    warren
+}
+
+fn settings(warren: &Warren) -> Settings {
+    Settings {
+        base_url: warren.url(),
+        location: LOCATION.into(),
+        uuid: UUID.into(),
+        apikey: APIKEY.into(),
+        port: 80,
+        address: AddressFrom::Private,
+        stop_timeout: Duration::from_secs(20),
+        ca: None,
+    }
+}
+
+fn provider(settings: Settings) -> IdCloudHost {
+    IdCloudHost::new(settings).expect("good settings")
+}
+
+impl Platform for Warren {
+    fn provider(&self) -> Arc<dyn Provider> {
+        Arc::new(provider(settings(self)))
+    }
+
+    fn running(&self) -> usize {
+        Warren::running(self)
+    }
+
+    fn missing(&self) -> Option<Arc<dyn Provider>> {
+        let uuid = "00000000-0000-4000-8000-000000000000".into();
+        let settings = Settings {
+            uuid,
+            ..settings(self)
+        };
+        Some(Arc::new(provider(settings)))
+    }
+}
+
+mod as_documented {
+    use super::*;
+    conforms!(cloud(Manner::default()));
+}
+
+mod strict_and_sparse {
+    use super::*;
+    conforms!(cloud(Manner {
+        refuses_repeats: true,
+        sparse: true,
+        tombstones: true,
+        ..Manner::default()
+    }));
+}
+
+mod that_loses_every_answer {
+    use super::*;
+    conforms!(cloud(Manner {
+        loses_answers: true,
+        ..Manner::default()
+    }));
+}
+
+#[tokio::test]
+async fn a_write_of_minutes_is_waited_for_and_a_second_one_is_told_that_it_is_busy() {
+    let warren = cloud(Manner {
+        takes: Duration::from_millis(400),
+        ..Manner::default()
+    });
+    let (one, two) = (provider(settings(&warren)), provider(settings(&warren)));
+    assert!(one.call_timeout() > Duration::from_secs(300));
+    let (first, second) = tokio::join!(one.start(SEED), two.start(SEED));
+    let (done, refused) = match first {
+        Ok(done) => (done, second),
+        Err(refused) => (second.expect("one of them"), Err(refused)),
+    };
+    assert_eq!(done.state, MachineState::Running);
+    assert_eq!(refused.expect_err("locked").class, ErrorClass::Busy);
+    assert_eq!(warren.calls("POST /v1/jkt01/user-resource/vm/start"), 2);
+}
+
+#[tokio::test]
+async fn a_machine_that_does_not_shut_down_is_switched_off() {
+    let warren = cloud(Manner::default());
+    let provider = provider(Settings {
+        stop_timeout: Duration::from_secs(1),
+        ..settings(&warren)
+    });
+    provider.start(SEED).await.expect("it starts");
+    warren.behave(Manner {
+        ignores_shutdown: true,
+        ..Manner::default()
+    });
+    let stopped = provider.stop(SEED).await.expect("by the switch");
+    assert_eq!(stopped.state, MachineState::Stopped);
+    assert_eq!(warren.calls("POST /v1/jkt01/user-resource/vm/stop"), 2);
+}
+
+#[tokio::test]
+async fn fifty_services_read_one_list_and_wait_together_when_told_to() {
+    let warren = cloud(Manner::default());
+    for number in 0..50 {
+        warren.make(&format!("vm-{number}"), "10.0.0.1");
+    }
+    let service = |number: u32| {
+        let uuid = format!("vm-{number}");
+        provider(Settings {
+            uuid,
+            ..settings(&warren)
+        })
+    };
+    let services: Vec<_> = (0..50).map(service).collect();
+    let looks = services.iter().map(|service| service.inspect(SEED));
+    for machine in futures_util::future::join_all(looks).await {
+        assert_eq!(
+            machine.map(|machine| machine.state),
+            Ok(MachineState::Stopped)
+        );
+    }
+    let list = "GET /v1/jkt01/user-resource/vm/list";
+    assert_eq!(warren.calls(list), 1);
+    warren.behave(Manner {
+        rate_limited: Some(60),
+        ..Manner::default()
+    });
+    let told = services[0].start(SEED).await.expect_err("too often");
+    assert_eq!(told.class, ErrorClass::RateLimited(Some(Span::secs(60))));
+    let before: u32 = warren.calls(list) + warren.calls("GET /v1/jkt01/user-resource/vm");
+    for service in &services {
+        for refused in [service.inspect(SEED).await, service.stop(SEED).await] {
+            let Err(trouble) = refused else {
+                // What was listed a moment ago is still known.
+                continue;
+            };
+            let ErrorClass::RateLimited(Some(left)) = trouble.class else {
+                panic!("{trouble}");
+            };
+            assert!(left <= Span::secs(60));
+        }
+    }
+    let after = warren.calls(list) + warren.calls("GET /v1/jkt01/user-resource/vm");
+    assert_eq!(after, before, "nobody asks meanwhile");
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_class_and_says_the_mend_and_no_secret() {
+    let warren = cloud(Manner::default());
+    let with = |change: fn(&mut Settings)| {
+        let mut settings = settings(&warren);
+        change(&mut settings);
+        provider(settings)
+    };
+    for (provider, class, words) in [
+        (
+            with(|it| it.apikey = "stolen-token".into()),
+            ErrorClass::Auth,
+            "credentials",
+        ),
+        (
+            with(|it| it.location = "mars".into()),
+            ErrorClass::BadRequest,
+            "location",
+        ),
+        (
+            with(|it| it.base_url = "http://127.0.0.1:9/v1".into()),
+            ErrorClass::Transient,
+            "vm",
+        ),
+    ] {
+        for refused in [
+            provider.inspect(SEED).await,
+            provider.start(SEED).await,
+            provider.stop(SEED).await,
+        ] {
+            let trouble = refused.expect_err(words);
+            assert_eq!(trouble.class, class, "{trouble}");
+            assert!(trouble.detail.contains(words), "{trouble}");
+            assert!(!trouble.detail.contains("token"), "{trouble}");
+        }
+    }
+    warren.behave(Manner {
+        broken: Some(502),
+        ..Manner::default()
+    });
+    let trouble = with(|_| {}).inspect(SEED).await.expect_err("broken");
+    assert_eq!(trouble.class, ErrorClass::Transient);
+    assert!(!format!("{:?}", settings(&warren)).contains(APIKEY));
+    for bad in ["", "a/b", "../x", "a?b"] {
+        let mut settings = settings(&warren);
+        settings.uuid = bad.into();
+        assert!(IdCloudHost::new(settings).is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn the_public_address_comes_from_its_own_list_and_a_deleted_machine_is_missing() {
+    let warren = cloud(Manner::default());
+    warren.assign("203.0.113.9", "another");
+    warren.assign("203.0.113.7", UUID);
+    let public = provider(Settings {
+        address: AddressFrom::Public,
+        ..settings(&warren)
+    });
+    let up = public.start(SEED).await.expect("it starts");
+    assert_eq!(up.address, "203.0.113.7:80".parse().ok());
+    let private = provider(settings(&warren));
+    let up = private.inspect(SEED).await.expect("it is read");
+    assert_eq!(up.address, "10.123.8.223:80".parse().ok());
+    for tombstones in [false, true] {
+        warren.behave(Manner {
+            tombstones,
+            ..Manner::default()
+        });
+        warren.delete(UUID);
+        let gone = provider(settings(&warren));
+        let trouble = gone.start(SEED).await.expect_err("it is gone");
+        assert_eq!(trouble.class, ErrorClass::NotFound);
+        crate::support::wait::eventually(super::SOON, async || {
+            state(&gone).await == MachineState::Missing
+        })
+        .await;
+    }
+}
