@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::bans::KnownBans;
@@ -21,9 +21,12 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::metrics;
 
 /// From the beginning of one look to the next.
-const LOOK_EVERY: Duration = Duration::from_millis(700);
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 
-/// A look that takes long is followed by a pause of so many times as long, so that many keys are no load.
+/// From one search for bans, for which the server looks at every key, to the second look after it.
+const SEARCH_EVERY: Duration = Duration::from_millis(550);
+
+/// A search that takes long is followed by a pause of so many times as long, so that many keys are no great load.
 const PAUSES: u32 = 2;
 
 /// Between two tries to take up services that were refused.
@@ -67,6 +70,7 @@ pub(super) fn watch(
             bad: None,
         },
         bad_secret: None,
+        search_at: Instant::now(),
         bans: KnownBans::default(),
         told: Refused::default(),
     };
@@ -81,6 +85,7 @@ struct Watch {
     heard: watch::Sender<Heard>,
     services: Services,
     bad_secret: Option<String>,
+    search_at: Instant,
     bans: KnownBans,
     told: Refused,
 }
@@ -104,11 +109,9 @@ impl Watch {
                 () = end.cancelled() => return,
                 () = self.look() => {}
             }
-            let took = begun.elapsed();
-            let pause = LOOK_EVERY.saturating_sub(took).max(took * PAUSES);
             tokio::select! {
                 () = end.cancelled() => return,
-                () = sleep(pause) => {}
+                () = sleep_until(begun + LOOK_EVERY) => {}
             }
         }
     }
@@ -118,8 +121,8 @@ impl Watch {
         if let Some(surface) = store.surface() {
             self.secret().await;
             self.services(surface).await;
-            if let Ok(read) = surface.bans().await {
-                self.bans.take(read, &self.admission);
+            if self.search_at <= Instant::now() {
+                self.search(surface).await;
             }
             let refused = self.refused();
             metrics().refused_values(refused.len());
@@ -130,6 +133,15 @@ impl Watch {
         if up {
             self.admission.settle(self.clock.now()).await;
         }
+    }
+
+    async fn search(&mut self, surface: &dyn Surface) {
+        let begun = Instant::now();
+        if let Ok(read) = surface.bans().await {
+            self.bans.take(read, &self.admission);
+        }
+        let ended = Instant::now();
+        self.search_at = (begun + SEARCH_EVERY).max(ended + (ended - begun) * PAUSES);
     }
 
     fn refused(&self) -> Refusals {

@@ -20,8 +20,8 @@ pub const REFUSED_KEPT: Span = Span::secs(15);
 /// The surface of a shared store.
 pub trait Surface: Send + Sync {
     /// What is written behind `ban:`, each an address or a network if it is as it should be. It looks at all keys
-    /// little by little, so it may take longer than other calls, and costs nobody else more than a fraction of a
-    /// millisecond at a time.
+    /// little by little, so it may take longer than other calls, and others wait about half a millisecond at a time for
+    /// it.
     fn bans(&self) -> Answer<'_, Bans>;
 
     /// The services that were added, unless they are the ones that were `seen`: what [`Services::seen`] said of them.

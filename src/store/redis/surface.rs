@@ -19,10 +19,10 @@ const OF_SERVICE: &str = "services ";
 /// How long a status is kept that nobody renews.
 const STATUS_KEPT: Span = Span::secs(60);
 
-/// Keys that one `SCAN` looks at: a fraction of a millisecond of the server's time.
-pub(super) const SCAN_COUNT: usize = 2_000;
+/// Keys that one `SCAN` looks at: about half a millisecond of the server's time, for which others wait.
+pub(super) const SCAN_COUNT: usize = 1_000;
 
-/// One server's `SCAN`s in one search: 20 million keys. More, and the search is given up.
+/// One server's `SCAN`s in one search: 10 million keys. More, and the search is given up.
 pub(super) const SCANS_MAX: usize = 10_000;
 
 impl RedisStore {
