@@ -5,8 +5,6 @@
 //! with as many connections, says what the same machine does with the simplest of commands.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
@@ -23,7 +21,7 @@ use anyhow::{Context, ensure};
 use tokio_util::sync::CancellationToken;
 
 use crate::Bench;
-use crate::kit::{self, Figures, Process};
+use crate::kit::{self, Figures};
 use crate::peers;
 use crate::report::Findings;
 
@@ -63,80 +61,71 @@ const LOADS: [(Load, &str); 4] = [
 ];
 
 pub(crate) async fn measure(bench: &Bench, findings: &mut Findings) -> anyhow::Result<()> {
-    let dir = peers::place(bench, "admissions")?;
-    let port = kit::free_port()?;
-    let mut server = redis_server(&dir, port)?;
-    kit::listening(&mut server, port).await?;
-    let mut rounds: [(Figures, Figures, Figures); LOADS.len()] = Default::default();
+    let (server, port) = peers::redis(bench, "admissions").await?;
+    let mut rounds: [Found; LOADS.len()] = Default::default();
     let mut simplest = Figures::default();
     for round in 0..bench.rounds {
-        for ((load, _), (rates, p99, server_us)) in LOADS.into_iter().zip(&mut rounds) {
+        for ((load, _), found) in LOADS.into_iter().zip(&mut rounds) {
             let store = Arc::new(open(port, &format!("r{round}"))?);
             store.ready(Duration::from_secs(10)).await?;
-            let used = server.cpu()?;
+            let (used, own) = (server.cpu()?, kit::own_cpu()?);
             let (rate, late) = ask(&store, load, bench.seconds).await?;
-            let used = server.cpu()? - used;
-            rates.add(rate);
-            p99.add(late);
-            server_us.add(used.as_secs_f64() * 1e6 / (rate * bench.seconds as f64));
+            let each = |used: Duration| used.as_secs_f64() * 1e6 / (rate * bench.seconds as f64);
+            found.server_us.add(each(server.cpu()? - used));
+            found.own_us.add(each(kit::own_cpu()? - own));
+            found.rates.add(rate);
+            found.p99_ms.add(late);
             flush(port).await?;
         }
         simplest.add(simplest_command(port, bench.seconds).await?);
     }
-    let rows = LOADS.iter().zip(&rounds);
-    let mut rows: Vec<_> = rows
-        .map(|((_, what), (rates, p99, server_us))| {
-            let what = (*what).to_owned();
-            vec![what, rates.spread(0), p99.spread(2), server_us.spread(1)]
-        })
-        .collect();
-    rows.push(vec![
-        "redis-benchmark, SET".to_owned(),
-        simplest.spread(0),
-        String::new(),
-        String::new(),
-    ]);
+    let mut rows: Vec<_> = LOADS.iter().zip(&rounds).map(row).collect();
+    let mut bare = vec!["redis-benchmark, SET".to_owned(), simplest.spread(0)];
+    bare.resize(rows[0].len(), String::new());
+    rows.push(bare);
     for row in &rows {
         println!("{}", row.join(" | "));
     }
-    let each = |figure: fn(&(Figures, Figures, Figures)) -> f64| rounds.iter().map(figure);
-    let rate = each(|(rates, ..)| rates.median()).fold(f64::INFINITY, f64::min);
-    let p99 = each(|(_, p99, _)| p99.median()).fold(0.0, f64::max);
-    findings.goal(
-        "admissions",
-        rate,
-        format!("{rate:.0} a second for the slowest load"),
-    );
-    findings.goal(
-        "admissions-p99",
-        p99,
-        format!("{p99:.2} ms for the slowest load"),
-    );
+    // What a crowd does; more than one wake is rare.
+    let crowds = &rounds[..2];
+    let rate = crowds.iter().map(|found| found.rates.median());
+    let rate = rate.fold(f64::INFINITY, f64::min);
+    let p99 = crowds.iter().map(|found| found.p99_ms.median());
+    let p99 = p99.fold(0.0, f64::max);
+    findings.goal("admissions", rate, format!("{rate:.0} a second"));
+    findings.goal("admissions-p99", p99, format!("{p99:.2} ms"));
     findings.table(
         "Admissions",
         &format!(
             "`Store::admit` of one room on one Redis, which shares the processors with it; {CALLERS} callers on the \
              visitors' threads, each with a new address at each call, each waiting for its answer before it asks again. \
-             All five limits are set. redis-benchmark has as many connections and no script."
+             All five limits are set. The goals speak of the slower of the first two, which is what a crowd does. The last \
+             two columns are processor time in microseconds for each: that of Redis, and that of the room with its \
+             callers. redis-benchmark has as many connections and no script."
         ),
-        &[
-            "",
-            "a second",
-            "p99, ms",
-            "Redis' own time for each, microseconds",
-        ],
+        &["", "a second", "p99, ms", "Redis", "the room"],
         rows,
     );
     Ok(())
 }
 
-fn redis_server(dir: &Path, port: u16) -> anyhow::Result<Process> {
-    let mut command = Command::new("redis-server");
-    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
-    command
-        .args(["--save", "", "--appendonly", "no", "--dir"])
-        .arg(dir);
-    Process::start(&mut command, &dir.join("log"))
+/// What was found of one load.
+#[derive(Default)]
+struct Found {
+    rates: Figures,
+    p99_ms: Figures,
+    server_us: Figures,
+    own_us: Figures,
+}
+
+fn row(((_, what), found): (&(Load, &str), &Found)) -> Vec<String> {
+    vec![
+        (*what).to_owned(),
+        found.rates.spread(0),
+        found.p99_ms.spread(2),
+        found.server_us.spread(1),
+        found.own_us.spread(1),
+    ]
 }
 
 fn open(port: u16, prefix: &str) -> anyhow::Result<RedisStore> {

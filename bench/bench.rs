@@ -23,6 +23,7 @@ mod page;
 mod peers;
 mod report;
 mod room;
+mod rooms;
 mod start;
 mod streams;
 mod wakes;
@@ -39,9 +40,9 @@ struct Bench {
 
 const USAGE: &str =
     "bench --anteroom FILE --traefik FILE [--quick] [--streams N] [--report FILE] [PART ...]
-parts: page forward streams crowd wakes admissions idle start; all of them when none is named";
+parts: page forward streams crowd wakes admissions rooms idle start; all of them when none is named";
 
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "start",
     "idle",
     "page",
@@ -50,6 +51,7 @@ const PARTS: [&str; 8] = [
     "forward",
     "wakes",
     "admissions",
+    "rooms",
 ];
 
 #[tokio::main]
@@ -109,6 +111,7 @@ async fn measure(part: &str, bench: &Bench, findings: &mut report::Findings) -> 
         "streams" => Box::pin(streams::measure(bench, findings)).await,
         "crowd" => Box::pin(crowd::measure(bench, findings)).await,
         "admissions" => Box::pin(admissions::measure(bench, findings)).await,
+        "rooms" => Box::pin(rooms::measure(bench, findings)).await,
         "wakes" => Box::pin(wakes::measure(bench, findings)).await,
         "idle" => Box::pin(idle::measure(bench, findings)).await,
         _ => Box::pin(start::measure(bench, findings)).await,

@@ -40,16 +40,7 @@ impl Process {
 
     /// The processor time that it has used. Linux counts in hundredths of a second for user space.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name stands in brackets and may hold blanks; user and system time are fields 14 and 15.
-        let fields = stat.rsplit_once(')').context("stat")?.1;
-        let ticks: u64 = fields
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(|field| field.parse::<u64>().unwrap_or_default())
-            .sum();
-        Ok(Duration::from_millis(ticks * 10))
+        cpu_of(&self.child.id().to_string())
     }
 
     /// Fails when it has ended.
@@ -59,6 +50,24 @@ impl Process {
             Some(status) => bail!("ended with {status}"),
         }
     }
+}
+
+/// The processor time that this program has used itself.
+pub(crate) fn own_cpu() -> anyhow::Result<Duration> {
+    cpu_of("self")
+}
+
+fn cpu_of(process: &str) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name stands in brackets and may hold blanks; user and system time are fields 14 and 15.
+    let fields = stat.rsplit_once(')').context("stat")?.1;
+    let ticks: u64 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap_or_default())
+        .sum();
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 impl Drop for Process {

@@ -19,6 +19,19 @@ pub(crate) fn place(bench: &Bench, name: &str) -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
+/// A Redis that keeps nothing, and its port.
+pub(crate) async fn redis(bench: &Bench, name: &str) -> anyhow::Result<(Process, u16)> {
+    let (dir, port) = (place(bench, name)?, kit::free_port()?);
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+    command
+        .args(["--save", "", "--appendonly", "no", "--dir"])
+        .arg(&dir);
+    let mut process = Process::start(&mut command, &dir.join("log"))?;
+    kit::listening(&mut process, port).await?;
+    Ok((process, port))
+}
+
 async fn start(command: &mut Command, dir: &Path, port: u16) -> anyhow::Result<Peer> {
     let log = dir.join("log");
     let mut process = Process::start(command, &log)?;

@@ -22,7 +22,7 @@ struct Goal {
     if_missed: &'static str,
 }
 
-const GOALS: [Goal; 15] = [
+const GOALS: [Goal; 16] = [
     Goal {
         key: "page",
         text: "The waiting page is served at least as fast as nginx serves the same bytes",
@@ -77,7 +77,7 @@ const GOALS: [Goal; 15] = [
     },
     Goal {
         key: "admissions",
-        text: "A room has at least 20,000 wishes a second ruled on by a Redis beside it",
+        text: "A room has at least 20,000 wishes to wake a service ruled on in a second by a Redis beside it",
         bound: Bound::AtLeast(20_000.0),
         if_missed: "",
     },
@@ -85,8 +85,13 @@ const GOALS: [Goal; 15] = [
         key: "admissions-p99",
         text: "Each within 5 ms (p99)",
         bound: Bound::Below(5.0),
-        if_missed: "A wake that charges all limits writes eight keys, which takes Redis most of the time that it has at such a \
-                    rate; 64 callers that never pause then wait for each other",
+        if_missed: "",
+    },
+    Goal {
+        key: "rooms",
+        text: "A page in another room hears of a wake within 50 ms (p99)",
+        bound: Bound::Below(50.0),
+        if_missed: "",
     },
     Goal {
         key: "idle-cpu",

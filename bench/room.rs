@@ -68,6 +68,29 @@ impl Service {
         Ok(service)
     }
 
+    /// A service whose app listens already, at this port, and whose machine is a file: there while it runs. So that
+    /// nothing takes long, and every room sees the same.
+    pub(crate) fn switched(
+        bench: &Bench,
+        name: &str,
+        port: u16,
+        more: &str,
+    ) -> anyhow::Result<Service> {
+        let machine = bench.work.path().join(format!("{name}.machine"));
+        let at = machine.display();
+        let state = format!("if [ -e {at} ]; then echo running; else echo stopped; fi");
+        let provider = format!(
+            "kind = \"command\", start = [\"touch\", {machine:?}], stop = [\"rm\", \"-f\", {machine:?}], \
+             state = [\"sh\", \"-c\", {state:?}], address = \"127.0.0.1:{port}\""
+        );
+        let stamps = bench.work.path().join(format!("{name}.stamps"));
+        Ok(Service {
+            toml: service_toml_with(name, port, &provider, more),
+            name: name.to_owned(),
+            stamps,
+        })
+    }
+
     /// Its host.
     pub(crate) fn host(&self) -> String {
         format!("{}.test", self.name)
@@ -99,6 +122,11 @@ fn stamp_lines(stamps: &Path, kind: &str) -> Vec<String> {
 
 /// The configuration of a service that is a process.
 pub(crate) fn service_toml(name: &str, port: u16, command: &str, more: &str) -> String {
+    let provider = format!("kind = \"process\", command = {command}");
+    service_toml_with(name, port, &provider, more)
+}
+
+fn service_toml_with(name: &str, port: u16, provider: &str, more: &str) -> String {
     let ingress = if more.contains("ingress") {
         ""
     } else {
@@ -110,7 +138,7 @@ pub(crate) fn service_toml(name: &str, port: u16, command: &str, more: &str) -> 
 hosts = [\"{name}.test\"]
 port = {port}
 {ingress}
-provider = {{ kind = \"process\", command = {command} }}
+provider = {{ {provider} }}
 {more}
 "
     )
@@ -129,11 +157,33 @@ impl Room {
         Room::start_at(bench, name, services, more, (visitors, admin)).await
     }
 
+    /// The same on this store.
+    pub(crate) async fn start_on(
+        bench: &Bench,
+        name: &str,
+        services: &[Service],
+        store: &str,
+    ) -> anyhow::Result<Room> {
+        let ports = (kit::free_port()?, kit::free_port()?);
+        Room::start_with(bench, name, services, store, "", ports).await
+    }
+
     /// The same on given ports.
     pub(crate) async fn start_at(
         bench: &Bench,
         name: &str,
         services: &[Service],
+        more: &str,
+        ports: (u16, u16),
+    ) -> anyhow::Result<Room> {
+        Room::start_with(bench, name, services, "file:anteroom.db", more, ports).await
+    }
+
+    async fn start_with(
+        bench: &Bench,
+        name: &str,
+        services: &[Service],
+        store: &str,
         more: &str,
         (visitors, admin): (u16, u16),
     ) -> anyhow::Result<Room> {
@@ -146,8 +196,7 @@ impl Room {
         let text = format!(
             "[server]\nlisten = \"127.0.0.1:{visitors}\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n\n\
-             [store]\nurl = \"file:{}\"\n\n{more}\n{services_toml}",
-            dir.join("anteroom.db").display()
+             [store]\nurl = \"{store}\"\n\n{more}\n{services_toml}"
         );
         std::fs::write(&file, text)?;
         let log = dir.join("log");

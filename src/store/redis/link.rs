@@ -180,6 +180,9 @@ impl Link {
 
     async fn wire(&self, deadline: Instant) -> Result<(Wire, u64), StoreError> {
         self.start();
+        if let State::Up { wire, number } = &*self.shared.state.borrow() {
+            return Ok((wire.clone(), *number));
+        }
         let mut state = self.shared.state.subscribe();
         let known = state.wait_for(|state| !matches!(state, State::Starting));
         if timeout_at(deadline, known).await.is_err() {
@@ -250,7 +253,7 @@ async fn send(wire: &mut Wire, ask: Ask<'_>) -> RedisResult<Value> {
     match ask {
         Ask::Command(command) => wire.send(command).await,
         Ask::At(slot, command) => wire.send_at(slot, command).await,
-        Ask::Script(call) => match wire.send(&call.short()).await {
+        Ask::Script(call) => match wire.send(call.short()).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 wire.send(&call.whole()).await
             }

@@ -1,6 +1,6 @@
 //! The scripts. Each is one atomic step in Redis; its file says what it takes and answers.
 
-use redis::{Cmd, cmd};
+use redis::{Arg, Cmd, ToRedisArgs, cmd};
 
 /// A script and its name in the server's cache.
 pub(super) struct Script {
@@ -47,16 +47,11 @@ impl Script {
 
     /// A call of it. All keys have the same `{}`, else a cluster refuses them.
     pub(super) fn call(&self, keys: &[String]) -> Call<'_> {
-        let start = |command: &str, script: &str| {
-            let mut command = cmd(command);
-            command.arg(script).arg(keys.len()).arg(keys);
-            command
-        };
+        let mut by_name = cmd("EVALSHA");
+        by_name.arg(&self.hash).arg(keys.len()).arg(keys);
         Call {
             script: self,
-            keys: keys.to_vec(),
-            by_name: start("EVALSHA", &self.hash),
-            arguments: Vec::new(),
+            by_name,
         }
     }
 }
@@ -64,31 +59,31 @@ impl Script {
 /// A script with its keys and arguments.
 pub(super) struct Call<'a> {
     script: &'a Script,
-    keys: Vec<String>,
     by_name: Cmd,
-    arguments: Vec<Vec<u8>>,
 }
 
 impl Call<'_> {
     /// The next argument.
-    pub(super) fn arg(mut self, argument: impl Into<Vec<u8>>) -> Self {
-        self.arguments.push(argument.into());
+    pub(super) fn arg(mut self, argument: impl ToRedisArgs) -> Self {
+        self.by_name.arg(argument);
         self
     }
 
     /// By the name that a server knows it by, if it has seen it.
-    pub(super) fn short(&self) -> Cmd {
-        let mut command = self.by_name.clone();
-        command.arg(&self.arguments);
-        command
+    pub(super) fn short(&self) -> &Cmd {
+        &self.by_name
     }
 
     /// With its source, from which the server learns its name.
     pub(super) fn whole(&self) -> Cmd {
         let mut command = cmd("EVAL");
         command.arg(self.script.source);
-        command.arg(self.keys.len()).arg(&self.keys);
-        command.arg(&self.arguments);
+        // Behind the command and the name.
+        for argument in self.by_name.args_iter().skip(2) {
+            if let Arg::Simple(bytes) = argument {
+                command.arg(bytes);
+            }
+        }
         command
     }
 }
