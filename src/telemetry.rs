@@ -63,6 +63,7 @@ pub struct Metrics {
     wake_seconds: Family<OfService, Histogram, WakeBuckets>,
     stage_seconds: Family<OfKind, Histogram, WakeBuckets>,
     wakes_failed: Family<OfService, Counter>,
+    wakes_joined: Family<OfService, Counter>,
     wakes_refused: Family<OfKind, Counter>,
     stops: Family<OfKind, Counter>,
     awake_seconds: Family<OfService, Counter<f64, std::sync::atomic::AtomicU64>>,
@@ -119,6 +120,9 @@ impl Metrics {
             "Wakes that failed",
             Clone::clone(&wakes_failed),
         );
+        let wakes_joined = Family::default();
+        let help = "Requests for a wake that joined one which was asked for already";
+        r.register("wakes_joined", help, Clone::clone(&wakes_joined));
         let wakes_refused = Family::default();
         let help = "Requests for a wake that were refused, by rule";
         r.register("wakes_refused", help, Clone::clone(&wakes_refused));
@@ -188,6 +192,7 @@ impl Metrics {
             wake_seconds,
             stage_seconds,
             wakes_failed,
+            wakes_joined,
             wakes_refused,
             stops,
             awake_seconds,
@@ -232,6 +237,10 @@ impl Metrics {
 
     pub(crate) fn wake_failed(&self, service: &ServiceName) {
         self.wakes_failed.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn joined(&self, service: &ServiceName) {
+        self.wakes_joined.get_or_create(&of(service)).inc();
     }
 
     pub(crate) fn refused(&self, service: &ServiceName, rule: &'static str) {

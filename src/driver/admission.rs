@@ -162,7 +162,11 @@ impl Admission {
         }
         self.tell(away);
         match verdict {
-            Verdict::Wake(number) | Verdict::Joined(number) => Ok(number),
+            Verdict::Wake(number) => Ok(number),
+            Verdict::Joined(number) => {
+                metrics().joined(service);
+                Ok(number)
+            }
             Verdict::Refused { rule, retry_after } => Err(Refusal { rule, retry_after }),
         }
     }

@@ -21,6 +21,7 @@ use crate::driver::handle::Command;
 use crate::engine::contract::TriggerBy;
 use crate::engine::route::{Form, Kind};
 use crate::page;
+use crate::telemetry::metrics;
 
 /// Where our paths begin.
 pub(super) const PREFIX: &str = "/__anteroom/";
@@ -113,6 +114,7 @@ where
         false => Form::Problem,
     };
     if let Some(rule) = site.admit.lists(visit.seen.hop.client) {
+        metrics().refused(handle.service(), rule.as_str());
         let retry_after = None;
         let refusal = Refusal { rule, retry_after };
         return reply::refused(&visit.found, &handle.view(), form, refusal);

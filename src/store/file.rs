@@ -249,10 +249,6 @@ impl OpenFile {
         };
         limits::forget(database, &past)?;
         self.change(|book| book.forget(&past));
-        clients::tidy(database, now, self.kept())?;
-        for list in self.triggerers().values_mut() {
-            list.tidy(now, self.kept());
-        }
         Ok(Ok(()))
     }
 
@@ -368,7 +364,27 @@ impl Store for FileStore {
     }
 
     fn tidy(&self, now: Time) -> Answer<'_, ()> {
-        Box::pin(self.write(move |file, database| file.tidy(database, now)))
+        Box::pin(async move {
+            let kept = self.file.kept();
+            for list in self.file.triggerers().values_mut() {
+                list.tidy(now, kept);
+            }
+            // Read without the turn to write, for which visitors wait as well.
+            let stale = self.read(move |database| clients::stale(database, now, kept));
+            if let Some(stale) = stale.await? {
+                let remove = move |_: &OpenFile, database: &Database| {
+                    clients::remove_stale(database, &stale)?;
+                    Ok(Ok(()))
+                };
+                self.write(remove).await?;
+            }
+            let past = self.file.limits().as_ref().map(|book| book.past(now));
+            if past.is_some_and(|past| past.is_empty()) {
+                return Ok(());
+            }
+            self.write(move |file, database| file.tidy(database, now))
+                .await
+        })
     }
 
     fn triggerers<'a>(

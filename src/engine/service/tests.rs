@@ -53,6 +53,42 @@ fn ten_thousand_triggers_are_one_start() {
 }
 
 #[test]
+fn records_and_views_name_no_client_and_the_event_of_the_wake_does() {
+    let who = trigger().who;
+    let waking = Stand::Waking {
+        since: Time(1_000_000_000),
+    };
+    let ways = [
+        ("asleep", Play::asleep()),
+        ("stopping", Play::stopping()),
+        ("loaded asleep", Play::resumed(Stand::Asleep)),
+        ("loaded waking", Play::resumed(waking)),
+    ];
+    for (name, mut play) in ways {
+        let mut told = 0;
+        for input in [Input::Tick, Input::Triggered(trigger()), Input::Tick] {
+            play.give(input);
+            let view = serde_json::to_string(&play.engine.view()).unwrap();
+            assert!(!view.contains(&who), "{name}: {view}");
+            for effect in &play.out {
+                match effect {
+                    Effect::Record { record, .. } => {
+                        let record = serde_json::to_string(record).unwrap();
+                        assert!(!record.contains(&who), "{name}: {record}");
+                    }
+                    Effect::Tell(Event::WakeBegan(trigger)) => {
+                        assert_eq!(trigger.who, who, "{name}");
+                        told += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(told, u32::from(name == "asleep"), "{name}");
+    }
+}
+
+#[test]
 fn late_start_answer_after_timeout_is_ignored() {
     let mut play = Play::asleep();
     play.give(Input::Triggered(trigger()));

@@ -11,6 +11,8 @@ use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError,
     WriteTransaction,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::limits::remove;
 use super::tables::{LEDGER, all_of, begin, parse};
@@ -65,15 +67,23 @@ pub(super) fn read(database: &Database, service: &ServiceName) -> Outcome<Vec<As
     Ok(Ok(all))
 }
 
-/// What becomes of a line.
-enum Change {
-    Gone(String, u64),
-    Into(String, u64, Vec<u8>),
+/// What becomes of a line. It was read without the turn to write, so it counts only while the line is as it was.
+struct Change {
+    service: String,
+    number: u64,
+    was: Vec<u8>,
+    is: Option<Vec<u8>>,
+}
+
+/// What is to be changed for its age.
+pub(super) struct Stale {
+    listed: Vec<Change>,
+    lines: Vec<Change>,
 }
 
 /// What of a table is to be changed. Lines that can't be read are left as they are: they are reported to whoever asks for
 /// them.
-fn changes<T: serde::de::DeserializeOwned + serde::Serialize + PartialEq + Clone>(
+fn changes<T: DeserializeOwned + Serialize + PartialEq + Clone>(
     read: &ReadTransaction,
     table: Numbered,
     change: impl Fn(T) -> Option<T>,
@@ -85,12 +95,14 @@ fn changes<T: serde::de::DeserializeOwned + serde::Serialize + PartialEq + Clone
         let Ok(was) = parse::<T>(text.value(), String::new) else {
             continue;
         };
-        match change(was.clone()) {
-            None => all.push(Change::Gone(service.to_owned(), number)),
-            Some(is) if is != was => {
-                all.push(Change::Into(service.to_owned(), number, json(&is)));
-            }
-            Some(_) => {}
+        let is = change(was.clone());
+        if is.as_ref() != Some(&was) {
+            all.push(Change {
+                service: service.to_owned(),
+                number,
+                was: text.value().to_owned(),
+                is: is.map(|is| json(&is)),
+            });
         }
     }
     Ok(all)
@@ -99,28 +111,32 @@ fn changes<T: serde::de::DeserializeOwned + serde::Serialize + PartialEq + Clone
 fn make(write: &WriteTransaction, table: Numbered, changes: &[Change]) -> Result<(), redb::Error> {
     let mut table = write.open_table(table)?;
     for change in changes {
-        match change {
-            Change::Gone(service, number) => drop(table.remove((&**service, *number))?),
-            Change::Into(service, number, text) => {
-                drop(table.insert((&**service, *number), text.as_slice())?);
-            }
+        let key = (&*change.service, change.number);
+        let same = table.get(key)?.is_some_and(|now| now.value() == change.was);
+        match &change.is {
+            _ if !same => {}
+            None => drop(table.remove(key)?),
+            Some(is) => drop(table.insert(key, is.as_slice())?),
         }
     }
     Ok(())
 }
 
-/// Removes what is not kept at `now`: addresses, then all else. Writes only where there is something to remove.
-pub(super) fn tidy(database: &Database, now: Time, kept: Kept) -> Result<(), redb::Error> {
+/// What is not kept at `now`: addresses, then all else. None where there is nothing to remove.
+pub(super) fn stale(database: &Database, now: Time, kept: Kept) -> Outcome<Option<Stale>> {
     let read = database.begin_read()?;
     let listed = changes::<Asked>(&read, TRIGGERERS, |asked| asked.at(now, kept))?;
     let young = |entry: &LedgerEntry| now.since(entry.at) <= kept.network;
     let lines = changes::<LedgerEntry>(&read, LEDGER, |entry| Some(entry).filter(young))?;
-    if listed.is_empty() && lines.is_empty() {
-        return Ok(());
-    }
+    let any = !(listed.is_empty() && lines.is_empty());
+    Ok(Ok(any.then_some(Stale { listed, lines })))
+}
+
+/// Removes it.
+pub(super) fn remove_stale(database: &Database, stale: &Stale) -> Result<(), redb::Error> {
     let write = begin(database)?;
-    make(&write, TRIGGERERS, &listed)?;
-    make(&write, LEDGER, &lines)?;
+    make(&write, TRIGGERERS, &stale.listed)?;
+    make(&write, LEDGER, &stale.lines)?;
     write.commit()?;
     Ok(())
 }
