@@ -38,6 +38,12 @@ const EDGE_SAMPLE: Duration = Duration::from_secs(5);
 /// The same on the way to a stop, where a visitor calls it off.
 const EDGE_SAMPLE_LEAVING: Duration = Duration::from_millis(100);
 
+/// Between two readings of the ledger, for who asked last: what is forgotten there is forgotten in the status, too.
+const PAST_EVERY: Duration = Duration::from_secs(10);
+
+/// Entries of a wake and a sleep, with some that were called off.
+const PAST_ENTRIES: usize = 20;
+
 /// A new leader shows what the last one said until it knows better, so long.
 const LEARNING_HIDDEN: Duration = Duration::from_secs(10);
 
@@ -58,6 +64,8 @@ enum Done {
     Looked(OpId, Result<Vec<Activity>, String>),
     Diverted(OpId, Result<(), String>),
     Beaten(Result<Heartbeat, StoreError>),
+    /// The latest of the ledger.
+    Past(Result<Vec<LedgerEntry>, StoreError>),
     /// The store was asked by a room that is alone.
     Followed(Result<Followed, StoreError>),
     HandedOver(Result<(), StoreError>),
@@ -77,6 +85,8 @@ pub(super) struct Lead<'a> {
     /// A wake that was heard of from the store, and not yet from the visitor who asked for it.
     announced: Option<u64>,
     heart: Heart,
+    /// When the ledger is read again.
+    past_at: Option<Instant>,
     /// Records written, and how many that were when the last sign of life was sent.
     saves: u64,
     saves_said: u64,
@@ -101,6 +111,7 @@ impl<'a> Lead<'a> {
             entries: Vec::new(),
             heard: 0,
             announced: None,
+            past_at: Some(Instant::now()).filter(|_| shared),
             saves: 0,
             saves_said: 0,
             began: Instant::now(),
@@ -380,6 +391,7 @@ impl<'a> Lead<'a> {
                 self.unsaved = None;
                 self.save_at = None;
                 self.saves += 1;
+                self.past_at = self.past_at.map(|_| Instant::now());
                 return Ok(true);
             }
             Ok(Err(StoreError::Stale { .. })) => return Err(End::Disowned),
@@ -405,6 +417,12 @@ impl<'a> Lead<'a> {
                 self.heart.diverted(op, proven);
                 self.agree().await
             }
+            Done::Past(past) => {
+                if let Ok(past) = past {
+                    self.heart.asked_by(last_asker(&past));
+                }
+                Ok(())
+            }
             Done::Beaten(Ok(heartbeat)) => self.beaten(heartbeat).await,
             Done::Beaten(Err(StoreError::Stale { .. })) => Err(End::Disowned),
             Done::Beaten(Err(error)) => {
@@ -425,4 +443,13 @@ impl<'a> Lead<'a> {
             }
         }
     }
+}
+
+/// Who asked for the last wake; nothing where it was forgotten, or no ledger says.
+fn last_asker(past: &[LedgerEntry]) -> String {
+    let asker = past.iter().find_map(|entry| match &entry.event {
+        Event::WakeBegan(trigger) => Some(trigger.who.clone()),
+        _ => None,
+    });
+    asker.unwrap_or_default()
 }

@@ -112,6 +112,10 @@ async fn a_visitor_of_any_room_wakes_the_service_for_all() {
     let_in(&client, other).await;
     assert_eq!(house.machine.starts(), 1);
     assert_eq!(house.status("phase").await.as_deref(), Some("awake"));
+    eventually(SOON, async || {
+        house.status("run_by").await.as_deref() == Some("127.0.0.0/24")
+    })
+    .await;
     // Somebody stays in a room that follows: the machine stays up.
     let socket = stays(follower).await;
     nothing_for(Duration::from_secs(5)).await;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Done, End, Lead};
+use tokio::time::Instant;
+
+use super::{Done, End, Lead, PAST_ENTRIES, PAST_EVERY};
 use crate::engine::contract::{Input, Source};
 use crate::engine::id::ServiceName;
 use crate::engine::view::Phase;
@@ -38,6 +40,7 @@ impl Lead<'_> {
             false => None,
         };
         let view = view.unwrap_or_else(|| self.service.view());
+        self.read_the_past();
         self.saves_said = self.saves;
         let beat = self.heart.say(&view, report, &self.seat.setup);
         self.doing.spawn(async move {
@@ -46,6 +49,17 @@ impl Lead<'_> {
                 None => Err(not_shared()),
             })
         });
+    }
+
+    /// Reads the ledger, now and then and after each record, for who asked last.
+    fn read_the_past(&mut self) {
+        if self.past_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
+        self.past_at = Some(Instant::now() + PAST_EVERY);
+        let (store, name) = self.store();
+        self.doing
+            .spawn(async move { Done::Past(store.ledger(&name, PAST_ENTRIES).await) });
     }
 
     /// What the store said to a sign of life.

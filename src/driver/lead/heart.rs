@@ -36,6 +36,8 @@ pub(super) struct Heart {
     /// The last envelope that the store took.
     told: Mark,
     status: Vec<(&'static str, String)>,
+    /// Who asked for the last wake, as the ledger had it when it was read last.
+    asker: String,
     /// What was refused of the last commands, and of the keys as they are now.
     refused: [String; 2],
     wish: Option<HoldWish>,
@@ -82,6 +84,7 @@ impl Heart {
             routed: Mark::default(),
             told: Mark::default(),
             status: Vec::new(),
+            asker: String::new(),
             refused: Default::default(),
             wish: None,
             hold_known: false,
@@ -165,6 +168,12 @@ impl Heart {
         envelope.map(|envelope| envelope.mark).unwrap_or_default()
     }
 
+    /// Who asked for the last wake.
+    pub(super) fn asked_by(&mut self, asker: String) {
+        self.hurry |= self.asker != asker;
+        self.asker = asker;
+    }
+
     /// The hold was changed here: its key is to follow.
     pub(super) fn wish(&mut self, wish: HoldWish) {
         if self.shared {
@@ -238,7 +247,7 @@ impl Heart {
         if self.envelope.is_none() {
             self.look(view);
         }
-        let mut status = status::fields(view, self.rooms.inside(&report));
+        let mut status = status::fields(view, self.rooms.inside(&report), &self.asker);
         status.push(("refused", told(&self.refused)));
         let changed = status
             .iter()

@@ -3,8 +3,9 @@
 use crate::engine::time::Time;
 use crate::engine::view::View;
 
-/// Its fields. One without a value is taken away. Times are RFC 3339, in UTC.
-pub(super) fn fields(view: &View, active: u32) -> Vec<(&'static str, String)> {
+/// Its fields. One without a value is taken away. Times are RFC 3339, in UTC. `asker` is who asked for the last wake,
+/// as far as the ledger still says.
+pub(super) fn fields(view: &View, active: u32, asker: &str) -> Vec<(&'static str, String)> {
     let upstreams = view.upstreams.iter();
     let upstreams: Vec<_> = upstreams.map(|it| it.address.to_string()).collect();
     vec![
@@ -13,13 +14,7 @@ pub(super) fn fields(view: &View, active: u32) -> Vec<(&'static str, String)> {
         ("reason", view.why.clone()),
         ("upstream", upstreams.join(" ")),
         ("active", active.to_string()),
-        (
-            "run_by",
-            view.run_by
-                .as_ref()
-                .map(|trigger| trigger.asker().to_owned())
-                .unwrap_or_default(),
-        ),
+        ("run_by", run_by(view, asker)),
         ("triggered_count", view.triggered_count.to_string()),
         (
             "last_activity",
@@ -27,6 +22,14 @@ pub(super) fn fields(view: &View, active: u32) -> Vec<(&'static str, String)> {
         ),
         ("instances", view.upstreams.len().to_string()),
     ]
+}
+
+fn run_by(view: &View, asker: &str) -> String {
+    match &view.run_by {
+        Some(trigger) if trigger.who.is_empty() && !asker.is_empty() => asker.to_owned(),
+        Some(trigger) => trigger.asker().to_owned(),
+        None => String::new(),
+    }
 }
 
 fn moment(at: Time) -> String {
