@@ -253,6 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_forgotten_has_its_wakes_again_and_its_neighbour_has_not() {
+        use crate::driver::names::Clients;
+        use crate::engine::privacy::Privacy;
+        let (blog, rules) = ("blog".parse().unwrap(), daily(1));
+        let mut own = Own::default();
+        for number in [1, 2] {
+            own.rule(&blog, u64::from(number), NOW, &who(number), &rules);
+        }
+        let clients = Clients::new([7; 32], Privacy::default());
+        own.forget(&clients.forgotten("0.0.0.1", NOW).unwrap());
+        assert!(own.against(&blog, 9, NOW, &who(1), &rules).is_none());
+        assert!(own.against(&blog, 9, NOW, &who(2), &rules).is_some());
+        let left: Vec<_> = own.late.iter().map(|late| late.number).collect();
+        assert_eq!(left, [2]);
+    }
+
+    #[test]
     fn what_waits_for_the_store_is_bounded_and_ends_with_its_limit() {
         let (blog, shop): (ServiceName, ServiceName) =
             ("blog".parse().unwrap(), "shop".parse().unwrap());

@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::driver::admission::Admission;
 use crate::driver::clock::Clock;
 use crate::driver::handle::{Command, Handle};
 use crate::driver::names::Clients;
@@ -63,6 +64,8 @@ pub struct Admin {
     pub store: Arc<dyn Store>,
     /// For who is to be forgotten.
     pub clients: Clients,
+    /// Forgets them as well.
+    pub admission: Arc<Admission>,
     /// The time.
     pub clock: Clock,
     /// The secret; none means loopback only.

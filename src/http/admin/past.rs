@@ -69,6 +69,7 @@ impl Admin {
         let forgotten = self.clients.forgotten(ask.address.trim(), self.clock.now());
         let forgotten =
             forgotten.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+        self.admission.forget(&forgotten);
         let forgot = self.store.forget(&forgotten).await.map_err(|error| {
             tracing::error!(%error, "a client is not forgotten everywhere; ask again");
             away()
