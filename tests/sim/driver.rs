@@ -131,6 +131,7 @@ impl World {
     /// The room takes the service, whoever has it.
     pub(crate) fn claim(&mut self, life: u64) {
         let (epoch, reign, record) = self.store.claim(life, self.now);
+        self.applied(life, reign, "a claim");
         self.begin_reign(life, Role::Leads, epoch, reign, record);
     }
 
@@ -171,6 +172,7 @@ impl World {
         };
         self.note(|| format!("life {life} stands back"));
         self.facts.ended(&self.processes[at]);
+        let now = self.now;
         let process = &mut self.processes[at];
         process.role = Role::Follows;
         (process.epoch, process.reign) = (Epoch(0), 0);
@@ -180,7 +182,7 @@ impl World {
         process.tick_turn += 1;
         process.tick_at = None;
         process.edge_turn += 1;
-        process.room.follow();
+        process.room.follow(now);
         self.after(1, Event::Contact { life });
     }
 
@@ -403,6 +405,9 @@ impl World {
         {
             let soon = self.rng.within(0, 5_000);
             self.after(soon, Event::Straggler);
+        }
+        if self.shared() && self.mishap(self.plan.pauses / 3) {
+            self.strike_rooms();
         }
         if matches!(after, Phase::Awake | Phase::Diverting | Phase::Draining) {
             let Some(process) = self.process(life) else {

@@ -7,8 +7,8 @@
 //! On every third day there are two or three rooms on one store: `rooms` says how one leads and the others follow,
 //! `door` who may wake the service, `limits` what is true of that, `blows` what befalls rooms and store.
 //!
-//! `ANTEROOM_SIM_SEEDS` sets how many days are lived; `ANTEROOM_SIM_SEED` replays one and tells it;
-//! `ANTEROOM_SIM_BUG` plants only the bugs that have it in their name.
+//! `ANTEROOM_SIM_SEEDS` sets how many days are lived; `ANTEROOM_SIM_SEED` replays one and tells it. `ANTEROOM_SIM_BUG`
+//! plants only the bugs that have it in their name, within `ANTEROOM_SIM_DAYS`; with a seed, that one in that day.
 
 mod blows;
 mod door;
@@ -83,7 +83,10 @@ fn live_all(days: u64) -> (Vec<(u64, Broken)>, Counts) {
 fn the_engine_keeps_every_invariant_on_every_day() {
     if let Some(seed) = number("ANTEROOM_SIM_SEED") {
         eprintln!("{:#?}", Plan::of(seed));
-        let (broken, counts) = live(seed, None, true);
+        let name = std::env::var("ANTEROOM_SIM_BUG").unwrap_or_default();
+        let mut bugs = BUGS.iter().chain(&BUGS_OF_ROOMS);
+        let bug = bugs.find(|(bug, _)| format!("{bug:?}") == name);
+        let (broken, counts) = live(seed, bug.map(|(bug, _)| *bug), true);
         assert_eq!(broken, None, "seed {seed}, {counts:?}");
         return;
     }
@@ -166,7 +169,8 @@ fn every_planted_bug_is_found_by_its_invariant() {
 fn find(bug: Bug, invariant: &str) -> (Option<u64>, Vec<(u64, &'static str)>) {
     let of_rooms = BUGS_OF_ROOMS.iter().any(|(it, _)| *it == bug);
     let mut others = Vec::new();
-    let mut days = (0..DAYS_TO_FIND_A_BUG).filter(|seed| !of_rooms || has_many_rooms(*seed));
+    let mut days = (0..number("ANTEROOM_SIM_DAYS").unwrap_or(DAYS_TO_FIND_A_BUG))
+        .filter(|seed| !of_rooms || has_many_rooms(*seed));
     let found = days.find(|seed| match live(*seed, Some(bug), false).0 {
         Some(broken) if broken.invariant == invariant => true,
         Some(broken) => {

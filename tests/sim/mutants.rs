@@ -42,6 +42,8 @@ pub(crate) enum Bug {
     LeaderIsNoRoom,
     LastLookDoesNotWaitForRooms,
     DivertDoesNotWaitForRooms,
+    EnvelopeIsToldOnce,
+    MarkIsTakenForTheWord,
     TakeOverForgetsTheWantedWake,
     LocalBudgetIsTheFullRate,
     LateWakesAreNotCharged,
@@ -75,7 +77,7 @@ pub(crate) const BUGS: [(Bug, &str); 20] = [
 ];
 
 /// Those that only many rooms can show.
-pub(crate) const BUGS_OF_ROOMS: [(Bug, &str); 17] = [
+pub(crate) const BUGS_OF_ROOMS: [(Bug, &str); 19] = [
     (Bug::StoreTakesAnyEpoch, "I8"),
     (Bug::DisownedLeaderGoesOn, "I8"),
     (Bug::LeaseIsGivenWhileAnotherLives, "I8"),
@@ -87,6 +89,8 @@ pub(crate) const BUGS_OF_ROOMS: [(Bug, &str); 17] = [
     (Bug::LeaderIsNoRoom, "I3"),
     (Bug::LastLookDoesNotWaitForRooms, "I3"),
     (Bug::DivertDoesNotWaitForRooms, "I3"),
+    (Bug::EnvelopeIsToldOnce, "I14"),
+    (Bug::MarkIsTakenForTheWord, "I14"),
     (Bug::TakeOverForgetsTheWantedWake, "I4"),
     (Bug::LocalBudgetIsTheFullRate, "I12"),
     (Bug::LateWakesAreNotCharged, "I12"),

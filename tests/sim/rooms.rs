@@ -46,6 +46,7 @@ pub(crate) struct Room {
     /// The last time that the store answered.
     contact_at: u64,
     says_soon: bool,
+    follows_since: u64,
     pub(crate) door: Door,
     /// The last wake that it has heard of as the leader.
     pub(crate) heard: u64,
@@ -114,6 +115,7 @@ impl Room {
             born: now,
             contact_at: now,
             says_soon: false,
+            follows_since: now,
             door: Door::default(),
             heard: 0,
             led: Led::new(Rooms::new(plan.policy.idle_timeout)),
@@ -129,7 +131,8 @@ impl Room {
         self.route_turn += 1;
     }
 
-    pub(crate) fn follow(&mut self) {
+    pub(crate) fn follow(&mut self, now: u64) {
+        self.follows_since = now;
         self.led.waits.clear();
         self.seen = Mark::default();
         self.routed = Mark::default();
@@ -318,6 +321,7 @@ impl World {
 
     /// Writes the envelope, if it was not told yet, and all other rooms hear of it.
     fn tell(&mut self, life: u64) {
+        let once = self.has(Bug::EnvelopeIsToldOnce);
         let Some(process) = self.process(life) else {
             return;
         };
@@ -326,7 +330,7 @@ impl World {
             return;
         };
         // Once more where a room has not heard it: the store may have lost it.
-        let heard = led.rooms.unseen(envelope.mark).is_none();
+        let heard = once || led.rooms.unseen(envelope.mark).is_none();
         if led.told.replace(envelope.mark) == Some(envelope.mark) && heard {
             return;
         }
@@ -347,7 +351,9 @@ impl World {
         if forgets && process.room.heard == 0 {
             process.room.heard = wakes.last;
         }
-        let news = wakes.last != process.room.heard;
+        // After a failover a number comes twice; but nobody is awaited by a service that sleeps.
+        let again = process.view.phase == Phase::Asleep && !forgets;
+        let news = wakes.last > process.room.heard || again;
         if let Some(trigger) = wakes.wanted.filter(|_| news) {
             process.room.heard = wakes.last;
             self.give(life, Input::Triggered(trigger));
@@ -365,8 +371,13 @@ impl World {
         self.heard_of(life);
         self.store.report(life, now, report);
         self.late(life);
-        let envelope = self.store.kept.envelope.as_ref();
-        if let Some(envelope) = envelope.filter(|it| it.mark != seen).cloned() {
+        let words = self.store.kept.envelope.as_ref();
+        // After a second wipe the same mark may be another leader's.
+        let known = self.known(life);
+        let hasty = self.has(Bug::MarkIsTakenForTheWord);
+        let news =
+            |it: &&Envelope| it.mark != seen || !hasty && known != Some((&it.shown, &it.routing));
+        if let Some(envelope) = words.filter(news).cloned() {
             self.adopt(life, envelope);
         }
         let led = self.store.kept.lease_until > now;
@@ -375,8 +386,19 @@ impl World {
         }
     }
 
+    /// What the room acts by.
+    fn known(&self, life: u64) -> Option<(&Shown, &Routing)> {
+        let room = self.processes.iter().find(|it| it.life == life)?;
+        Some((&room.room.shown, room.room.routing.as_ref()?))
+    }
+
     fn take_lease(&mut self, life: u64) {
         let now = self.now;
+        // Nobody leads twice within a millisecond: ids are told apart by the clock.
+        let back = |it: &mut Process| it.room.follows_since == now && it.began < now;
+        if self.process(life).is_some_and(back) {
+            return;
+        }
         let free = self.store.is_free(life, now);
         if !free && !self.has(Bug::LeaseIsGivenWhileAnotherLives) {
             return;
@@ -388,9 +410,6 @@ impl World {
         }
         self.disturb();
         self.claim(life);
-        if let Some(reign) = self.process(life).map(|it| it.reign) {
-            self.applied(life, reign, "a claim");
-        }
         self.say_soon(life, 5);
     }
 
