@@ -215,7 +215,7 @@ fn triggerer_row(asked: &Value) -> Vec<String> {
 fn details(entry: &Value) -> String {
     let fields = entry.as_object().into_iter().flatten();
     let shown = fields
-        .filter(|(key, _)| !matches!(key.as_str(), "when" | "event"))
+        .filter(|(key, value)| !matches!(key.as_str(), "when" | "event") && **value != "")
         .map(|(key, value)| match value {
             Value::Number(ms) if matches!(key.as_str(), "took" | "idle" | "awake" | "after") => {
                 format!("{key} {}", Span(ms.as_u64().unwrap_or(0)))

@@ -35,11 +35,12 @@ impl Time {
 const DAY_MS: u64 = 86_400_000;
 
 impl Time {
-    /// The time of day, `14:02 UTC`, and the date before it where that is not the day of `now`.
+    /// The time of day, `14:02:09 UTC`, and the date before it where that is not the day of `now`.
     #[must_use]
     pub fn clock(self, now: Time) -> String {
-        let minutes = self.0 % DAY_MS / 60_000;
-        let time = format!("{:02}:{:02} UTC", minutes / 60, minutes % 60);
+        let secs = self.0 % DAY_MS / 1_000;
+        let (hours, mins, secs) = (secs / 3_600, secs / 60 % 60, secs % 60);
+        let time = format!("{hours:02}:{mins:02}:{secs:02} UTC");
         match self.0 / DAY_MS == now.0 / DAY_MS {
             true => time,
             false => format!("{} {time}", date(self.0 / DAY_MS)),
@@ -171,10 +172,10 @@ mod tests {
     #[test]
     fn a_moment_has_a_date_where_it_is_of_another_day() {
         let now = Time(1_795_248_000_000);
-        assert_eq!(now.clock(now), "08:00 UTC");
-        assert_eq!((now - Span::mins(60 * 8)).clock(now), "00:00 UTC");
+        assert_eq!(now.clock(now), "08:00:00 UTC");
+        assert_eq!((now - Span::mins(60 * 8)).clock(now), "00:00:00 UTC");
         let yesterday = now - Span::mins(60 * 8 + 1);
-        assert_eq!(yesterday.clock(now), "2026-11-20 23:59 UTC");
+        assert_eq!(yesterday.clock(now), "2026-11-20 23:59:00 UTC");
         for (day, expected) in [
             (0, "1970-01-01"),
             (11_016, "2000-02-29"),

@@ -87,7 +87,7 @@ fn went_idle((at, event): &Line<'_>, now: Time) -> Option<String> {
             by(sources)
         ),
         SleepWhy::Admin | SleepWhy::GivenUp => match who {
-            Some(who) => format!("at {began} because the admin {who} asked for it"),
+            Some(who) => format!("at {began} because {who} asked for it"),
             None => format!("at {began} {}", plainly(*why)),
         },
     })
@@ -142,7 +142,8 @@ fn who(trigger: &Trigger) -> String {
         TriggerBy::Page => format!("by {client}, whose page asked for {path}"),
         TriggerBy::Click => format!("by {client}, who pressed the button for {path}"),
         TriggerBy::Request => format!("by {client}, whose request was for {path}"),
-        TriggerBy::Admin => format!("by the admin {name}"),
+        TriggerBy::Admin if name.is_empty() => "by an admin".into(),
+        TriggerBy::Admin => format!("by {name}"),
         TriggerBy::Crash => format!("because its app went away under a visitor: {path}"),
     }
 }
@@ -153,7 +154,7 @@ mod tests {
     use crate::engine::policy::Policy;
     use crate::engine::service::Service;
 
-    /// 2027-01-15 08:00:00 UTC.
+    /// 2027-01-15 08:00:00:00 UTC.
     const T0: Time = Time(1_800_000_000_000);
 
     fn view(phase: Phase, why: &str) -> View {
@@ -203,14 +204,14 @@ mod tests {
         let told = [page.clone(), idle(SleepWhy::Idle), slept(SleepWhy::Idle)];
         assert_eq!(
             said(Phase::Asleep, "", &told),
-            "It was stopped at 08:02 UTC: put to sleep at 08:01 UTC after 30m without traffic (seen by edge and traefik), \
-             last used at 07:31 UTC, when it had been awake for 1h 30m; last woken at 08:00 UTC by 203.0.113.0/24, whose \
+            "It was stopped at 08:02:00 UTC: put to sleep at 08:01:00 UTC after 30m without traffic (seen by edge and traefik), \
+             last used at 07:31:00 UTC, when it had been awake for 1h 30m; last woken at 08:00:00 UTC by 203.0.113.0/24, whose \
              page asked for /a."
         );
         let told = [page, idle(SleepWhy::Admin), slept(SleepWhy::Admin)];
         let sentence = said(Phase::Asleep, "", &told);
         assert!(
-            sentence.contains("put to sleep at 08:01 UTC because the admin ann asked for it"),
+            sentence.contains("put to sleep at 08:01:00 UTC because ann asked for it"),
             "{sentence}"
         );
     }
@@ -237,7 +238,7 @@ mod tests {
                 "/a",
                 "by a client that is forgotten, whose request was for /a",
             ),
-            (TriggerBy::Admin, "root", "", "by the admin root"),
+            (TriggerBy::Admin, "root", "", "by root"),
             (
                 TriggerBy::Crash,
                 "anteroom",
@@ -247,7 +248,7 @@ mod tests {
         ] {
             let told = [began(by, name, path)];
             let sentence = said(Phase::Waking, "It is being woken.", &told);
-            let expected = format!("It is being woken; asked for at 08:00 UTC {expected}.");
+            let expected = format!("It is being woken; asked for at 08:00:00 UTC {expected}.");
             assert_eq!(sentence, expected);
         }
     }
@@ -264,7 +265,7 @@ mod tests {
         ];
         assert_eq!(
             said(Phase::Asleep, "", &told),
-            "Its machine went away at 08:03 UTC: it was stopped; last woken at 08:02 UTC by the admin root."
+            "Its machine went away at 08:03:00 UTC: it was stopped; last woken at 08:02:00 UTC by root."
         );
         let told = [
             idle(SleepWhy::Idle),
