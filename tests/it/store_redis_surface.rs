@@ -13,7 +13,7 @@ use crate::support::redis::{Cluster, Server, Watched, settings, store};
 use crate::support::wait::{eventually, free_port};
 
 /// What is promised is a second; the rest is for a busy machine.
-const A_SECOND: Duration = Duration::from_millis(1_500);
+const A_SECOND: Duration = Duration::from_secs(3);
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -276,7 +276,7 @@ async fn rooms_that_start_while_redis_is_away_serve_pages_and_agree_on_a_secret_
     let begun = Instant::now();
     let first = alone(one.path(), &url(&server), &config).await;
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
     first.log("starting without the store", SOON).await;
     let (status, before) = page(&first).await;
     assert_eq!(status, 503);
