@@ -12,7 +12,7 @@ use std::time::Duration;
 use anteroom::config::{Config, StoreUrl};
 use anteroom::store::Store;
 use anteroom::store::redis::{RedisStore, Settings};
-use redis::{ConnectionAddr, FromRedisValue, IntoConnectionInfo};
+use redis::{AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::wait::{eventually, free_port};
@@ -139,16 +139,30 @@ impl Server {
 
     /// Asks it as its default user.
     pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
-        let answer = self.try_ask(words).await;
+        // A busy machine takes its time.
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(UP_WITHIN))
+            .set_response_timeout(Some(UP_WITHIN));
+        let answer = self.asked(words, &patient).await;
         answer.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
     /// The same, where it may refuse or not be there yet.
     pub(crate) async fn try_ask<T: FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
+        self.asked(words, &AsyncConnectionConfig::new()).await
+    }
+
+    async fn asked<T: FromRedisValue>(
+        &self,
+        words: &[&str],
+        config: &AsyncConnectionConfig,
+    ) -> redis::RedisResult<T> {
         assert!(!self.tls, "it is asked without TLS");
         let at = ConnectionAddr::Tcp("127.0.0.1".into(), self.port);
         let client = redis::Client::open(at.into_connection_info()?)?;
-        let mut connection = client.get_multiplexed_async_connection().await?;
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(config)
+            .await?;
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
         command.query_async(&mut connection).await
