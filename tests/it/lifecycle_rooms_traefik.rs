@@ -103,3 +103,45 @@ async fn traffic_that_only_a_followers_traefik_sees_keeps_the_machine_up() {
         assert!(!log.contains("ERROR"), "{log}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik and redis-server: run tests/run"]
+async fn services_and_a_secret_that_come_by_redis_reach_traefik() {
+    let server = Server::start().await;
+    let machine = Machine::new(Duration::from_millis(100)).await;
+    let store = format!("redis://{}", server.at());
+    let entrance = Entrance::open(&machine, &store).await;
+    entrance.room.phase("blog", "asleep", SOON).await;
+    let shop = "shop.example.com";
+    let text = format!(
+        r#"{{"hosts": ["{shop}"], "port": 80, "provider": {{"kind": "docker", "container": "none"}}}}"#
+    );
+    let _: u32 = server
+        .ask(&["HSET", "anteroom:services", "shop", &text])
+        .await;
+    let routing = || {
+        let file = entrance.traefik.dynamic.join("anteroom.yml");
+        std::fs::read_to_string(file).unwrap_or_default()
+    };
+    let key = || {
+        let routing = routing();
+        let (_, key) = routing.split_once("X-Anteroom-Key")?;
+        Some(key.chars().take(50).collect::<String>())
+    };
+    eventually(SOON, async || {
+        routing().contains(shop) && routing().contains(HOST)
+    })
+    .await;
+    let before = key().expect("a key");
+    let other = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let _: () = server.ask(&["SET", "anteroom:secret", other]).await;
+    eventually(SOON, async || key().is_some_and(|key| key != before)).await;
+    assert!(!entrance.visit().await, "the page is there all the time");
+    let _: u32 = server.ask(&["HDEL", "anteroom:services", "shop"]).await;
+    eventually(SOON, async || {
+        !routing().contains(shop) && routing().contains(HOST)
+    })
+    .await;
+    assert_eq!(press(&client(), &entrance.room).await, 202);
+    eventually(SOON, async || entrance.visit().await).await;
+}
