@@ -127,7 +127,10 @@ async fn lead_alone(seat: &mut Seat, trigger: Trigger) {
     let service = &seat.setup.name;
     tracing::warn!(%service, "the store is away: this room wakes the service by itself, and stops nothing");
     let record = seat.remembered();
+    let first = trigger.clone();
     Lead::new(seat, None).live(record, Some(trigger)).await;
+    // The engine keeps no client's name; the leader is to write it down.
+    seat.bring = seat.bring.take().map(|_| first);
     // Whatever a leader says now is news to this room.
     seat.envelope = None;
 }

@@ -43,14 +43,21 @@ async fn get(client: &reqwest::Client, anteroom: &Anteroom, path: &str) -> reqwe
 
 /// Does what the page's script does: takes the nonce from the page and posts it.
 pub(crate) async fn press(client: &reqwest::Client, anteroom: &Anteroom) -> StatusCode {
-    let page = get(client, anteroom, "/")
-        .await
-        .text()
-        .await
-        .expect("a page");
-    let nonce = nonce_of(&page);
-    let nonce = nonce.unwrap_or_else(|| panic!("no nonce in {page}"));
-    post(client, anteroom, nonce).await
+    let pressed = press_or_pass(client, anteroom).await;
+    pressed.unwrap_or_else(|page| panic!("no nonce in {page}"))
+}
+
+/// The same for a visitor who may be let in already; gives what there is instead of the waiting page then.
+pub(crate) async fn press_or_pass(
+    client: &reqwest::Client,
+    anteroom: &Anteroom,
+) -> Result<StatusCode, String> {
+    let page = get(client, anteroom, "/").await.text().await;
+    let page = page.expect("a page");
+    match nonce_of(&page) {
+        Some(nonce) => Ok(post(client, anteroom, nonce).await),
+        None => Err(page),
+    }
 }
 
 /// Posts the wake with this nonce.

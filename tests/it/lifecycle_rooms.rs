@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 
-use crate::lifecycle::{client, let_in, press, service};
+use crate::lifecycle::{client, let_in, press, press_or_pass, service};
 use crate::support::anteroom::Anteroom;
-use crate::support::machine::Machine;
-use crate::support::redis::Server;
+use crate::support::machine::{APP, Machine};
+use crate::support::redis::{Cluster, Server, Watched};
 use crate::support::wait::{eventually, free_port};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -353,4 +353,81 @@ async fn a_wake_whose_number_is_given_out_twice_wakes_twice_and_is_counted_twice
             .ask(&["HDEL", key, "last", "heard", "by"])
             .await;
     }
+}
+
+/// Three rooms on a store of any kind, whose machine takes 3 s to start.
+async fn three_on(store: &str) -> (Vec<Anteroom>, Vec<tempfile::TempDir>, Machine) {
+    let machine = Machine::new(Duration::from_secs(3)).await;
+    let (mut rooms, mut dirs) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let services = service(&machine, "");
+        let room = Anteroom::start_on(dir.path(), store, &services, free_port(), free_port());
+        rooms.push(room.await);
+        dirs.push(dir);
+    }
+    for room in &rooms {
+        room.phase("blog", "asleep", SOON).await;
+    }
+    (rooms, dirs, machine)
+}
+
+/// A storm of wakes on all rooms, amid which `kill` takes the server away that has the service; then everybody is let
+/// in, by one start, and the service sleeps again.
+async fn a_storm_costs_one_start(store: &str, kill: impl AsyncFnOnce()) {
+    let (rooms, _dirs, machine) = three_on(store).await;
+    let client = client();
+    let storm = async {
+        for _ in 0..10 {
+            let presses = (0..30).map(|number| press_or_pass(&client, &rooms[number % 3]));
+            for pressed in futures_util::future::join_all(presses).await {
+                match pressed {
+                    Ok(status) => assert!([202, 429].contains(&status.as_u16()), "{status}"),
+                    Err(page) => assert!(page.contains(APP), "{page}"),
+                }
+            }
+        }
+    };
+    let killed = async {
+        eventually(SOON, async || machine.runs()).await;
+        kill().await;
+    };
+    tokio::join!(storm, killed);
+    for room in &rooms {
+        let_in(&client, room).await;
+    }
+    assert_eq!(machine.starts(), 1);
+    for room in &rooms {
+        room.phase("blog", "asleep", 2 * SOON).await;
+    }
+    assert_eq!((machine.starts(), machine.stops()), (1, 1));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn a_master_behind_sentinels_that_dies_in_a_storm_of_wakes_costs_one_start() {
+    let mut watched = Watched::start().await;
+    let url = watched.url();
+    a_storm_costs_one_start(&url, async || watched.servers[0].kill()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn a_clusters_node_that_dies_in_a_storm_of_wakes_and_comes_again_empty_costs_one_start() {
+    let mut cluster = Cluster::start().await;
+    let url = cluster.url();
+    a_storm_costs_one_start(&url, async || {
+        let mut led = None;
+        for (at, node) in cluster.nodes.iter().enumerate() {
+            let lease = node.try_ask::<Option<String>>(&["GET", "anteroom:{blog}:lease"]);
+            if let Ok(Some(_)) = lease.await {
+                led = Some(at);
+            }
+        }
+        let node = &mut cluster.nodes[led.expect("one has the service")];
+        node.kill();
+        nothing_for(Duration::from_secs(2)).await;
+        node.again().await;
+    })
+    .await;
 }
