@@ -45,6 +45,7 @@ mod store_redis;
 mod store_redis_added;
 mod store_redis_admit;
 mod store_redis_alone;
+mod store_redis_failover;
 mod store_redis_rooms;
 mod store_redis_storm;
 mod store_redis_surface;
