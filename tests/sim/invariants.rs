@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use anteroom::engine::contract::{Effect, Input, SleepWhy, Source, Stage};
+use anteroom::engine::contract::{Effect, Input, Source, Stage};
 use anteroom::engine::eta::percent;
 use anteroom::engine::id::OpId;
 use anteroom::engine::machine::MachineState;
@@ -12,9 +12,7 @@ use anteroom::engine::time::Time;
 use anteroom::engine::view::Phase;
 
 use crate::driver::{Process, Role};
-use crate::plan::{CLOCKS_DIFFER, HOUR, MINUTE, SECOND};
-use crate::store::LEASE;
-use crate::visitors::Request;
+use crate::plan::{HOUR, MINUTE, SECOND};
 use crate::world::{Event, World};
 
 /// Steps in one second of one process. Ten samples, answers and probes are busy; this is a storm.
@@ -30,10 +28,6 @@ const WAKE_SLACK: u64 = 15 * MINUTE;
 /// A room has heard of a change after that, if it hears anything.
 const SETTLES_IN: u64 = 5 * SECOND;
 
-/// A stop comes at most so long after the last word of every room: the silence that is suffered, the last look, and
-/// the write of the stop.
-const SILENCE_MAX: u64 = 15 * SECOND;
-
 /// Two minutes, in which the engine takes a crash for a crash in use, and as long again for its looks.
 const CRASH_IN_USE: u64 = 4 * MINUTE;
 
@@ -41,7 +35,7 @@ const CRASH_IN_USE: u64 = 4 * MINUTE;
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     /// At each site.
-    last_use: Vec<u64>,
+    pub(crate) last_use: Vec<u64>,
     pub(crate) disturbed_at: u64,
     /// After a jump backwards the engine's clock stands still until then.
     pub(crate) frozen_until: u64,
@@ -75,9 +69,9 @@ pub(crate) struct Watched {
     op_min: OpId,
     op_max: OpId,
     call: Option<(OpId, Time)>,
-    samples: [Option<u64>; 2],
+    pub(crate) samples: [Option<u64>; 2],
     /// When it was last not known whether somebody used the service.
-    unknown_at: u64,
+    pub(crate) unknown_at: u64,
     waiting_since: Option<u64>,
     phase_since: u64,
     awake_by_record: bool,
@@ -86,9 +80,9 @@ pub(crate) struct Watched {
     percent: Option<u8>,
     second: (u64, u64, u64),
     /// The engine's own clock never runs backwards.
-    clock: Time,
+    pub(crate) clock: Time,
     start_accepted: bool,
-    stop_asked: bool,
+    pub(crate) stop_asked: bool,
 }
 
 /// Beyond this gap between two samples nothing is known of what was between them. A little more than the policy
@@ -158,7 +152,7 @@ impl Facts {
     }
 }
 
-fn slot(source: Source) -> usize {
+pub(crate) fn slot(source: Source) -> usize {
     match source {
         Source::Edge => 0,
         Source::Traefik => 1,
@@ -326,7 +320,7 @@ impl World {
         }
     }
 
-    fn site_of(&self, life: u64) -> usize {
+    pub(crate) fn site_of(&self, life: u64) -> usize {
         let mut processes = self.processes.iter();
         processes.find(|it| it.life == life).map_or(0, |it| it.site)
     }
@@ -397,129 +391,6 @@ impl World {
             self.breaks("I1", || {
                 format!("start number {starts} of one sleep, and nothing failed")
             });
-        }
-    }
-
-    /// I8: what an earlier owner does is not carried out after what a later one did.
-    pub(crate) fn applied(&mut self, life: u64, reign: u64, what: &str) {
-        let last = self.facts.reign_applied;
-        self.facts.reign_applied = last.max(reign);
-        if reign < last {
-            self.breaks("I8", || {
-                format!("{what} of life {life}, claim {reign}, after one of claim {last}")
-            });
-        }
-    }
-
-    fn check_stop(&mut self, life: u64) {
-        self.counts.stops += 1;
-        // A store that has lost its last writes has lost the lease too: for one lease's length two may act.
-        if self.shared() && self.now < self.facts.wiped_at + LEASE {
-            return;
-        }
-        let rightful = self.owner().map(|owner| owner.life) == Some(life);
-        let Some(process) = self.process(life) else {
-            return;
-        };
-        let (role, epoch, reign) = (process.role, process.epoch, process.reign);
-        if !rightful || role != Role::Leads {
-            let owner = self.store.kept.epoch;
-            self.breaks("I8", || {
-                format!("a stop by life {life} ({role:?}, epoch {epoch}), and the owner is {owner}")
-            });
-        }
-        self.applied(life, reign, "a stop");
-        self.check_nobody_gets_in(life);
-        self.check_nobody_is_inside(life);
-    }
-
-    /// I3: at a stop all visitors are led to the rooms, and no room lets them through.
-    pub(crate) fn check_nobody_gets_in(&mut self, life: u64) {
-        let open = |it: &&Process| match self.shared() {
-            true => it.edge.open && !self.is_beyond_reach(it.site),
-            false => it.edge.open && it.life == life,
-        };
-        if let Some(room) = self.processes.iter().find(open).map(|it| it.life) {
-            self.breaks("I3", || {
-                format!("a stop while the gate of life {room} is open")
-            });
-        }
-        let straight = |site: &usize| {
-            let beyond = self.is_beyond_reach(*site);
-            self.ways[*site].straight_to().filter(|_| !beyond)
-        };
-        if let Some(address) = (0..self.ways.len()).find_map(|site| straight(&site)) {
-            self.breaks("I3", || format!("a stop while Traefik leads to {address}"));
-        }
-    }
-
-    fn check_nobody_is_inside(&mut self, life: u64) {
-        let site = self.site_of(life);
-        let (now, clock) = (self.now, self.clock(site));
-        let (stale, idle) = (
-            self.plan.policy.stale_after.0,
-            self.plan.policy.idle_timeout.0,
-        );
-        let sources = self.plan.policy.sources.clone();
-        let hold = self.facts.hold.filter(|until| *until > clock);
-        let slack = if self.shared() { CLOCKS_DIFFER } else { 0 };
-        let Some(process) = self.process(life) else {
-            return;
-        };
-        let again = std::mem::replace(&mut process.watched.stop_asked, true);
-        let why = process.last_stand;
-        let (samples, unknown_at) = (process.watched.samples, process.watched.unknown_at);
-        let engine_clock = process.watched.clock;
-        if !self.cloud.is_up() {
-            return;
-        }
-        let alive = |it: &&Request| !it.exempt && !self.is_beyond_reach(it.way.site());
-        let alive = self.people.requests.values().find(alive).cloned();
-        if let Some(request) = alive {
-            self.breaks("I2", || format!("a stop ({why:?}) while {request:?} runs"));
-        }
-        if !again && hold.is_some_and(|until| until.0 > engine_clock.0 + slack) {
-            self.breaks("I2", || {
-                format!("a stop ({why:?}) while a hold lasts until {hold:?}")
-            });
-        }
-        // A stop that is asked for once more speaks of the same machine: nobody has reached it in between.
-        if why != Some(SleepWhy::Idle) || again {
-            return;
-        }
-        let known = (0..self.ways.len()).filter(|site| !self.is_beyond_reach(*site));
-        let last_use = known.map(|site| self.facts.last_use[site]).max();
-        let quiet_for = now - last_use.unwrap_or(0);
-        if now - unknown_at < idle && now > self.facts.frozen_until + 10 * MINUTE {
-            self.breaks("I2", || {
-                format!("a stop, and at {unknown_at} nothing was known")
-            });
-        }
-        if quiet_for < idle {
-            self.breaks("I2", || {
-                format!("a stop after {quiet_for} ms without traffic")
-            });
-        }
-        for source in sources {
-            let fresh = samples[slot(source)].is_some_and(|at| now <= at + stale + 10 * SECOND);
-            if !fresh {
-                self.breaks("I2", || format!("a stop while {source:?} is blind"));
-            }
-        }
-        self.check_all_rooms_spoke();
-    }
-
-    /// Unknown is not idle: every room that the store may know has spoken shortly before a stop.
-    fn check_all_rooms_spoke(&mut self) {
-        let shared = self.shared();
-        let silent = |it: &&Process| {
-            let told_at = self.ways[it.site].told_at;
-            let settled = told_at > it.began && told_at > self.facts.wiped_at;
-            let beyond = self.is_beyond_reach(it.site);
-            shared && settled && !beyond && self.now > told_at + SILENCE_MAX
-        };
-        if let Some(room) = self.processes.iter().find(silent).map(|it| it.life) {
-            self.breaks("I2", || format!("a stop while life {room} is silent"));
         }
     }
 

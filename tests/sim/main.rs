@@ -1,11 +1,12 @@
 //! The shipped engine against a seeded fake world, a day for each seed.
 //!
 //! `world` is the queue of events, `driver` the process that owns the service, `provider` and `fate` the machine
-//! and its mishaps, `way` Traefik and the signals, `visitors` the people, `store` the memory. `invariants` says
-//! what must be true after every step, `mutants` plants bugs that must be found.
+//! and its mishaps, `way` Traefik and the signals, `visitors` the people, `store` the memory, `writes` how it is
+//! written. `invariants` says what must be true after every step, `stops` what at a stop; `mutants` plants bugs that
+//! must be found.
 //!
-//! On every third day there are two or three rooms on one store: `rooms` says how one leads and the others follow,
-//! `door` who may wake the service, `limits` what is true of that, `blows` what befalls rooms and store.
+//! On every third day there are two or three rooms on one store: `rooms` says what they are, `leading` and `following`
+//! what they do, `door` who may wake the service, `limits` what is true of that, `blows` what befalls rooms and store.
 //!
 //! `ANTEROOM_SIM_SEEDS` sets how many days are lived; `ANTEROOM_SIM_SEED` replays one and tells it. `ANTEROOM_SIM_BUG`
 //! plants only the bugs that have it in their name, within `ANTEROOM_SIM_DAYS`; with a seed, that one in that day.
@@ -14,17 +15,21 @@ mod blows;
 mod door;
 mod driver;
 mod fate;
+mod following;
 mod invariants;
+mod leading;
 mod limits;
 mod mutants;
 mod plan;
 mod provider;
 mod rng;
 mod rooms;
+mod stops;
 mod store;
 mod visitors;
 mod way;
 mod world;
+mod writes;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
