@@ -194,8 +194,9 @@ impl<'a> Lead<'a> {
             let phase = self.service.phase();
             self.step(input).await?;
             if self.service.phase() != phase {
-                let every = self.edge_interval();
-                edge_tick = tokio::time::interval_at(Instant::now() + every, every);
+                // The first sample of a phase at once: until there is one, nothing is known of it.
+                edge_tick = tokio::time::interval(self.edge_interval());
+                edge_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             }
         }
     }

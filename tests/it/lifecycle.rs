@@ -107,7 +107,13 @@ async fn a_visitor_wakes_the_service_and_it_sleeps_when_nobody_comes() {
     assert_eq!(machine.stops(), 1);
     assert_eq!(get(&client, &anteroom, "/").await.status(), 503);
 
-    let ledger = anteroom.admin(Method::GET, "/blog/ledger").await;
+    // What everybody sees is written down a moment later.
+    let ledger = async || anteroom.admin(Method::GET, "/blog/ledger").await;
+    eventually(SOON, async || {
+        ledger().await["entries"][0]["event"] == "slept"
+    })
+    .await;
+    let ledger = ledger().await;
     let told: Vec<_> = ledger["entries"]
         .as_array()
         .expect("entries")

@@ -127,8 +127,11 @@ async fn a_visitor_of_any_room_wakes_the_service_for_all() {
     for room in &house.rooms {
         assert!(!room.whole_log().contains("ERROR"), "{}", room.whole_log());
     }
-    let ledger = other.admin(Method::GET, "/blog/ledger").await;
-    assert_eq!(ledger["entries"][0]["event"], "slept");
+    eventually(SOON, async || {
+        let ledger = other.admin(Method::GET, "/blog/ledger").await;
+        ledger["entries"][0]["event"] == "slept"
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -194,7 +194,8 @@ async fn three_thousand_visitors_get_the_app_by_one_start_though_the_leader_is_k
     drop(gone);
 }
 
-/// When an open page hears of each phase. `open` waits until all pages are.
+/// When an open page hears of each phase, up to the last; one that is over at once may be passed over. A machine that is
+/// too busy for it makes the stream end first. `open` waits until all pages are.
 async fn hears(room: SocketAddr, phases: &[&str], open: &Barrier) -> BTreeMap<String, Instant> {
     let mut stream = TcpStream::connect(room).await.unwrap();
     let request = format!("GET /__anteroom/events HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
@@ -206,12 +207,8 @@ async fn hears(room: SocketAddr, phases: &[&str], open: &Barrier) -> BTreeMap<St
         read.expect("it is told").unwrap();
     }
     open.wait().await;
-    while at.len() < phases.len() {
-        let read = timeout(SOON, stream.read_buf(&mut heard)).await;
-        assert!(
-            read.expect("there is news").unwrap() > 0,
-            "the stream ended"
-        );
+    let last = phases.last().copied().unwrap_or_default();
+    while !at.contains_key(last) && stream.read_buf(&mut heard).await.unwrap() > 0 {
         let text = String::from_utf8_lossy(&heard);
         for phase in phases {
             if text.contains(&format!(r#""phase":"{phase}""#)) {
@@ -248,20 +245,27 @@ async fn the_pages_of_all_rooms_hear_of_a_change_when_the_leaders_own_does() {
                 heard.push(page.await.unwrap());
             }
             for phase in phases {
-                let own = heard[leader][*phase];
-                let late = heard
-                    .iter()
-                    .map(|at| at[*phase].saturating_duration_since(own));
+                let heard: Option<Vec<_>> = heard.iter().map(|at| at.get(*phase)).collect();
+                let Some(heard) = heard else {
+                    continue;
+                };
+                let own = *heard[leader];
+                let late = heard.iter().map(|at| at.saturating_duration_since(own));
                 let late = late.max().unwrap();
                 let best = best.entry((*phase).to_owned()).or_insert(late);
                 *best = late.min(*best);
             }
         }
-        if best.values().all(|late| *late < Duration::from_millis(200)) {
+        let all = ["waking", "awake", "asleep"].map(|phase| best.get(phase));
+        if all
+            .iter()
+            .all(|late| late.is_some_and(|late| *late < Duration::from_millis(200)))
+        {
             break;
         }
     }
     eprintln!("after the leader's own page, at most: {best:?}");
+    assert!(best.contains_key("waking") && best.contains_key("awake"));
     for (phase, late) in best {
         assert!(late < Duration::from_millis(200), "{phase}: {late:?}");
     }
