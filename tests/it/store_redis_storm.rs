@@ -26,7 +26,7 @@ use anteroom::signal::edge::Edge;
 use anteroom::store::redis::{RedisStore, Settings};
 use anteroom::store::{Answer, Claim, Forgot, LedgerEntry, Store, StoreError};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::support::house::view;
 use crate::support::redis::{Cluster, Server, Watched, settings};
@@ -256,6 +256,30 @@ impl Storm {
             services.len() == SERVICES && latest.filter(refused).count() == 600
         })
         .await;
+    }
+
+    /// Waits until this server has charged all that was let in, by the store or by a room alone, and not much more: at most
+    /// what was under way when the server died.
+    async fn is_charged(&self, server: &Server, prefix: &str) {
+        let key = format!("{prefix}:{{all}}:limit:wakes");
+        let interval = Rate::new(OVER_ALL, YEAR).unwrap().interval().0;
+        let charged = async || {
+            let whole_at: u64 = server.ask(&["GET", &key]).await;
+            let now = Clock::system().now().0;
+            usize::try_from(whole_at.saturating_sub(now).div_ceil(interval)).unwrap()
+        };
+        let let_in =
+            || self.wakes().len() + self.alone.lock().unwrap().values().sum::<u32>() as usize;
+        let mut found = (0, 0);
+        let all = async {
+            while found.0 < found.1 || found.1 == 0 {
+                tokio::task::yield_now().await;
+                found = (charged().await, let_in());
+            }
+        };
+        let all = timeout(SOON, all).await;
+        assert!(all.is_ok(), "charged and let in: {found:?}");
+        assert!(found.0 <= found.1 + ROOMS * CALLERS, "{found:?}");
         self.calm.store(true, Relaxed);
     }
 
@@ -407,11 +431,12 @@ async fn when_a_master_dies_in_the_storm_the_next_one_goes_on_counting_where_it_
     watched.servers[0].kill();
     storm.is_felt().await;
     storm.is_spent().await;
+    let master = new_master(&watched).await;
+    storm.is_charged(master, prefix).await;
     storm.assert_within_limits();
     let mut numbers = 0;
     for number in 0..SERVICES {
         let key = format!("{prefix}:{{s{number}}}:wake");
-        let master = new_master(&watched).await;
         numbers += master.ask::<u32>(&["HGET", &key, "last"]).await;
     }
     // What was told, and at most what was under way.
@@ -434,7 +459,8 @@ async fn new_master(watched: &Watched) -> &Server {
 async fn when_a_node_of_a_cluster_dies_in_the_storm_and_comes_again_no_wake_is_had_twice() {
     // What a server has answered is in its file: that is what makes it remember.
     let mut cluster = Cluster::with("appendonly yes\n").await;
-    let storm = Storm::begin(&settings(&cluster.url()));
+    let settings = settings(&cluster.url());
+    let storm = Storm::begin(&settings);
     storm.has_woken(OVER_ALL as usize / 3).await;
     let port = cluster.node_of("s0").await.port;
     let mut nodes = cluster.nodes.iter_mut();
@@ -443,5 +469,7 @@ async fn when_a_node_of_a_cluster_dies_in_the_storm_and_comes_again_no_wake_is_h
     storm.is_felt().await;
     node.again().await;
     storm.is_spent().await;
+    let server = cluster.node_of("all").await;
+    storm.is_charged(server, &settings.prefix).await;
     storm.assert_within_limits();
 }
