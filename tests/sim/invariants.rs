@@ -1,10 +1,10 @@
 //! What must be true after every step. Each check knows the world's truth and compares the engine's deeds with it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use anteroom::engine::contract::{Effect, Input, Source, Stage};
 use anteroom::engine::eta::percent;
-use anteroom::engine::id::OpId;
+use anteroom::engine::id::{InstanceId, OpId};
 use anteroom::engine::machine::MachineState;
 use anteroom::engine::policy::Policy;
 use anteroom::engine::record::{Record, Stand};
@@ -28,6 +28,9 @@ const WAKE_SLACK: u64 = 15 * MINUTE;
 /// A room has heard of a change after that, if it hears anything.
 const SETTLES_IN: u64 = 5 * SECOND;
 
+/// The service has its seed, and no clones.
+const MACHINES_MAX: usize = 1;
+
 /// Two minutes, in which the engine takes a crash for a crash in use, and as long again for its looks.
 const CRASH_IN_USE: u64 = 4 * MINUTE;
 
@@ -49,7 +52,9 @@ pub(crate) struct Facts {
     up_at: u64,
     /// The first and the last id of each earlier life.
     lives: Vec<(OpId, OpId)>,
-    starts_this_sleep: u64,
+    pub(crate) starts_this_sleep: u64,
+    /// Which machines were ever asked to start.
+    machines: BTreeSet<InstanceId>,
     /// Since when somebody waits whose wish a room has taken.
     pub(crate) waiting_since: Option<u64>,
     /// The latest claim of which an effect was carried out.
@@ -237,9 +242,11 @@ impl World {
         }
         let (second, steps, ticks) = watched.second;
         let ticked = u64::from(*input == Input::Tick);
+        // Thousands may ask within a second.
+        let own = u64::from(!matches!(input, Input::Triggered(_) | Input::Suspected));
         watched.second = match second == now / SECOND {
-            true => (second, steps + 1, ticks + ticked),
-            false => (now / SECOND, 1, ticked),
+            true => (second, steps + own, ticks + ticked),
+            false => (now / SECOND, own, ticked),
         };
         let (_, steps, ticks) = watched.second;
         if steps > STEPS_PER_SECOND_MAX || ticks > TICKS_PER_SECOND_MAX {
@@ -328,7 +335,10 @@ impl World {
     pub(crate) fn before_effect(&mut self, life: u64, effect: &Effect) {
         self.check_op(life, effect);
         match effect {
-            Effect::Start(..) => self.check_start(life),
+            Effect::Start(_, instance) => {
+                self.check_bounds(*instance);
+                self.check_start(life);
+            }
             Effect::Stop(..) => self.check_stop(life),
             _ => {}
         }
@@ -369,6 +379,17 @@ impl World {
         if op <= last || again {
             self.breaks("I7", || {
                 format!("{effect:?} has an old id, {last} was the last one")
+            });
+        }
+    }
+
+    /// I5: there is one machine at most, whoever asks for it and whatever is remembered.
+    fn check_bounds(&mut self, instance: InstanceId) {
+        self.facts.machines.insert(instance);
+        let machines = self.facts.machines.len();
+        if machines > MACHINES_MAX {
+            self.breaks("I5", || {
+                format!("a start of {instance}, and {machines} machines are known")
             });
         }
     }

@@ -34,8 +34,10 @@ mod writes;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
+use anteroom::engine::admit::Rules;
+use anteroom::engine::view::Phase;
 use mutants::{BUGS, BUGS_OF_ROOMS, Bug};
-use plan::{Plan, has_many_rooms};
+use plan::{MINUTE, Plan, SECOND, has_many_rooms};
 use world::{Broken, Counts, World};
 
 /// A planted bug must be found within so many days.
@@ -136,6 +138,35 @@ fn the_same_seed_lives_the_same_day() {
             live(seed, None, false).1.steps
         );
     }
+}
+
+#[test]
+fn ten_thousand_visitors_of_three_rooms_are_one_start() {
+    let calm = (0..).find(|seed| has_many_rooms(*seed) && Plan::of(*seed).is_calm());
+    let plan = Plan {
+        rooms: 3,
+        skews: vec![0, 30 * SECOND, 60 * SECOND],
+        rules: Rules::default(),
+        visit_every: 60 * MINUTE,
+        ..Plan::of(calm.expect("one of them"))
+    };
+    let mut world = World::new(plan, None, false);
+    let mut minutes = 5..100;
+    let asleep = |world: &mut World| world.owner().map(|it| it.view.phase) == Some(Phase::Asleep);
+    minutes.find(|minute| {
+        world.live_until(minute * MINUTE);
+        asleep(&mut world)
+    });
+    assert!(asleep(&mut world), "{:?}", world.broken);
+    let before = world.counts;
+    for _ in 0..10_000 {
+        world.somebody_comes();
+    }
+    world.live_until(world.now + 3 * MINUTE);
+    assert_eq!(world.broken, None);
+    assert_eq!(world.facts.starts_this_sleep, 1);
+    assert_eq!(world.counts.starts, before.starts + 1);
+    assert_eq!(world.counts.admitted, before.admitted + 1);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Planted bugs: the engine behind a wrapper that spoils what goes in or what comes out. Each must be found.
 
 use anteroom::engine::contract::{Activity, Effect, Input, ProbeResult, Source, Stage, Upstream};
-use anteroom::engine::id::OpId;
+use anteroom::engine::id::{InstanceId, OpId};
 use anteroom::engine::machine::{Machine, MachineState};
 use anteroom::engine::policy::Policy;
 use anteroom::engine::service::Service;
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::{Phase, View};
+
+use crate::plan::HOUR;
+use crate::world::DAWN;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -50,6 +53,7 @@ pub(crate) enum Bug {
     LateWakesAreChargedTwice,
     MirrorIsForgotten,
     MachineOfAWipedStoreIsForgotten,
+    WipedStoreGivesAnotherMachine,
 }
 
 /// Each planted bug, and the invariant that must find it.
@@ -77,7 +81,7 @@ pub(crate) const BUGS: [(Bug, &str); 20] = [
 ];
 
 /// Those that only many rooms can show.
-pub(crate) const BUGS_OF_ROOMS: [(Bug, &str); 19] = [
+pub(crate) const BUGS_OF_ROOMS: [(Bug, &str); 20] = [
     (Bug::StoreTakesAnyEpoch, "I8"),
     (Bug::DisownedLeaderGoesOn, "I8"),
     (Bug::LeaseIsGivenWhileAnotherLives, "I8"),
@@ -97,6 +101,7 @@ pub(crate) const BUGS_OF_ROOMS: [(Bug, &str); 19] = [
     (Bug::LateWakesAreChargedTwice, "I12"),
     (Bug::MirrorIsForgotten, "I12"),
     (Bug::MachineOfAWipedStoreIsForgotten, "I6"),
+    (Bug::WipedStoreGivesAnotherMachine, "I5"),
 ];
 
 /// The engine, spoiled or not.
@@ -109,6 +114,7 @@ pub(crate) struct Mutant {
     open: Vec<Upstream>,
     /// There was no record, and nothing has been started since.
     knows_nothing: bool,
+    slot: u32,
 }
 
 impl Mutant {
@@ -120,6 +126,7 @@ impl Mutant {
             asked: false,
             open: Vec::new(),
             knows_nothing: false,
+            slot: 0,
         };
         let policy = mutant.spoiled(mutant.engine.policy().clone());
         mutant.engine.set_policy(policy);
@@ -183,6 +190,10 @@ impl Mutant {
             }
             (Some(Bug::HoldIsIgnored), Input::Held { .. }) => return None,
             (Some(Bug::RecordIsNotRead), Input::Loaded(_)) => Input::Loaded(None),
+            (Some(Bug::WipedStoreGivesAnotherMachine), Input::Loaded(record)) => {
+                self.slot = u32::from(record.is_none() && now.0 > DAWN + HOUR);
+                Input::Loaded(record)
+            }
             (Some(Bug::MachineOfAWipedStoreIsForgotten), Input::Loaded(record)) => {
                 self.knows_nothing = record.is_none();
                 Input::Loaded(record)
@@ -214,6 +225,9 @@ impl Mutant {
             (Some(Bug::RecordIsDropped), Effect::Record { .. }) => {}
             (Some(Bug::DivertIsNotProven), Effect::ProveDivert(op)) => {
                 self.engine.step(now, Input::Diverted(op, Ok(())), out);
+            }
+            (Some(Bug::WipedStoreGivesAnotherMachine), Effect::Start(op, _)) => {
+                out.push(Effect::Start(op, InstanceId(self.slot)));
             }
             (Some(Bug::StartIsAskedTwice), Effect::Start(op, instance)) => {
                 out.push(Effect::Start(op, instance));

@@ -94,6 +94,11 @@ impl Plan {
         }
     }
 
+    /// Nothing fails.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.fate_every.is_none()
+    }
+
     /// A short day in a lively house.
     fn of_many_rooms(self, rng: &mut Rng, calm: bool) -> Plan {
         let rooms = if rng.chance(500) { 2 } else { 3 };

@@ -234,16 +234,21 @@ impl World {
 
     /// Lives through the day, or until something breaks.
     pub(crate) fn live(&mut self) {
-        while self.broken.is_none()
-            && let Some(((at, _), event)) = self.queue.pop_first()
-            && at < self.plan.day
-        {
-            self.now = at;
-            self.happen(event);
-        }
+        self.live_until(self.plan.day);
         if self.broken.is_none() {
             self.now = self.plan.day;
             self.judge_the_day();
+        }
+    }
+
+    pub(crate) fn live_until(&mut self, end: u64) {
+        while self.broken.is_none()
+            && let Some(next) = self.queue.first_entry()
+            && next.key().0 < end
+        {
+            let ((at, _), event) = next.remove_entry();
+            self.now = at;
+            self.happen(event);
         }
     }
 
