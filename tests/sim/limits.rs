@@ -1,4 +1,16 @@
-//! The truth about the limits: buckets that are counted by the world's own clock.
+//! The truth about the limits (I12): buckets that are counted by the world's own clock.
+//!
+//! For a limit of `n` that gives one back every `i`, its quarter `q = max(n / 4, 1)` with `j`, and a stretch of time `T` in
+//! which `R` processes lived and the store was wiped or lost its last writes `W` times, there are at most
+//!
+//! - `n + T / i` wakes by the store between two losses, so `(1 + W) * (n + T / i)` in all;
+//! - `q + T / j` wakes of each process without the store, which come out of the store's bucket later: it may be in debt, and
+//!   lets nobody through before that is paid back;
+//! - `n + T / i` wakes of each process by all ways, however often the store was wiped, but those that a store which has lost
+//!   nothing allows.
+//!
+//! So `min(1 + W, R) * (n + T / i) + R * (q + T / j)` in all. The store reckons by the clocks of the rooms: add what
+//! comes back in [`CLOCKS_DIFFER`]. Each part is held by itself, at every wake; and a store refuses nobody for whom there is room.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
