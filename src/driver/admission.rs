@@ -25,26 +25,19 @@ use super::own::Own;
 use crate::engine::admit::{Applicant, Rule, Rules, Verdict};
 use crate::engine::contract::{Trigger, TriggerBy};
 use crate::engine::privacy::Forgotten;
-use crate::engine::time::{Span, Time};
+use crate::engine::time::Time;
 use crate::engine::triggerers;
 use crate::engine::view::Phase;
 use crate::store::Store;
 use crate::telemetry::metrics;
+
+pub use super::own::Refusal;
 
 /// How long the store may take: a visitor waits no longer for it.
 pub const ADMIT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long charging one late wake may take; nobody waits for it.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The client does not wake the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Which rule says so.
-    pub rule: Rule,
-    /// When it may ask again; none when waiting does not help.
-    pub retry_after: Option<Span>,
-}
 
 /// A client's request that asks for a wake.
 #[derive(Clone, Copy, Debug)]

@@ -46,7 +46,7 @@ impl Clients {
     #[must_use]
     pub fn names(&self, now: Time, address: IpAddr, rules: &Rules) -> Names {
         let inner = self.0.load();
-        inner.privacy.names(&**inner, now, address, rules)
+        inner.privacy.names(&**inner, now, address, rules.lasting())
     }
 
     /// A client, or a network, that is to be forgotten.

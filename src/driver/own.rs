@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
-use super::admission::Refusal;
-use crate::engine::admit::{Applicant, Book, Late, Rate, Rules, Ruling, Verdict};
+use crate::engine::admit::{Applicant, Book, Late, Rate, Rule, Rules, Ruling, Verdict};
 use crate::engine::id::ServiceName;
 use crate::engine::privacy::Forgotten;
 use crate::engine::time::{Span, Time};
@@ -13,6 +12,15 @@ use crate::engine::time::{Span, Time};
 /// Clients and networks that each of the two books remembers at a time: 3 MB at most. An address gets in only by an
 /// admitted wake, so a flood of refused ones adds none.
 const KEYS_MAX: usize = 16_384;
+
+/// The client does not wake the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which rule says so.
+    pub rule: Rule,
+    /// When it may ask again; none when waiting does not help.
+    pub retry_after: Option<Span>,
+}
 
 /// Wakes that wait to be charged. Past that the oldest are not charged any more; there is an entry only for each wake
 /// within the local budget, so it takes many services, or a store that is away for many days.

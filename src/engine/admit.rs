@@ -16,8 +16,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::contract::Trigger;
-use super::privacy::Names;
-use super::time::{Span, Time};
+use super::privacy::{Lasting, Names};
+use super::time::{DAY_MS, Span, Time};
 
 mod book;
 #[cfg(test)]
@@ -33,9 +33,6 @@ pub const PER_MIN: Span = Span::secs(1);
 
 /// The longest time of a rate: a year, also a leap one.
 pub const PER_MAX: Span = Span::secs(366 * 86_400);
-
-/// A day of the daily budget, from midnight to midnight UTC, in milliseconds.
-pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// So many in such a time: `count` at once, and from then on one every `per / count`.
 ///
@@ -192,6 +189,16 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// How long what is written under a client's name may stand.
+    #[must_use]
+    pub fn lasting(&self) -> Lasting {
+        let whole = |rate: Option<Rate>| rate.map_or(Span::ZERO, Rate::whole);
+        Lasting {
+            client: whole(self.per_client),
+            network: whole(self.per_network),
+        }
+    }
+
     /// The same with a quarter of every limit, at least one: what a replica may spend by itself while the store
     /// can't be asked.
     #[must_use]

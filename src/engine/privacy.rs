@@ -10,9 +10,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::admit::{DAY_MS, Rate, Rules};
 use super::client;
-use super::time::{Span, Time};
+use super::time::{DAY_MS, Span, Time};
 
 /// How much of a client's address is written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,16 +98,24 @@ impl Names {
     }
 }
 
+/// How long the keys of a service's limits may stand; zero where there is no such limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lasting {
+    /// That of a client's own limit.
+    pub client: Span,
+    /// That of its network's.
+    pub network: Span,
+}
+
 impl Privacy {
-    /// What a client is called that asks to wake a service with these rules.
+    /// What a client is called that asks to wake a service whose limits last so long.
     ///
     /// The key of a limit ends when the limit is whole again. One that may last longer than what stands in it may be
     /// kept has a name instead.
     #[must_use]
-    pub fn names(&self, namer: &dyn Namer, now: Time, address: IpAddr, rules: &Rules) -> Names {
+    pub fn names(&self, namer: &dyn Namer, now: Time, address: IpAddr, limits: Lasting) -> Names {
         let plain = Names::plain(address);
         let keyed = |key| keyed(namer, key, address);
-        let lasts = |rate: Option<Rate>, kept: Span| rate.is_some_and(|rate| rate.whole() > kept);
         let full = self.addresses == Addresses::Full;
         let with_network = self.addresses != Addresses::Keyed;
         Names {
@@ -119,11 +126,11 @@ impl Privacy {
             address: plain
                 .address
                 .filter(|_| full && self.kept.address > Span::ZERO),
-            client: match full && !lasts(rules.per_client, self.kept.address) {
+            client: match full && limits.client <= self.kept.address {
                 true => plain.client,
                 false => keyed(NameKey::Deployment).whole(),
             },
-            network: match with_network && !lasts(rules.per_network, self.kept.network) {
+            network: match with_network && limits.network <= self.kept.network {
                 true => plain.network,
                 false => keyed(NameKey::Deployment).network,
             },
@@ -241,10 +248,10 @@ mod tests {
         }
     }
 
-    fn names(addresses: Addresses, address: &str, rules: &Rules) -> Names {
+    fn names(addresses: Addresses, address: &str, limits: Lasting) -> Names {
         let kept = Kept::default();
         let privacy = Privacy { addresses, kept };
-        privacy.names(&Plain, T0, address.parse().unwrap(), rules)
+        privacy.names(&Plain, T0, address.parse().unwrap(), limits)
     }
 
     fn forgotten(text: &str) -> Forgotten {
@@ -252,12 +259,12 @@ mod tests {
     }
 
     fn in_keyed(address: &str) -> Names {
-        names(Addresses::Keyed, address, &Rules::default())
+        names(Addresses::Keyed, address, Lasting::default())
     }
 
     #[test]
     fn in_full_the_address_is_for_the_triggerers_and_its_own_limit_alone() {
-        let names = names(Addresses::Full, "::ffff:203.0.113.7", &Rules::default());
+        let names = names(Addresses::Full, "::ffff:203.0.113.7", Lasting::default());
         assert_eq!(names.who, "203.0.113.0/24");
         assert_eq!(names.address.as_deref(), Some("203.0.113.7"));
         assert_eq!(names.client, "203.0.113.7/32");
@@ -268,7 +275,7 @@ mod tests {
     fn otherwise_no_address_stands_in_any_name() {
         for address in ["203.0.113.7", "2001:db8:0:7::7"] {
             let network = client::network(address.parse().unwrap()).to_string();
-            let of_network = names(Addresses::Network, address, &Rules::default());
+            let of_network = names(Addresses::Network, address, Lasting::default());
             assert_eq!(of_network.address, None);
             assert_eq!((&of_network.who, &of_network.network), (&network, &network));
             assert!(of_network.client.starts_with("ever"));
@@ -281,18 +288,16 @@ mod tests {
 
     #[test]
     fn a_limit_that_lasts_longer_than_an_address_may_be_kept_has_a_name() {
-        let rate = |days| Rate::new(2, Span(days * DAY_MS)).ok();
-        let rules = |client, network| Rules {
-            per_client: rate(client),
-            per_network: rate(network),
-            ..Rules::default()
+        let lasting = |client, network| Lasting {
+            client: Span(client * DAY_MS),
+            network: Span(network * DAY_MS),
         };
-        let short = names(Addresses::Full, "203.0.113.7", &rules(1, 30));
+        let short = names(Addresses::Full, "203.0.113.7", lasting(1, 30));
         assert_eq!(
             (&*short.client, &*short.network),
             ("203.0.113.7/32", "203.0.113.0/24")
         );
-        let long = names(Addresses::Full, "203.0.113.7", &rules(2, 31));
+        let long = names(Addresses::Full, "203.0.113.7", lasting(2, 31));
         assert!(long.client.starts_with("ever") && long.network.starts_with("ever"));
     }
 

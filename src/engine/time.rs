@@ -32,7 +32,7 @@ impl Time {
 }
 
 /// A day, in milliseconds.
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 
 impl Time {
     /// The time of day, `14:02:09 UTC`, and the date before it where that is not the day of `now`.

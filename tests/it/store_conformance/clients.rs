@@ -3,7 +3,9 @@
 use anteroom::engine::admit::{Applicant, Rate, Rule, Rules, Verdict};
 use anteroom::engine::contract::{Event, Trigger, TriggerBy};
 use anteroom::engine::id::{Epoch, ServiceName};
-use anteroom::engine::privacy::{FORGOTTEN, Forgotten, Kept, NameKey, Namer, Names, Privacy};
+use anteroom::engine::privacy::{
+    FORGOTTEN, Forgotten, Kept, Lasting, NameKey, Namer, Names, Privacy,
+};
 use anteroom::engine::record::{Record, Stand};
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::triggerers::{Asked, JOINS_MAX, Outcome, TRIGGERERS_MAX};
@@ -30,7 +32,7 @@ fn named(addresses: anteroom::engine::privacy::Addresses, address: &str) -> Appl
     let address = address.parse().unwrap();
     let kept = Kept::default();
     let privacy = Privacy { addresses, kept };
-    let names = privacy.names(&Plain, now(), address, &Rules::default());
+    let names = privacy.names(&Plain, now(), address, Lasting::default());
     let trigger = Trigger {
         by: TriggerBy::Page,
         who: names.who.clone(),
