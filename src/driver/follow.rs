@@ -153,15 +153,10 @@ impl<'a> Follow<'a> {
         if self.seat.routing.as_ref() == Some(&envelope.routing) {
             self.seat.face.routed(mark);
         } else if !self.publishing && Instant::now() >= self.way_due {
-            self.publishing = true;
-            let (way, routing) = (Arc::clone(&self.seat.setup.way), envelope.routing.clone());
-            self.doing.spawn(async move {
-                let published = timeout(WAY_TIMEOUT, way.publish(routing.clone())).await;
-                let published = published.unwrap_or_else(|_| Err("no answer".into()));
-                Done::Published(mark, routing, published)
-            });
+            let routing = envelope.routing.clone();
+            self.publish(mark, routing);
         }
-        let open = !envelope.view.upstreams.is_empty();
+        let open = !self.is_closed();
         if open || self.looked {
             self.looked &= !open;
             self.see(mark);
@@ -173,6 +168,16 @@ impl<'a> Follow<'a> {
                 Done::Looked(openings, looked.unwrap_or_else(|_| Err("no answer".into())))
             });
         }
+    }
+
+    fn publish(&mut self, mark: Mark, routing: Routing) {
+        self.publishing = true;
+        let way = Arc::clone(&self.seat.setup.way);
+        self.doing.spawn(async move {
+            let published = timeout(WAY_TIMEOUT, way.publish(routing.clone())).await;
+            let published = published.unwrap_or_else(|_| Err("no answer".into()));
+            Done::Published(mark, routing, published)
+        });
     }
 
     /// The room acts by this envelope; the leader hears of it at once.
@@ -246,8 +251,10 @@ impl<'a> Follow<'a> {
     fn followed(&mut self, at: Mark, followed: Followed) {
         if let Some(envelope) = followed.envelope {
             let mark = envelope.mark;
-            // A lower mark than the one that was known when this was asked: the store was wiped, or is another one.
-            if mark > self.mark() || (mark < at && at == self.mark()) {
+            // Another one than was known when this was asked, and no later one: the store was wiped, or is another.
+            let known = self.seat.envelope.as_ref();
+            let other = at == self.mark() && known != Some(&envelope);
+            if mark > self.mark() || other {
                 self.act_by(envelope);
             }
         }
@@ -319,6 +326,9 @@ impl<'a> Follow<'a> {
         self.seat.face.show(blind);
         // Whatever is heard next is news.
         self.seat.envelope = None;
+        if self.seat.routing != Some(Routing::Asleep) && !self.publishing {
+            self.publish(Mark::default(), Routing::Asleep);
+        }
     }
 
     fn triggered(&mut self, Admitted { trigger, wake }: Admitted) {

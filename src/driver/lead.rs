@@ -124,8 +124,9 @@ impl<'a> Lead<'a> {
         record: Option<Box<Record>>,
         trigger: Option<Trigger>,
     ) -> End {
+        let now = self.seat.setup.clock.now();
         self.heart
-            .begin(record.as_ref().and_then(|record| record.hold.as_ref()));
+            .begin(now, record.as_ref().and_then(|record| record.hold.as_ref()));
         let Err(end) = self.run(record, trigger).await;
         // The next leader begins where this one's use ended.
         let _ = self.seat.face.sample();
@@ -323,6 +324,8 @@ impl<'a> Lead<'a> {
                         required,
                     } => {
                         let written = self.save(Some(record)).await?;
+                        // Who was held up since may act for a service that another room leads.
+                        let written = written && self.heart.holds_the_lease();
                         if required && !written {
                             next = Some(Input::NotRecorded(op));
                             break;

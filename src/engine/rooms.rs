@@ -36,6 +36,9 @@ pub struct Mark {
     pub epoch: Epoch,
     /// Which of theirs, from 1.
     pub seq: u64,
+    /// Tells two leaders apart who have the same epoch, because the store was wiped in between.
+    #[serde(default)]
+    pub life: u64,
 }
 
 /// What a following room says of one service. All counts are since the room's start, and only rise.
@@ -180,10 +183,13 @@ impl Rooms {
     }
 
     fn behind(&self, mark: Mark, come: fn(&Report) -> Mark) -> Option<&str> {
+        // What was said by another leader, a later one too, says nothing of this one's.
+        let there =
+            |come: Mark| (come.epoch, come.life) == (mark.epoch, mark.life) && come.seq >= mark.seq;
         let mut behind = self
             .known
             .iter()
-            .filter(|(_, known)| come(&known.report) < mark);
+            .filter(|(_, known)| !there(come(&known.report)));
         behind.next().map(|(room, _)| room.as_str())
     }
 
@@ -224,7 +230,8 @@ mod tests {
 
     fn mark(epoch: u64, seq: u64) -> Mark {
         let epoch = Epoch(epoch);
-        Mark { epoch, seq }
+        let life = 0;
+        Mark { epoch, seq, life }
     }
 
     fn heard(room: &str, age: Span, report: Report) -> Heard {
@@ -349,6 +356,16 @@ mod tests {
         ]);
         assert_eq!(rooms.unseen(mark(2, 1)), Some("b"));
         assert_eq!(rooms.unrouted(mark(2, 1)), Some("b"));
+        // Nor is one of a later one, or of one who had the same epoch before the store was wiped.
+        let later = come(mark(3, 1), mark(3, 1));
+        let wiped = Mark {
+            life: 1,
+            ..mark(2, 99)
+        };
+        for other in [later, come(wiped, wiped)] {
+            rooms.hear(vec![heard("b", Span(0), other)]);
+            assert_eq!(rooms.unseen(mark(2, 7)), Some("b"));
+        }
         // Silent or not.
         rooms.hear(vec![heard("b", Span::mins(5), behind)]);
         assert_eq!(rooms.unseen(mark(2, 7)), Some("b"));

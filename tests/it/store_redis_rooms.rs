@@ -38,7 +38,11 @@ fn two(settings: &Settings) -> (RedisStore, RedisStore, String) {
 
 fn envelope(epoch: Epoch, seq: u64, phase: Phase) -> Envelope {
     Envelope {
-        mark: Mark { epoch, seq },
+        mark: Mark {
+            epoch,
+            seq,
+            life: 7,
+        },
         routing: Routing::Asleep,
         view: view(phase),
     }

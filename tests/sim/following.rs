@@ -1,11 +1,9 @@
 //! A room that follows: it acts by what its leader says, and takes the service over when nobody leads.
 
-use anteroom::engine::contract::Routing;
-
 use crate::driver::{Process, Role};
 use crate::mutants::Bug;
 use crate::plan::SECOND;
-use crate::store::{Envelope, Shown};
+use crate::store::Envelope;
 use crate::world::{Event, World};
 
 /// A Traefik that does not do yet what it was told is told again after that.
@@ -24,24 +22,13 @@ impl World {
         self.store.report(life, now, report);
         self.late(life);
         let words = self.store.kept.envelope.as_ref();
-        // After a second wipe the same mark may be another leader's.
-        let known = self.known(life);
-        let hasty = self.has(Bug::MarkIsTakenForTheWord);
-        let news =
-            |it: &&Envelope| it.mark != seen || !hasty && known != Some((&it.shown, &it.routing));
-        if let Some(envelope) = words.filter(news).cloned() {
+        if let Some(envelope) = words.filter(|it| it.mark != seen).cloned() {
             self.adopt(life, envelope);
         }
         let led = self.store.kept.lease_until > now;
         if !led || self.has(Bug::LeaseIsGivenWhileAnotherLives) && self.mishap(1) {
             self.take_lease(life);
         }
-    }
-
-    /// What the room acts by.
-    fn known(&self, life: u64) -> Option<(&Shown, &Routing)> {
-        let room = self.processes.iter().find(|it| it.life == life)?;
-        Some((&room.room.shown, room.room.routing.as_ref()?))
     }
 
     fn take_lease(&mut self, life: u64) {

@@ -173,7 +173,12 @@ impl World {
             return;
         }
         let seq = last.map_or(0, |it| it.mark.seq) + 1;
-        let mark = Mark { epoch, seq };
+        // Two leaders with one epoch are told apart by what they say alone.
+        let mark = Mark {
+            epoch,
+            seq,
+            life: 0,
+        };
         let closes = room.shown.upstreams.is_empty() && routing == Routing::Asleep;
         room.led.closed = closes.then(|| room.led.closed.unwrap_or(mark));
         let shown = room.shown.clone();

@@ -34,6 +34,11 @@ impl Lead<'_> {
                     Input::Started(op, answer(limit, "start", call).await)
                 });
             }
+            Effect::Stop(op, instance) if !self.heart.holds_the_lease() => {
+                let why = "another room may lead the service by now; nothing was stopped";
+                let trouble = Trouble::new(ErrorClass::Transient, format!("{why} ({instance})"));
+                self.spawn(async move { Input::Stopped(op, Err(trouble)) });
+            }
             Effect::Stop(op, instance) => {
                 self.spawn(async move {
                     let call = provider.stop(instance);

@@ -14,7 +14,7 @@ use crate::engine::rooms::{Mark, Report, Rooms, SILENT_AFTER};
 use crate::engine::time::{Span, Time};
 use crate::engine::view::{Phase, View};
 use crate::engine::wish;
-use crate::store::shared::{BEAT, Beat, Envelope, Heartbeat, HoldKey, HoldWish};
+use crate::store::shared::{BEAT, Beat, Envelope, Heartbeat, HoldKey, HoldWish, LEASE};
 
 /// On the way to a stop a visitor in any room calls it off.
 const BEAT_LEAVING: Duration = Duration::from_millis(100);
@@ -26,6 +26,7 @@ const BEAT_ASKING: Duration = Duration::from_millis(25);
 pub(super) struct Heart {
     shared: bool,
     epoch: Epoch,
+    life: u64,
     rooms: Rooms,
     /// What was last said, or is to be said.
     envelope: Option<Envelope>,
@@ -48,6 +49,8 @@ pub(super) struct Heart {
     questions: Vec<Question>,
     sent: Option<Sent>,
     last: Instant,
+    /// When the last sign of life was sent that was answered: from then on the lease lived.
+    leased: Option<Instant>,
     hurry: bool,
     answered: Instant,
 }
@@ -77,6 +80,7 @@ impl Heart {
         Heart {
             shared,
             epoch: epoch.unwrap_or_default(),
+            life: 0,
             rooms: Rooms::new(idle_timeout),
             envelope: None,
             seq: 0,
@@ -93,13 +97,15 @@ impl Heart {
             questions: Vec::new(),
             sent: None,
             last: Instant::now(),
+            leased: None,
             hurry: true,
             answered: Instant::now(),
         }
     }
 
-    /// The hold that the service begins with had a key.
-    pub(super) fn begin(&mut self, hold: Option<&Hold>) {
+    /// A leadership begins now. The hold that the service begins with had a key.
+    pub(super) fn begin(&mut self, now: Time, hold: Option<&Hold>) {
+        self.life = now.0;
         self.hold_known = hold.is_some();
     }
 
@@ -134,6 +140,7 @@ impl Heart {
         let mark = Mark {
             epoch: self.epoch,
             seq: self.seq,
+            life: self.life,
         };
         self.envelope = Some(Envelope {
             mark,
@@ -225,6 +232,12 @@ impl Heart {
         self.rooms.sum(own)
     }
 
+    /// Whether the lease surely lives: a room that was held up, or that the store has not answered, may have a successor
+    /// that it does not know of.
+    pub(super) fn holds_the_lease(&self) -> bool {
+        !self.shared || self.leased.is_some_and(|at| at.elapsed() < LEASE)
+    }
+
     pub(super) fn successor(&self, service: &str, own: &str) -> Option<String> {
         let idle = self.sent.is_none() && self.wish.is_none() && self.done.is_none();
         let successor = self.rooms.successor(service, own).filter(|_| idle);
@@ -254,7 +267,9 @@ impl Heart {
             .filter(|field| !self.status.contains(field))
             .cloned();
         let (changed, mark, wish) = (changed.collect(), self.mark(), self.wish.take());
-        let envelope = self.envelope.clone().filter(|it| it.mark > self.told);
+        // A server that lost it may hold an older one, to which a room went back: so it is told until all have come along.
+        let due = |it: &Envelope| it.mark != self.told || self.rooms.unseen(it.mark).is_some();
+        let envelope = self.envelope.clone().filter(due);
         self.sent = Some(Sent {
             mark,
             status,
@@ -310,6 +325,7 @@ impl Heart {
         let mut news = News::default();
         self.answered = Instant::now();
         if let Some(sent) = self.sent.take() {
+            self.leased = Some(self.last);
             self.told = sent.mark;
             self.status = sent.status;
             self.hold_known |= matches!(sent.wish, Some(HoldWish::Keep { .. }));
