@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 pub use self::problem::Problem;
-pub use self::provider::{Control, DockerAddress, DockerEndpoint, MachineAddress, Provider};
+pub use self::provider::{MachineAddress, Provider};
 pub use self::reader::EnvLookup;
 pub use self::redis::RedisUrl;
 pub use self::reference::reference;

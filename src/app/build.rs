@@ -1,8 +1,12 @@
 //! From checked configuration to parts: one line for each kind of store and provider.
 
+mod provider;
+
+pub(super) use provider::provider;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +14,7 @@ use anyhow::Context;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::config::{self, Config, Ingress, RedisUrl, Secret, Service, StoreUrl};
+use crate::config::{Config, Ingress, RedisUrl, Secret, Service, StoreUrl};
 use crate::driver::probe::{ProbeSettings, Prober};
 use crate::engine::contract::Source;
 use crate::engine::id::ServiceName;
@@ -112,86 +116,6 @@ pub(super) fn state_dir(config: &Config) -> PathBuf {
             base.join(format!("anteroom-{}", rustix::process::getuid().as_raw()))
         }
     }
-}
-
-pub(super) fn provider(service: &Service, state_dir: &Path) -> anyhow::Result<Arc<dyn Provider>> {
-    use crate::provider::{command, docker, idcloudhost, process};
-    let name = service.name.clone();
-    let port = service.port;
-    Ok(match &service.provider {
-        config::Provider::Process {
-            command,
-            cwd,
-            env,
-            stop_timeout,
-        } => Arc::new(process::Process::new(process::Settings {
-            service: name,
-            command: command.clone(),
-            port,
-            cwd: cwd.clone(),
-            env: env.clone(),
-            stop_timeout: (*stop_timeout).into(),
-            state_dir: state_dir.to_owned(),
-        })?),
-        config::Provider::Docker {
-            container,
-            endpoint,
-            address,
-            stop_timeout,
-        } => Arc::new(docker::Docker::new(docker::Settings {
-            container: container.clone(),
-            endpoint: endpoint.to_string().parse()?,
-            port,
-            address: match address {
-                config::DockerAddress::Container => docker::AddressFrom::Container,
-                config::DockerAddress::Published => docker::AddressFrom::Published,
-            },
-            stop_timeout: (*stop_timeout).into(),
-        })?),
-        config::Provider::IdCloudHost {
-            base_url,
-            location,
-            uuid,
-            apikey,
-            address,
-            stop_timeout,
-            ca,
-        } => Arc::new(idcloudhost::IdCloudHost::new(idcloudhost::Settings {
-            base_url: base_url.clone(),
-            location: location.clone(),
-            uuid: uuid.clone(),
-            apikey: apikey.expose().to_owned(),
-            port,
-            address: match address {
-                config::MachineAddress::Private => idcloudhost::AddressFrom::Private,
-                config::MachineAddress::Public => idcloudhost::AddressFrom::Public,
-            },
-            stop_timeout: (*stop_timeout).into(),
-            ca: ca.clone(),
-        })?),
-        config::Provider::Command {
-            control,
-            address,
-            timeout,
-        } => {
-            let control = match control.clone() {
-                config::Control::Programs { start, stop, state } => {
-                    command::Control::Scripts(command::Scripts { start, stop, state })
-                }
-                config::Control::Webhook { url, token } => {
-                    let token = token.map(|token| token.expose().to_owned());
-                    command::Control::Webhook(command::Webhook { url, token })
-                }
-            };
-            let (address, timeout) = (Some(address.clone()), (*timeout).into());
-            Arc::new(command::Command::new(command::Settings {
-                service: name,
-                control,
-                address,
-                timeout,
-            })?)
-        }
-    })
 }
 
 pub(super) fn prober(service: &Service, client: reqwest::Client) -> Prober {

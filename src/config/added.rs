@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::problem::Problem;
-use super::provider::{Control, Provider};
 use super::raw::{self, Value};
 use super::reader::{EnvLookup, Reader};
 use super::service::{Ingress, Service};
@@ -151,12 +150,7 @@ impl Config {
                 faults.push(("ingress", message));
             }
         }
-        let runs = match &service.provider {
-            Provider::Process { .. } => true,
-            Provider::Command { control, .. } => matches!(control, Control::Programs { .. }),
-            Provider::Docker { .. } | Provider::IdCloudHost { .. } => false,
-        };
-        if runs && !self.store.services_may_run {
+        if service.provider.runs_programs() && !self.store.services_may_run {
             let message = format!(
                 "runs programs, which a service that is added here may not; write it into {}, or \
                  store.services_may_run = true there",

@@ -1,17 +1,20 @@
-//! Where the machine of a service lives, as configured.
+//! Where the machine of a service lives, as configured: one file for each kind.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
+pub mod command;
+pub mod docker;
+pub mod idcloudhost;
+pub mod process;
 
 use super::keys::PROVIDER_KINDS;
 use super::problem::nearest;
 use super::raw::{Node, Value};
 use super::reader::Reader;
 use super::reading::Reading;
-use super::secret::Secret;
 use super::value;
-use crate::engine::time::Span;
+pub use command::{Command, Control};
+pub use docker::{Docker, DockerAddress, DockerEndpoint};
+pub use idcloudhost::IdCloudHost;
+pub use process::Process;
 
 /// Kinds of the plan that are not in this version.
 const LATER_KINDS: &[&str] = &[
@@ -28,53 +31,24 @@ const LATER_KINDS: &[&str] = &[
 #[derive(Clone, Debug, PartialEq)]
 pub enum Provider {
     /// A child process on this host; it listens on 127.0.0.1 at the service's port.
-    Process {
-        /// The program and its arguments, never empty; `{port}` stands for the port to listen on.
-        command: Vec<String>,
-        /// The folder it runs in; none for Anteroom's own.
-        cwd: Option<PathBuf>,
-        /// What is added to the environment.
-        env: BTreeMap<String, String>,
-        /// How long it may take to end before it is killed; 0 to 1 h.
-        stop_timeout: Span,
-    },
+    Process(Process),
     /// A container that exists already.
-    Docker {
-        /// Its name or id.
-        container: String,
-        /// Where Docker listens.
-        endpoint: DockerEndpoint,
-        /// Which of its addresses is used.
-        address: DockerAddress,
-        /// How long it may take to end before it is killed; 0 to 1 h.
-        stop_timeout: Span,
-    },
+    Docker(Docker),
     /// Anything that programs or a webhook can start and stop.
-    Command {
-        /// What is called.
-        control: Control,
-        /// Where the app listens, always as `host:port`.
-        address: String,
-        /// How long one call may take; 1 s to 1 h.
-        timeout: Span,
-    },
+    Command(Command),
     /// A virtual machine at IDCloudHost, or at another cloud of its kind.
-    IdCloudHost {
-        /// The cloud's address, without a slash at its end.
-        base_url: String,
-        /// The location, as in the cloud's paths.
-        location: String,
-        /// The machine's id.
-        uuid: String,
-        /// The account's token.
-        apikey: Secret,
-        /// Which of its addresses is used.
-        address: MachineAddress,
-        /// How long it may take to shut down before it is switched off; 1 s to 1 h.
-        stop_timeout: Span,
-        /// A file of certificates that are believed beside those of the system.
-        ca: Option<PathBuf>,
-    },
+    IdCloudHost(IdCloudHost),
+}
+
+/// A machine that has a name of its own where it lives; it belongs to one service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Machine {
+    /// What it is called there.
+    pub(super) what: &'static str,
+    /// Where it lives.
+    pub(super) place: String,
+    /// Its name or id there.
+    pub(super) id: String,
 }
 
 /// Which address of a cloud's machine is used.
@@ -86,63 +60,33 @@ pub enum MachineAddress {
     Public,
 }
 
-/// What the command provider calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// Three programs with their arguments, none of them empty.
-    Programs {
-        /// Starts the machine.
-        start: Vec<String>,
-        /// Stops the machine.
-        stop: Vec<String>,
-        /// Prints the machine's state.
-        state: Vec<String>,
-    },
-    /// A URL.
-    Webhook {
-        /// `http://` or `https://`, without a slash at the end.
-        url: String,
-        /// What is sent as `Authorization: Bearer`.
-        token: Option<Secret>,
-    },
-}
-
-/// Where Docker listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DockerEndpoint {
-    /// A socket in the file system, by its absolute path.
-    Unix(PathBuf),
-    /// `host:port`.
-    Tcp(String),
-}
-
-impl fmt::Display for DockerEndpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DockerEndpoint::Unix(path) => write!(f, "unix://{}", path.display()),
-            DockerEndpoint::Tcp(host) => write!(f, "tcp://{host}"),
-        }
-    }
-}
-
-/// Which address of a container is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DockerAddress {
-    /// The container's own.
-    Container,
-    /// The port it publishes on the host.
-    Published,
-}
-
 impl Provider {
     /// The word in the configuration (`kind = "..."`).
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Provider::Process { .. } => "process",
-            Provider::Docker { .. } => "docker",
-            Provider::Command { .. } => "command",
-            Provider::IdCloudHost { .. } => "idcloudhost",
+            Provider::Process(_) => "process",
+            Provider::Docker(_) => "docker",
+            Provider::Command(_) => "command",
+            Provider::IdCloudHost(_) => "idcloudhost",
+        }
+    }
+
+    /// The machine, where it has a name of its own.
+    pub(super) fn machine(&self) -> Option<Machine> {
+        match self {
+            Provider::Process(_) | Provider::Command(_) => None,
+            Provider::Docker(docker) => Some(docker.machine()),
+            Provider::IdCloudHost(idcloudhost) => Some(idcloudhost.machine()),
+        }
+    }
+
+    /// Whether programs are run on this host.
+    pub(super) fn runs_programs(&self) -> bool {
+        match self {
+            Provider::Process(_) => true,
+            Provider::Command(command) => command.runs_programs(),
+            Provider::Docker(_) | Provider::IdCloudHost(_) => false,
         }
     }
 
@@ -159,12 +103,12 @@ impl Provider {
         let section = service.reader.open(node, kind)?;
         // The kind was read above; this asks the table of keys as for every other key.
         section.read("kind", value::words)?;
-        match kind {
-            "process" => process(&section),
-            "docker" => docker(&section),
-            "idcloudhost" => idcloudhost(&section),
-            _ => command(&section, port),
-        }
+        Some(match kind {
+            "process" => Provider::Process(Process::read(&section)?),
+            "docker" => Provider::Docker(Docker::read(&section)?),
+            "idcloudhost" => Provider::IdCloudHost(IdCloudHost::read(&section)?),
+            _ => Provider::Command(Command::read(&section, port)?),
+        })
     }
 }
 
@@ -193,98 +137,15 @@ fn kind(reader: &Reader<'_>, node: &Node) -> Option<&'static str> {
     found
 }
 
-fn process(section: &Reading<'_>) -> Option<Provider> {
-    let command = program(section, "command");
-    let cwd = section.read("cwd", value::words).map(PathBuf::from);
-    let env = section.map("env");
-    for name in env.keys() {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            section.fault("env", format!("{name:?} cannot be the name of a variable"));
-        }
-    }
-    Some(Provider::Process {
-        command,
-        cwd,
-        env,
-        stop_timeout: section.span("stop_timeout")?,
-    })
-}
-
-fn docker(section: &Reading<'_>) -> Option<Provider> {
-    let container = section.read("container", value::words);
-    let endpoint = section.read("endpoint", value::docker_endpoint);
-    let address = section.choice(
-        "address",
-        &[
-            ("container", DockerAddress::Container),
-            ("published", DockerAddress::Published),
-        ],
-    );
-    let stop_timeout = section.span("stop_timeout");
-    Some(Provider::Docker {
-        container: container?,
-        endpoint: endpoint?,
-        address: address?,
-        stop_timeout: stop_timeout?,
-    })
-}
-
-fn idcloudhost(section: &Reading<'_>) -> Option<Provider> {
-    let location = section.read("location", value::name);
-    let uuid = section.read("uuid", value::name);
-    let apikey = section.secret("apikey");
-    let base_url = section.read("base_url", value::url);
-    let address = section.choice(
+/// The address of a cloud's machine that is used, from the key `address`.
+fn machine_address(section: &Reading<'_>) -> Option<MachineAddress> {
+    section.choice(
         "address",
         &[
             ("private", MachineAddress::Private),
             ("public", MachineAddress::Public),
         ],
-    );
-    Some(Provider::IdCloudHost {
-        base_url: base_url?,
-        location: location?,
-        uuid: uuid?,
-        apikey: apikey?,
-        address: address?,
-        stop_timeout: section.span("stop_timeout")?,
-        ca: section.read("ca", value::words).map(PathBuf::from),
-    })
-}
-
-fn command(section: &Reading<'_>, port: u16) -> Option<Provider> {
-    let control = match section.section("webhook") {
-        Some(webhook) => {
-            for name in ["start", "stop", "state"] {
-                if section.has(name) {
-                    section.fault(name, "is written beside webhook; take one of them out");
-                }
-            }
-            let (url, token) = (webhook.read("url", value::url), webhook.secret("token"));
-            url.map(|url| Control::Webhook { url, token })
-        }
-        None => Some(Control::Programs {
-            start: needed(section, "start"),
-            stop: needed(section, "stop"),
-            state: needed(section, "state"),
-        }),
-    };
-    let address = section.read("address", |text| value::address(text, port));
-    let timeout = section.span("timeout");
-    Some(Provider::Command {
-        control: control?,
-        address: address?,
-        timeout: timeout?,
-    })
-}
-
-/// A program that must be written because there is no webhook.
-fn needed(section: &Reading<'_>, name: &str) -> Vec<String> {
-    if !section.has(name) && !section.has("webhook") {
-        let mend = format!("is missing; write {name} = [\"./vm\", \"{name}\"], or a webhook");
-        section.fault(name, mend);
-    }
-    program(section, name)
+    )
 }
 
 /// A program and its arguments. Arguments may be empty; the program may not.

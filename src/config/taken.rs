@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::Config;
-use super::provider::Provider;
+use super::provider::{Machine, Provider};
 use super::service::Service;
 use crate::engine::id::ServiceName;
 
@@ -17,30 +17,6 @@ pub(super) struct Taken {
     hosts: BTreeMap<String, ServiceName>,
     ports: BTreeMap<u16, ServiceName>,
     machines: BTreeMap<Machine, ServiceName>,
-}
-
-/// A machine that has a name of its own where it lives.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Machine {
-    what: &'static str,
-    place: String,
-    id: String,
-}
-
-impl Machine {
-    fn of(provider: &Provider) -> Option<Machine> {
-        let (what, place, id) = match provider {
-            Provider::Docker {
-                container,
-                endpoint,
-                ..
-            } => ("container", endpoint.to_string(), container),
-            Provider::IdCloudHost { base_url, uuid, .. } => ("machine", base_url.clone(), uuid),
-            Provider::Process { .. } | Provider::Command { .. } => return None,
-        };
-        let id = id.clone();
-        Some(Machine { what, place, id })
-    }
 }
 
 impl Taken {
@@ -65,12 +41,12 @@ impl Taken {
             host.or_insert_with(|| name.clone());
         }
         match &service.provider {
-            Provider::Process { .. } => {
+            Provider::Process(_) => {
                 let port = self.ports.entry(service.port);
                 port.or_insert_with(|| name.clone());
             }
             other => {
-                if let Some(machine) = Machine::of(other) {
+                if let Some(machine) = other.machine() {
                     let machine = self.machines.entry(machine);
                     machine.or_insert_with(|| name.clone());
                 }
@@ -95,7 +71,7 @@ impl Taken {
     pub(super) fn machine(&self, service: &Service) -> Vec<Fault> {
         let mut faults = Vec::new();
         match &service.provider {
-            Provider::Process { .. } => {
+            Provider::Process(_) => {
                 let app = SocketAddr::from(([127, 0, 0, 1], service.port));
                 for (listen, of) in self.listeners {
                     if clash(app, listen) {
@@ -113,7 +89,7 @@ impl Taken {
                 }
             }
             machine => {
-                if let Some(machine) = Machine::of(machine)
+                if let Some(machine) = machine.machine()
                     && let Some(other) = self.machines.get(&machine)
                 {
                     let Machine { what, id, .. } = machine;

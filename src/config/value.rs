@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use jiff::fmt::friendly::SpanParser;
 use jiff::{SpanRelativeTo, Unit};
 
-use super::{DockerEndpoint, StoreUrl};
+use super::StoreUrl;
+use super::provider::DockerEndpoint;
 use crate::engine::admit::Rate;
 use crate::engine::time::Span;
 

@@ -175,10 +175,10 @@ fn a_service_wins_over_the_defaults_key_by_key() {
     assert_eq!(service("shop").idle_timeout, Span::mins(60));
     assert_eq!(service("shop").health.path, "/healthz");
     assert_eq!(service("shop").health.timeout, Span::secs(5));
-    let Provider::Docker { stop_timeout, .. } = service("blog").provider else {
+    let Provider::Docker(docker) = &service("blog").provider else {
         panic!("it is docker");
     };
-    assert_eq!(stop_timeout, Span::secs(20));
+    assert_eq!(docker.stop_timeout, Span::secs(20));
     assert_eq!(service("tool").provider.kind(), "process");
 }
 

@@ -1,0 +1,89 @@
+//! From the checked configuration of a machine to its provider: one line and one function for each kind.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::provider::{
+    Command, Control, Docker, DockerAddress, IdCloudHost, MachineAddress, Process,
+};
+use crate::config::{Provider as Configured, Service};
+use crate::provider::{Provider, command, docker, idcloudhost, process};
+
+/// The provider of a service's machine. `state_dir` is where it keeps what must outlive the process.
+pub(in crate::app) fn provider(
+    service: &Service,
+    state_dir: &Path,
+) -> anyhow::Result<Arc<dyn Provider>> {
+    Ok(match &service.provider {
+        Configured::Process(kind) => Arc::new(of_process(service, kind, state_dir)?),
+        Configured::Docker(kind) => Arc::new(of_docker(service, kind)?),
+        Configured::Command(kind) => Arc::new(of_command(service, kind)?),
+        Configured::IdCloudHost(kind) => Arc::new(of_idcloudhost(service, kind)?),
+    })
+}
+
+fn of_process(
+    service: &Service,
+    kind: &Process,
+    state_dir: &Path,
+) -> anyhow::Result<process::Process> {
+    Ok(process::Process::new(process::Settings {
+        service: service.name.clone(),
+        command: kind.command.clone(),
+        port: service.port,
+        cwd: kind.cwd.clone(),
+        env: kind.env.clone(),
+        stop_timeout: kind.stop_timeout.into(),
+        state_dir: state_dir.to_owned(),
+    })?)
+}
+
+fn of_docker(service: &Service, kind: &Docker) -> anyhow::Result<docker::Docker> {
+    Ok(docker::Docker::new(docker::Settings {
+        container: kind.container.clone(),
+        endpoint: kind.endpoint.to_string().parse()?,
+        port: service.port,
+        address: match kind.address {
+            DockerAddress::Container => docker::AddressFrom::Container,
+            DockerAddress::Published => docker::AddressFrom::Published,
+        },
+        stop_timeout: kind.stop_timeout.into(),
+    })?)
+}
+
+fn of_command(service: &Service, kind: &Command) -> anyhow::Result<command::Command> {
+    let control = match kind.control.clone() {
+        Control::Programs { start, stop, state } => {
+            command::Control::Scripts(command::Scripts { start, stop, state })
+        }
+        Control::Webhook { url, token } => {
+            let token = token.map(|token| token.expose().to_owned());
+            command::Control::Webhook(command::Webhook { url, token })
+        }
+    };
+    Ok(command::Command::new(command::Settings {
+        service: service.name.clone(),
+        control,
+        address: Some(kind.address.clone()),
+        timeout: kind.timeout.into(),
+    })?)
+}
+
+fn of_idcloudhost(
+    service: &Service,
+    kind: &IdCloudHost,
+) -> anyhow::Result<idcloudhost::IdCloudHost> {
+    Ok(idcloudhost::IdCloudHost::new(idcloudhost::Settings {
+        base_url: kind.base_url.clone(),
+        location: kind.location.clone(),
+        uuid: kind.uuid.clone(),
+        apikey: kind.apikey.expose().to_owned(),
+        port: service.port,
+        address: match kind.address {
+            MachineAddress::Private => idcloudhost::AddressFrom::Private,
+            MachineAddress::Public => idcloudhost::AddressFrom::Public,
+        },
+        stop_timeout: kind.stop_timeout.into(),
+        ca: kind.ca.clone(),
+    })?)
+}

@@ -1,0 +1,78 @@
+//! A container of Docker or Podman, as configured.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::Machine;
+use crate::config::reading::Reading;
+use crate::config::value;
+use crate::engine::time::Span;
+
+/// A container that exists already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Docker {
+    /// Its name or id.
+    pub container: String,
+    /// Where Docker listens.
+    pub endpoint: DockerEndpoint,
+    /// Which of its addresses is used.
+    pub address: DockerAddress,
+    /// How long it may take to end before it is killed; 0 to 1 h.
+    pub stop_timeout: Span,
+}
+
+/// Where Docker listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerEndpoint {
+    /// A socket in the file system, by its absolute path.
+    Unix(PathBuf),
+    /// `host:port`.
+    Tcp(String),
+}
+
+impl fmt::Display for DockerEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DockerEndpoint::Unix(path) => write!(f, "unix://{}", path.display()),
+            DockerEndpoint::Tcp(host) => write!(f, "tcp://{host}"),
+        }
+    }
+}
+
+/// Which address of a container is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DockerAddress {
+    /// The container's own.
+    Container,
+    /// The port it publishes on the host.
+    Published,
+}
+
+impl Docker {
+    pub(super) fn read(section: &Reading<'_>) -> Option<Docker> {
+        let container = section.read("container", value::words);
+        let endpoint = section.read("endpoint", value::docker_endpoint);
+        let address = section.choice(
+            "address",
+            &[
+                ("container", DockerAddress::Container),
+                ("published", DockerAddress::Published),
+            ],
+        );
+        let stop_timeout = section.span("stop_timeout");
+        Some(Docker {
+            container: container?,
+            endpoint: endpoint?,
+            address: address?,
+            stop_timeout: stop_timeout?,
+        })
+    }
+
+    pub(super) fn machine(&self) -> Machine {
+        Machine {
+            what: "container",
+            place: self.endpoint.to_string(),
+            id: self.container.clone(),
+        }
+    }
+}
