@@ -20,10 +20,11 @@ use crate::config::{Config, Secret};
 use crate::driver::admission::Admission;
 use crate::driver::clock::Clock;
 use crate::driver::names::Clients;
-use crate::engine::id::ServiceName;
+use crate::engine::id::{InstanceId, ServiceName};
 use crate::gate::Keeper;
 use crate::http::admin::{self, Admin};
 use crate::http::{Limits, Room, listen, room};
+use crate::provider::mark;
 use crate::store::Store;
 pub use build::redis_settings;
 use live::{Live, Parts};
@@ -203,7 +204,8 @@ impl App {
             .collect();
         self.stop().await;
         for provider in providers.into_iter().flatten() {
-            if let Err(trouble) = provider.stop(crate::engine::id::InstanceId::SEED).await {
+            let token = mark::token(&["stop with machines", &build::owner()]);
+            if let Err(trouble) = provider.stop(InstanceId::SEED, token).await {
                 tracing::warn!(%trouble, "a machine could not be stopped");
             }
         }
@@ -229,7 +231,7 @@ pub fn traefik_configuration(config: &Config) -> anyhow::Result<TraefikConfigura
     let settings = traefik::settings(config, &[0; 32]);
     let settings = settings.context("there is no [traefik] section; docs/traefik.md shows one")?;
     let seed = |port| Upstream {
-        instance: crate::engine::id::InstanceId::SEED,
+        instance: InstanceId::SEED,
         address: ([127, 0, 0, 1], port).into(),
     };
     let awake = config

@@ -152,6 +152,7 @@ pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
         } else {
             vec![Source::Edge]
         },
+        sleep: provider.sleep(),
         seed: seed(&service.name),
         ..Policy::default()
     }

@@ -91,6 +91,7 @@ pub(super) struct Lead<'a> {
     saves: u64,
     saves_said: u64,
     began: Instant,
+    began_at: Time,
 }
 
 impl<'a> Lead<'a> {
@@ -99,9 +100,10 @@ impl<'a> Lead<'a> {
         let shared = setup.store.shared().is_some();
         let idle_timeout = setup.policy.idle_timeout;
         let said = seat.envelope.as_ref();
+        let began_at = setup.clock.now();
         let routing = said.map_or(Routing::Asleep, |said| said.routing.clone());
         Lead {
-            service: Service::new(setup.name.clone(), setup.policy.clone(), setup.clock.now()),
+            service: Service::new(setup.name.clone(), setup.policy.clone(), began_at),
             heart: Heart::new(shared, epoch, idle_timeout, routing),
             seat,
             epoch,
@@ -115,6 +117,7 @@ impl<'a> Lead<'a> {
             saves: 0,
             saves_said: 0,
             began: Instant::now(),
+            began_at,
         }
     }
 

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 
 use super::id::{InstanceId, OpId};
 use super::machine::{Machine, Trouble};
+use super::policy::Sleep;
 use super::record::Record;
 use super::time::Time;
 
@@ -87,8 +88,8 @@ pub enum Effect {
     Inspect(OpId, InstanceId),
     /// Ask the provider to start the machine. Idempotent.
     Start(OpId, InstanceId),
-    /// Ask the provider to stop the machine. Idempotent.
-    Stop(OpId, InstanceId),
+    /// Ask the provider to put the machine to sleep in this way. Idempotent.
+    Stop(OpId, InstanceId, Sleep),
     /// Ask the app itself, at this address, whether it is ready.
     Probe(OpId, InstanceId, SocketAddr),
     /// Put this routing in force for the visitors.

@@ -4,10 +4,11 @@
 //! them, and the engine treats a class the same wherever it came from.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::id::CloneId;
 use super::time::Span;
 
 /// What a provider says of a machine.
@@ -37,6 +38,24 @@ pub enum MachineState {
     Missing,
     /// The provider reports a fault.
     Failed,
+}
+
+/// A machine at the provider that carries the service's mark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// Which clone its mark names. Two machines can carry the same one, where names are not unique.
+    pub clone: CloneId,
+    /// What the provider says of it.
+    pub machine: Machine,
+}
+
+/// A public address that a clone has and that is paid for, or at which the clone can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublicAddress {
+    /// The provider's own name of it.
+    pub id: String,
+    /// The address.
+    pub address: IpAddr,
 }
 
 /// A call to a provider that did not succeed.

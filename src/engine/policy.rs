@@ -4,6 +4,16 @@ use super::backoff::Backoff;
 use super::time::Span;
 use super::traffic::Source;
 
+/// How a machine is put to sleep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sleep {
+    /// It is shut down.
+    #[default]
+    Stop,
+    /// Its memory is kept, where the platform can do that; else it is shut down.
+    Suspend,
+}
+
 /// What the operator wants of a service, and the bounds of its provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -26,6 +36,8 @@ pub struct Policy {
     /// A provider call, a probe or a publish whose answer is not there by then is lost. Longer than the
     /// driver's own deadlines.
     pub call_timeout: Span,
+    /// How its machines are put to sleep.
+    pub sleep: Sleep,
     /// A source of activity that has not been heard of for so long is blind.
     pub stale_after: Span,
     /// A paid period is used up before the machine is stopped.
@@ -49,6 +61,7 @@ impl Default for Policy {
             probe_interval: Span::secs(1),
             check_interval: Span::secs(10),
             call_timeout: Span::secs(45),
+            sleep: Sleep::Stop,
             stale_after: Span::secs(60),
             billing_increment: None,
             sources: vec![Source::Edge],

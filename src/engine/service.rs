@@ -364,7 +364,7 @@ impl Service {
         out.push(match kind {
             CallKind::Inspect => Effect::Inspect(op, InstanceId::SEED),
             CallKind::Start => Effect::Start(op, InstanceId::SEED),
-            CallKind::Stop => Effect::Stop(op, InstanceId::SEED),
+            CallKind::Stop => Effect::Stop(op, InstanceId::SEED, self.way_to_sleep()),
         });
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::{Answer, BadSettings, Provider, bare, http_client, seed_only};
-use crate::engine::id::{InstanceId, ServiceName};
+use crate::engine::id::{InstanceId, ServiceName, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 
 pub use script::Scripts;
@@ -199,14 +199,14 @@ impl Provider for Command {
         }
     }
 
-    fn start(&self, instance: InstanceId) -> Answer<'_> {
+    fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         match instance {
             InstanceId::SEED => Box::pin(self.order(Action::Start)),
             _ => Box::pin(async move { Err(seed_only("command", instance)) }),
         }
     }
 
-    fn stop(&self, instance: InstanceId) -> Answer<'_> {
+    fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         match instance {
             InstanceId::SEED => Box::pin(self.order(Action::Stop)),
             _ => Box::pin(async move { Err(seed_only("command", instance)) }),

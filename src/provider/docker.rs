@@ -18,7 +18,7 @@ use bollard::query_parameters::{
 };
 
 use super::{Answer, BadSettings, Provider, bare, seed_only};
-use crate::engine::id::InstanceId;
+use crate::engine::id::{InstanceId, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use answer::Sent;
 
@@ -267,14 +267,14 @@ impl Provider for Docker {
         }
     }
 
-    fn start(&self, instance: InstanceId) -> Answer<'_> {
+    fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         match instance {
             InstanceId::SEED => Box::pin(self.wake()),
             _ => Box::pin(async move { Err(seed_only("docker", instance)) }),
         }
     }
 
-    fn stop(&self, instance: InstanceId) -> Answer<'_> {
+    fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         match instance {
             InstanceId::SEED => Box::pin(self.put_to_sleep()),
             _ => Box::pin(async move { Err(seed_only("docker", instance)) }),

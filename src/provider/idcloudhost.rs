@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::cloud::account::Account;
 use super::cloud::call::{Call, Caller, Does, form};
 use super::{Answer, BadSettings, Provider, bare, seed_only};
-use crate::engine::id::InstanceId;
+use crate::engine::id::{InstanceId, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use answer::{Address, Vm};
 
@@ -373,14 +373,14 @@ impl Provider for IdCloudHost {
         }
     }
 
-    fn start(&self, instance: InstanceId) -> Answer<'_> {
+    fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         match instance {
             InstanceId::SEED => Box::pin(self.wake()),
             _ => Box::pin(async move { Err(seed_only("idcloudhost", instance)) }),
         }
     }
 
-    fn stop(&self, instance: InstanceId) -> Answer<'_> {
+    fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         match instance {
             InstanceId::SEED => Box::pin(self.put_to_sleep()),
             _ => Box::pin(async move { Err(seed_only("idcloudhost", instance)) }),

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::{Answer, BadSettings, Provider, bare, seed_only};
-use crate::engine::id::{InstanceId, ServiceName};
+use crate::engine::id::{InstanceId, ServiceName, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use group::Group;
 use procfs::Proc;
@@ -125,7 +125,7 @@ impl Provider for Process {
         }))
     }
 
-    fn start(&self, instance: InstanceId) -> Answer<'_> {
+    fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         if instance != InstanceId::SEED {
             return Box::pin(async move { Err(seed_only("process", instance)) });
         }
@@ -137,7 +137,7 @@ impl Provider for Process {
         }))
     }
 
-    fn stop(&self, instance: InstanceId) -> Answer<'_> {
+    fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         if instance != InstanceId::SEED {
             return Box::pin(async move { Err(seed_only("process", instance)) });
         }

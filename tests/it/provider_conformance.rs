@@ -10,15 +10,20 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anteroom::engine::id::InstanceId;
+use anteroom::engine::id::{CloneId, InstanceId, Token};
 use anteroom::engine::machine::{ErrorClass, Machine, MachineState};
 use anteroom::provider::Provider;
 
 use crate::support::wait::eventually;
 
 const SEED: InstanceId = InstanceId::SEED;
+const TOKEN: Token = Token([7; 16]);
 /// Far longer than anything here takes.
 const SOON: Duration = Duration::from_secs(30);
+
+fn clone(slot: u16) -> InstanceId {
+    InstanceId::Clone(CloneId::new(slot, 1_795_000_000).expect("within bounds"))
+}
 
 /// One machine on one platform.
 trait Platform {
@@ -59,38 +64,38 @@ async fn starts_and_stops(platform: &dyn Platform) {
     let provider = platform.provider();
     is_down(platform, &*provider).await;
     for _ in 0..2 {
-        provider.start(SEED).await.expect("it starts");
+        provider.start(SEED, TOKEN).await.expect("it starts");
         is_up(platform, &*provider).await;
-        provider.stop(SEED).await.expect("it stops");
+        provider.stop(SEED, TOKEN).await.expect("it stops");
         is_down(platform, &*provider).await;
     }
 }
 
 async fn a_second_call_changes_nothing(platform: &dyn Platform) {
     let provider = platform.provider();
-    provider.stop(SEED).await.expect("off already");
+    provider.stop(SEED, TOKEN).await.expect("off already");
     for _ in 0..2 {
-        provider.start(SEED).await.expect("it starts");
+        provider.start(SEED, TOKEN).await.expect("it starts");
         is_up(platform, &*provider).await;
     }
     for _ in 0..2 {
-        provider.stop(SEED).await.expect("it stops");
+        provider.stop(SEED, TOKEN).await.expect("it stops");
         is_down(platform, &*provider).await;
     }
 }
 
 async fn two_starts_at_once_make_one_machine(platform: &dyn Platform) {
     let provider = platform.provider();
-    let (one, two) = tokio::join!(provider.start(SEED), provider.start(SEED));
+    let (one, two) = tokio::join!(provider.start(SEED, TOKEN), provider.start(SEED, TOKEN));
     one.and(two).expect("both are successes");
     is_up(platform, &*provider).await;
-    let (one, two) = tokio::join!(provider.stop(SEED), provider.stop(SEED));
+    let (one, two) = tokio::join!(provider.stop(SEED, TOKEN), provider.stop(SEED, TOKEN));
     one.and(two).expect("both are successes");
     is_down(platform, &*provider).await;
 }
 
 async fn a_missing_machine_is_said_to_be(platform: &dyn Platform) {
-    let clone = InstanceId(1);
+    let clone = clone(1);
     let Some(provider) = platform.missing() else {
         return;
     };
@@ -98,8 +103,8 @@ async fn a_missing_machine_is_said_to_be(platform: &dyn Platform) {
         let found = provider.inspect(instance).await.expect("not an error");
         assert_eq!((found.state, found.address), (MachineState::Missing, None));
         for trouble in [
-            provider.start(instance).await,
-            provider.stop(instance).await,
+            provider.start(instance, TOKEN).await,
+            provider.stop(instance, TOKEN).await,
         ] {
             assert_eq!(trouble.map_err(|t| t.class), Err(ErrorClass::NotFound));
         }
@@ -111,27 +116,27 @@ async fn a_call_may_be_dropped_anywhere(platform: &dyn Platform) {
     let provider = platform.provider();
     for after_ms in [0, 1, 2, 4, 8, 16, 32] {
         let after = Duration::from_millis(after_ms);
-        let _ = tokio::time::timeout(after, provider.start(SEED)).await;
+        let _ = tokio::time::timeout(after, provider.start(SEED, TOKEN)).await;
         state(&*provider).await;
-        provider.start(SEED).await.expect("it starts");
+        provider.start(SEED, TOKEN).await.expect("it starts");
         is_up(platform, &*provider).await;
-        let _ = tokio::time::timeout(after, provider.stop(SEED)).await;
+        let _ = tokio::time::timeout(after, provider.stop(SEED, TOKEN)).await;
         state(&*provider).await;
-        provider.stop(SEED).await.expect("it stops");
+        provider.stop(SEED, TOKEN).await.expect("it stops");
         is_down(platform, &*provider).await;
     }
 }
 
 async fn the_next_anteroom_finds_the_machine(platform: &dyn Platform) {
     let before = platform.provider();
-    before.start(SEED).await.expect("it starts");
+    before.start(SEED, TOKEN).await.expect("it starts");
     let seen = is_up(platform, &*before).await;
     drop(before);
     let after = platform.provider();
     assert_eq!(after.inspect(SEED).await, Ok(seen));
-    after.start(SEED).await.expect("it runs already");
+    after.start(SEED, TOKEN).await.expect("it runs already");
     is_up(platform, &*after).await;
-    after.stop(SEED).await.expect("it stops");
+    after.stop(SEED, TOKEN).await.expect("it stops");
     is_down(platform, &*after).await;
 }
 

@@ -15,7 +15,7 @@ use anteroom::driver::task::{self, Running, Setup};
 use anteroom::driver::way::RoomOnly;
 use anteroom::engine::admit::Rules;
 use anteroom::engine::contract::TriggerBy;
-use anteroom::engine::id::InstanceId;
+use anteroom::engine::id::{InstanceId, Token};
 use anteroom::engine::machine::{Machine, MachineState};
 use anteroom::engine::policy::Policy;
 use anteroom::engine::privacy::Privacy;
@@ -70,12 +70,12 @@ impl Provider for Counted {
         Box::pin(async { Ok(self.machine()) })
     }
 
-    fn start(&self, _instance: InstanceId) -> Answer<'_> {
+    fn start(&self, _instance: InstanceId, _token: Token) -> Answer<'_> {
         self.starts.fetch_add(1, SeqCst);
         Box::pin(async { Ok(self.machine()) })
     }
 
-    fn stop(&self, _instance: InstanceId) -> Answer<'_> {
+    fn stop(&self, _instance: InstanceId, _token: Token) -> Answer<'_> {
         self.stops.fetch_add(1, SeqCst);
         Box::pin(async { Ok(self.machine()) })
     }

@@ -437,7 +437,7 @@ impl World {
             } => self.write(life, op, *record, required),
             Effect::Inspect(op, _) => self.call(life, op, Call::Inspect),
             Effect::Start(op, _) => self.call(life, op, Call::Start),
-            Effect::Stop(op, _) => self.call(life, op, Call::Stop),
+            Effect::Stop(op, ..) => self.call(life, op, Call::Stop),
             Effect::Probe(op, _, address) => self.probe(life, op, address),
             Effect::Publish(op, routing) => {
                 self.tell_routing(life, &routing);

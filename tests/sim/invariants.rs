@@ -350,7 +350,7 @@ impl World {
                 (*op, false)
             }
             Effect::Probe(op, ..) | Effect::Publish(op, _) => (*op, false),
-            Effect::Inspect(op, _) | Effect::Start(op, _) | Effect::Stop(op, _) => (*op, true),
+            Effect::Inspect(op, _) | Effect::Start(op, _) | Effect::Stop(op, ..) => (*op, true),
             Effect::Tell(_) => return,
         };
         let timeout = self.plan.policy.call_timeout;

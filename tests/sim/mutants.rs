@@ -1,7 +1,7 @@
 //! Planted bugs: the engine behind a wrapper that spoils what goes in or what comes out. Each must be found.
 
 use anteroom::engine::contract::{Activity, Effect, Input, ProbeResult, Source, Stage, Upstream};
-use anteroom::engine::id::{InstanceId, OpId};
+use anteroom::engine::id::{CloneId, InstanceId, OpId};
 use anteroom::engine::machine::{Machine, MachineState};
 use anteroom::engine::policy::Policy;
 use anteroom::engine::service::Service;
@@ -112,7 +112,8 @@ pub(crate) struct Mutant {
     open: Vec<Upstream>,
     /// There was no record, and nothing has been started since.
     knows_nothing: bool,
-    slot: u32,
+    /// The next start is of a machine that nobody made.
+    stranger: bool,
 }
 
 impl Mutant {
@@ -124,7 +125,7 @@ impl Mutant {
             asked: false,
             open: Vec::new(),
             knows_nothing: false,
-            slot: 0,
+            stranger: false,
         };
         let policy = mutant.spoiled(mutant.engine.policy().clone());
         mutant.engine.set_policy(policy);
@@ -189,7 +190,7 @@ impl Mutant {
             (Some(Bug::HoldIsIgnored), Input::Held { .. }) => return None,
             (Some(Bug::RecordIsNotRead), Input::Loaded(_)) => Input::Loaded(None),
             (Some(Bug::WipedStoreGivesAnotherMachine), Input::Loaded(record)) => {
-                self.slot = u32::from(record.is_none() && now.0 > DAWN + HOUR);
+                self.stranger = record.is_none() && now.0 > DAWN + HOUR;
                 Input::Loaded(record)
             }
             (Some(Bug::MachineOfAWipedStoreIsForgotten), Input::Loaded(record)) => {
@@ -225,15 +226,21 @@ impl Mutant {
                 self.engine.step(now, Input::Diverted(op, Ok(())), out);
             }
             (Some(Bug::WipedStoreGivesAnotherMachine), Effect::Start(op, _)) => {
-                out.push(Effect::Start(op, InstanceId(self.slot)));
+                out.push(Effect::Start(
+                    op,
+                    match self.stranger {
+                        true => InstanceId::Clone(CloneId::new(1, 1).expect("within bounds")),
+                        false => InstanceId::SEED,
+                    },
+                ));
             }
             (Some(Bug::StartIsAskedTwice), Effect::Start(op, instance)) => {
                 out.push(Effect::Start(op, instance));
                 out.push(Effect::Start(op, instance));
             }
-            (Some(Bug::StopIsNotRetried), Effect::Stop(op, instance)) => {
+            (Some(Bug::StopIsNotRetried), Effect::Stop(op, instance, sleep)) => {
                 if !std::mem::replace(&mut self.asked, true) {
-                    out.push(Effect::Stop(op, instance));
+                    out.push(Effect::Stop(op, instance, sleep));
                 }
             }
             (Some(Bug::NobodyIsWokenFor), Effect::Inspect(op, instance))

@@ -8,8 +8,10 @@ use tokio::time::{Instant, timeout};
 
 use super::{Done, Lead};
 use crate::engine::contract::{Effect, Input};
+use crate::engine::id::{OpId, Token};
 use crate::engine::machine::{ErrorClass, Machine, Trouble};
-use crate::provider;
+use crate::engine::policy::Sleep;
+use crate::provider::{self, mark::token};
 
 /// A publish takes as long as Traefik needs to take it up and to say so.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,20 +31,25 @@ impl Lead<'_> {
                 });
             }
             Effect::Start(op, instance) => {
+                let token = self.token(op);
                 self.spawn(async move {
-                    let call = provider.start(instance);
+                    let call = provider.start(instance, token);
                     Input::Started(op, answer(limit, "start", call).await)
                 });
             }
-            Effect::Stop(op, instance) if !self.heart.holds_the_lease() => {
+            Effect::Stop(op, instance, _) if !self.heart.holds_the_lease() => {
                 let why = "another room may lead the service by now; nothing was stopped";
                 let trouble = Trouble::new(ErrorClass::Transient, format!("{why} ({instance})"));
                 self.spawn(async move { Input::Stopped(op, Err(trouble)) });
             }
-            Effect::Stop(op, instance) => {
+            Effect::Stop(op, instance, sleep) => {
+                let token = self.token(op);
                 self.spawn(async move {
-                    let call = provider.stop(instance);
-                    Input::Stopped(op, answer(limit, "stop", call).await)
+                    let (what, call) = match sleep {
+                        Sleep::Stop => ("stop", provider.stop(instance, token)),
+                        Sleep::Suspend => ("suspend", provider.suspend(instance, token)),
+                    };
+                    Input::Stopped(op, answer(limit, what, call).await)
                 });
             }
             Effect::Probe(op, _, address) => {
@@ -73,6 +80,13 @@ impl Lead<'_> {
                 });
             }
         }
+    }
+
+    /// The token of an operation. Its id is in the record before the operation is carried out, and is never given out
+    /// again on this record; the beginning of this leadership tells it from those on a record that was lost.
+    fn token(&self, op: OpId) -> Token {
+        let (name, op) = (self.seat.setup.name.as_str(), op.to_string());
+        token(&[name, &self.began_at.0.to_string(), &op])
     }
 
     fn spawn(&mut self, doing: impl Future<Output = Input> + Send + 'static) {

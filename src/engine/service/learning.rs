@@ -159,6 +159,7 @@ impl Service {
             awake_since: self.up_since,
             step: StopStep::Accepted(self.now),
             record_op: None,
+            not_suspended: false,
             asked: false,
             failures: 0,
             next_call_at: self.now,

@@ -193,6 +193,7 @@ impl Service {
             awake_since: Some(leaving.awake.since),
             step: StopStep::Ask,
             record_op: None,
+            not_suspended: false,
             asked: false,
             failures: 0,
             next_call_at: self.now,

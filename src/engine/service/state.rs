@@ -122,6 +122,8 @@ pub(super) struct Stopping {
     pub(super) awake_since: Option<Time>,
     pub(super) step: StopStep,
     pub(super) record_op: Option<OpId>,
+    /// The platform would not suspend the machine, or did not in time: it is shut down instead.
+    pub(super) not_suspended: bool,
     /// A stop was asked for in this phase; before that, the machine is as it was.
     pub(super) asked: bool,
     pub(super) failures: u32,

@@ -6,6 +6,7 @@ use super::{CallKind, Service};
 use crate::engine::contract::{Effect, Event, Routing, SleepWhy, Upstream};
 use crate::engine::id::OpId;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use crate::engine::policy::Sleep;
 use crate::engine::time::Span;
 
 /// A machine that still runs so long after the provider accepted the stop is asked again.
@@ -64,6 +65,14 @@ impl Service {
         self.make_call(CallKind::Stop, out);
     }
 
+    /// As the policy has it, or by a shutdown where the platform can't suspend this machine.
+    pub(super) fn way_to_sleep(&self) -> Sleep {
+        match &self.state {
+            State::Stopping(stopping) if stopping.not_suspended => Sleep::Stop,
+            _ => self.policy.sleep,
+        }
+    }
+
     pub(super) fn stopping_heard(
         &mut self,
         kind: CallKind,
@@ -108,7 +117,12 @@ impl Service {
             MachineState::Running | MachineState::Starting | MachineState::Failed => {
                 match stopping.step {
                     StopStep::Accepted(at) if now.since(at) < STOP_AGAIN_AFTER => {}
-                    StopStep::Accepted(_) | StopStep::Look | StopStep::Ask => {
+                    StopStep::Accepted(_) => {
+                        stopping.not_suspended = true;
+                        stopping.step = StopStep::Ask;
+                        stopping.next_call_at = now;
+                    }
+                    StopStep::Look | StopStep::Ask => {
                         stopping.step = StopStep::Ask;
                         stopping.next_call_at = now;
                     }
@@ -132,6 +146,7 @@ impl Service {
             stopping.next_call_at = at;
             if kind == CallKind::Stop {
                 stopping.step = StopStep::Look;
+                stopping.not_suspended |= cannot(trouble.class);
             }
         }
         out.push(Effect::Tell(Event::Retrying {
@@ -190,4 +205,13 @@ impl Service {
         out.push(Effect::Tell(Event::StopCancelled { why }));
         self.record(false, out);
     }
+}
+
+/// Whether a platform that answers a suspension like this would answer the next one alike. Another state than it needs
+/// is no different: the machine is shut down, and that is never wrong.
+const fn cannot(class: ErrorClass) -> bool {
+    matches!(
+        class,
+        ErrorClass::InvalidState | ErrorClass::BadRequest | ErrorClass::Forbidden
+    )
 }

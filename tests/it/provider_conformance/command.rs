@@ -8,7 +8,7 @@ use anteroom::provider::Provider;
 use anteroom::provider::command::{Command, Control, Scripts, Settings};
 use tempfile::TempDir;
 
-use super::{Platform, SEED, SOON, conforms};
+use super::{Platform, SEED, SOON, TOKEN, conforms};
 use crate::support::wait::eventually;
 
 /// A machine that is a file: there while it runs. A second start would be seen: the file has a line for each.
@@ -134,13 +134,13 @@ async fn a_script_and_its_children_end_at_the_deadline_and_when_dropped() {
     let line = |mark: &str| format!("sleep {mark} & sleep {mark}; wait");
     let short = Duration::from_millis(300);
     let provider = command(&line("86413"), "true", "echo stopped", short);
-    let trouble = provider.start(SEED).await.expect_err("too slow");
+    let trouble = provider.start(SEED, TOKEN).await.expect_err("too slow");
     assert_eq!(trouble.class, ErrorClass::Ambiguous, "{trouble}");
     eventually(SOON, || async { !lives("86413") }).await;
 
     let provider = command(&line("86417"), "true", "echo stopped", SOON);
     tokio::select! {
-        answer = provider.start(SEED) => panic!("{answer:?}"),
+        answer = provider.start(SEED, TOKEN) => panic!("{answer:?}"),
         () = eventually(SOON, || async { lives("86417") }) => {}
     }
     eventually(SOON, || async { !lives("86417") }).await;
@@ -158,7 +158,10 @@ async fn a_script_and_its_children_end_at_the_deadline_and_when_dropped() {
 async fn what_a_script_leaves_running_is_not_waited_for() {
     let provider = command("sleep 86423 &", "true", "echo stopped", SOON);
     let began = tokio::time::Instant::now();
-    provider.start(SEED).await.expect("the script ended well");
+    provider
+        .start(SEED, TOKEN)
+        .await
+        .expect("the script ended well");
     assert!(began.elapsed() < SOON / 2 && lives("86423"));
     let end = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -qx 'sleep 86423 ' && kill ${p#/proc/}; done";
     let _ = std::process::Command::new("sh")

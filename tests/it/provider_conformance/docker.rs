@@ -8,7 +8,7 @@ use anteroom::engine::machine::{ErrorClass, MachineState};
 use anteroom::provider::Provider;
 use anteroom::provider::docker::{AddressFrom, Docker, Endpoint, Settings};
 
-use super::{Platform, SEED, SOON, becomes, conforms, is_down, is_up, state};
+use super::{Platform, SEED, SOON, TOKEN, becomes, conforms, is_down, is_up, state};
 use crate::support::docker::{Engine, docker, podman};
 use crate::support::wait::{eventually, free_port};
 
@@ -83,18 +83,18 @@ mod podman_conforms {
 async fn a_paused_container_is_woken_and_stopped(engine: &'static Engine) {
     let app = Container::app(engine, &[]);
     let provider = app.provider();
-    provider.start(SEED).await.expect("it starts");
+    provider.start(SEED, TOKEN).await.expect("it starts");
     is_up(&app, &*provider).await;
     for wake in [true, false] {
         engine.cli(&["pause", &app.name]);
         assert_eq!(state(&*provider).await, MachineState::Suspended);
         match wake {
             true => {
-                provider.start(SEED).await.expect("it is unpaused");
+                provider.start(SEED, TOKEN).await.expect("it is unpaused");
                 answers(is_up(&app, &*provider).await.address.expect("an address")).await;
             }
             false => {
-                provider.stop(SEED).await.expect("it stops");
+                provider.stop(SEED, TOKEN).await.expect("it stops");
                 is_down(&app, &*provider).await;
             }
         }
@@ -106,7 +106,10 @@ async fn a_bad_entrypoint_is_a_bad_request(engine: &'static Engine) {
     engine.remove(&app.name);
     app.name = engine.create(&[], &["/bin/nothing"]);
     let provider = app.provider();
-    let trouble = provider.start(SEED).await.expect_err("no such program");
+    let trouble = provider
+        .start(SEED, TOKEN)
+        .await
+        .expect_err("no such program");
     assert_eq!(trouble.class, ErrorClass::BadRequest, "{trouble}");
     assert_eq!(state(&*provider).await, MachineState::Stopped);
 }
@@ -147,7 +150,7 @@ async fn an_app_is_reached_at_its_own_and_at_its_published_address() {
         port: 80,
         address: AddressFrom::Container,
     };
-    app.provider().start(SEED).await.expect("it starts");
+    app.provider().start(SEED, TOKEN).await.expect("it starts");
     let own = is_up(&app, &*app.provider())
         .await
         .address
@@ -158,7 +161,7 @@ async fn an_app_is_reached_at_its_own_and_at_its_published_address() {
     let published = is_up(&app, &*app.provider()).await.address;
     assert_eq!(published, Some(SocketAddr::from(([127, 0, 0, 1], port))));
     answers(published.expect("an address")).await;
-    app.provider().stop(SEED).await.expect("it stops");
+    app.provider().stop(SEED, TOKEN).await.expect("it stops");
     let off = app.provider().inspect(SEED).await.expect("it can be read");
     assert_eq!((off.state, off.address), (MachineState::Stopped, None));
 }
@@ -185,7 +188,7 @@ async fn a_container_is_starting_until_its_healthcheck_passes() {
     };
     // The check runs by a shell, which the image needs a name for.
     let provider = app.provider();
-    provider.start(SEED).await.expect("it starts");
+    provider.start(SEED, TOKEN).await.expect("it starts");
     assert_eq!(state(&*provider).await, MachineState::Starting);
     engine.cli(&[
         "exec",
@@ -219,7 +222,7 @@ async fn an_engine_that_comes_later_is_found() {
     std::os::unix::fs::symlink(&app.engine.socket, &socket).expect("a link");
     assert_eq!(state(&provider).await, MachineState::Stopped);
     std::fs::remove_file(&socket).expect("there");
-    let trouble = provider.stop(SEED).await.expect_err("gone again");
+    let trouble = provider.stop(SEED, TOKEN).await.expect_err("gone again");
     assert_eq!(trouble.class, ErrorClass::Transient, "{trouble}");
 }
 
@@ -233,7 +236,10 @@ async fn an_engine_that_refuses_is_a_passing_trouble() {
         stop_timeout: Duration::from_secs(5),
     })
     .expect("good settings");
-    for answer in [provider.start(SEED).await, provider.stop(SEED).await] {
+    for answer in [
+        provider.start(SEED, TOKEN).await,
+        provider.stop(SEED, TOKEN).await,
+    ] {
         assert_eq!(answer.map_err(|t| t.class), Err(ErrorClass::Transient));
     }
 }

@@ -8,7 +8,7 @@ use anteroom::engine::time::Span;
 use anteroom::provider::Provider;
 use anteroom::provider::idcloudhost::{AddressFrom, IdCloudHost, Settings};
 
-use super::{Platform, SEED, conforms, state};
+use super::{Platform, SEED, TOKEN, conforms, state};
 use crate::support::warren::{APIKEY, LOCATION, Manner, Warren};
 
 const UUID: &str = "f80b1d62-ffe4-43ef-9210-60f05445456a";
@@ -88,7 +88,7 @@ async fn a_write_of_minutes_is_waited_for_and_a_second_one_is_told_that_it_is_bu
     });
     let (one, two) = (provider(settings(&warren)), provider(settings(&warren)));
     assert!(one.call_timeout() > Duration::from_secs(300));
-    let (first, second) = tokio::join!(one.start(SEED), two.start(SEED));
+    let (first, second) = tokio::join!(one.start(SEED, TOKEN), two.start(SEED, TOKEN));
     let (done, refused) = match first {
         Ok(done) => (done, second),
         Err(refused) => (second.expect("one of them"), Err(refused)),
@@ -105,12 +105,12 @@ async fn a_machine_that_does_not_shut_down_is_switched_off() {
         stop_timeout: Duration::from_secs(1),
         ..settings(&warren)
     });
-    provider.start(SEED).await.expect("it starts");
+    provider.start(SEED, TOKEN).await.expect("it starts");
     warren.behave(Manner {
         ignores_shutdown: true,
         ..Manner::default()
     });
-    let stopped = provider.stop(SEED).await.expect("by the switch");
+    let stopped = provider.stop(SEED, TOKEN).await.expect("by the switch");
     assert_eq!(stopped.state, MachineState::Stopped);
     assert_eq!(warren.calls("POST /v1/jkt01/user-resource/vm/stop"), 2);
 }
@@ -142,11 +142,11 @@ async fn fifty_services_read_one_list_and_wait_together_when_told_to() {
         rate_limited: Some(60),
         ..Manner::default()
     });
-    let told = services[0].start(SEED).await.expect_err("too often");
+    let told = services[0].start(SEED, TOKEN).await.expect_err("too often");
     assert_eq!(told.class, ErrorClass::RateLimited(Some(Span::secs(60))));
     let before: u32 = warren.calls(list) + warren.calls("GET /v1/jkt01/user-resource/vm");
     for service in &services {
-        for refused in [service.inspect(SEED).await, service.stop(SEED).await] {
+        for refused in [service.inspect(SEED).await, service.stop(SEED, TOKEN).await] {
             let Err(trouble) = refused else {
                 // What was listed a moment ago is still known.
                 continue;
@@ -188,8 +188,8 @@ async fn each_refusal_has_its_class_and_says_the_mend_and_no_secret() {
     ] {
         for refused in [
             provider.inspect(SEED).await,
-            provider.start(SEED).await,
-            provider.stop(SEED).await,
+            provider.start(SEED, TOKEN).await,
+            provider.stop(SEED, TOKEN).await,
         ] {
             let trouble = refused.expect_err(words);
             assert_eq!(trouble.class, class, "{trouble}");
@@ -220,7 +220,7 @@ async fn the_public_address_comes_from_its_own_list_and_a_deleted_machine_is_mis
         address: AddressFrom::Public,
         ..settings(&warren)
     });
-    let up = public.start(SEED).await.expect("it starts");
+    let up = public.start(SEED, TOKEN).await.expect("it starts");
     assert_eq!(up.address, "203.0.113.7:80".parse().ok());
     let private = provider(settings(&warren));
     let up = private.inspect(SEED).await.expect("it is read");
@@ -232,7 +232,7 @@ async fn the_public_address_comes_from_its_own_list_and_a_deleted_machine_is_mis
         });
         warren.delete(UUID);
         let gone = provider(settings(&warren));
-        let trouble = gone.start(SEED).await.expect_err("it is gone");
+        let trouble = gone.start(SEED, TOKEN).await.expect_err("it is gone");
         assert_eq!(trouble.class, ErrorClass::NotFound);
         crate::support::wait::eventually(super::SOON, async || {
             state(&gone).await == MachineState::Missing

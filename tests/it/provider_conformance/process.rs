@@ -11,7 +11,7 @@ use anteroom::provider::Provider;
 use anteroom::provider::process::{Process, Settings};
 use tempfile::TempDir;
 
-use super::{Platform, SEED, SOON, becomes, conforms, is_down, is_up, state};
+use super::{Platform, SEED, SOON, TOKEN, becomes, conforms, is_down, is_up, state};
 use crate::support::wait::{eventually, free_port};
 
 /// A web server, with its records in a folder of its own.
@@ -129,21 +129,21 @@ conforms!(App::new());
 async fn the_app_answers_where_the_provider_says() {
     let app = App::new();
     let provider = app.process();
-    let machine = provider.start(SEED).await.expect("it starts");
+    let machine = provider.start(SEED, TOKEN).await.expect("it starts");
     let address = machine.address.expect("an address");
     let answers = || async { tokio::net::TcpStream::connect(address).await.is_ok() };
     eventually(SOON, answers).await;
-    provider.stop(SEED).await.expect("it stops");
+    provider.stop(SEED, TOKEN).await.expect("it stops");
     assert!(!answers().await);
 }
 
 #[tokio::test]
 async fn a_clone_is_not_known() {
     let provider = App::new().process();
-    let clone = anteroom::engine::id::InstanceId(1);
+    let clone = super::clone(1);
     let found = provider.inspect(clone).await.expect("not an error");
     assert_eq!(found.state, MachineState::Missing);
-    let trouble = provider.start(clone).await.map_err(|t| t.class);
+    let trouble = provider.start(clone, TOKEN).await.map_err(|t| t.class);
     assert_eq!(trouble, Err(ErrorClass::NotFound));
 }
 
@@ -151,28 +151,28 @@ async fn a_clone_is_not_known() {
 async fn two_anterooms_on_one_folder_start_one_process() {
     let app = App::new();
     let (one, two) = (app.process(), app.process());
-    let (a, b) = tokio::join!(one.start(SEED), two.start(SEED));
+    let (a, b) = tokio::join!(one.start(SEED, TOKEN), two.start(SEED, TOKEN));
     a.and(b).expect("both are successes");
     is_up(&app, &two).await;
-    two.stop(SEED).await.expect("it stops");
+    two.stop(SEED, TOKEN).await.expect("it stops");
     is_down(&app, &one).await;
 }
 
 #[tokio::test]
 async fn a_process_without_its_record_is_adopted() {
     let app = App::new();
-    app.process().start(SEED).await.expect("it starts");
+    app.process().start(SEED, TOKEN).await.expect("it starts");
     let pids = app.pids();
     for spoil in ["", "{\"pid\":1", "{}"] {
         std::fs::write(app.file("pid"), spoil).expect("writable");
         let after = app.process();
         is_up(&app, &after).await;
         std::fs::remove_file(app.file("pid")).expect("there");
-        after.start(SEED).await.expect("it is adopted");
+        after.start(SEED, TOKEN).await.expect("it is adopted");
         assert_eq!(app.pids(), pids);
         assert!(app.file("pid").exists(), "its record is there again");
     }
-    app.process().stop(SEED).await.expect("it stops");
+    app.process().stop(SEED, TOKEN).await.expect("it stops");
     is_down(&app, &app.process()).await;
 }
 
@@ -187,7 +187,7 @@ async fn another_anteroom() {
     let port = port.parse().expect("a port");
     let settings = settings(Path::new(&folder), port, &App::line(&[]), SOON);
     let process = Process::new(settings).expect("good settings");
-    process.start(SEED).await.expect("it starts");
+    process.start(SEED, TOKEN).await.expect("it starts");
     std::fs::write(Path::new(&folder).join("started"), "").expect("writable");
     std::future::pending::<()>().await;
 }
@@ -220,9 +220,9 @@ async fn an_anteroom_that_is_killed_leaves_its_process_to_the_next() {
         let pids = app.pids();
         let next = app.process();
         is_up(&app, &next).await;
-        next.start(SEED).await.expect("it is adopted");
+        next.start(SEED, TOKEN).await.expect("it is adopted");
         assert_eq!(app.pids(), pids);
-        next.stop(SEED).await.expect("it stops");
+        next.stop(SEED, TOKEN).await.expect("it stops");
         is_down(&app, &next).await;
     }
 }
@@ -236,9 +236,9 @@ async fn a_stranger_that_got_the_pid_is_never_signalled() {
         .stderr(Stdio::null())
         .spawn()
         .expect("it runs");
-    app.process().start(SEED).await.expect("it starts");
+    app.process().start(SEED, TOKEN).await.expect("it starts");
     let record = std::fs::read_to_string(app.file("pid")).expect("a record");
-    app.process().stop(SEED).await.expect("it stops");
+    app.process().stop(SEED, TOKEN).await.expect("it stops");
 
     let mut record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
     record["pid"] = stranger.id().into();
@@ -248,9 +248,9 @@ async fn a_stranger_that_got_the_pid_is_never_signalled() {
     std::fs::write(app.file("pid"), record.to_string()).expect("writable");
     let provider = app.process();
     assert_eq!(state(&provider).await, MachineState::Stopped);
-    provider.stop(SEED).await.expect("off already");
-    provider.start(SEED).await.expect("it starts");
-    provider.stop(SEED).await.expect("it stops");
+    provider.stop(SEED, TOKEN).await.expect("off already");
+    provider.start(SEED, TOKEN).await.expect("it starts");
+    provider.stop(SEED, TOKEN).await.expect("it stops");
     assert!(stranger.try_wait().expect("our child").is_none());
     stranger.kill().expect("our child");
     stranger.wait().expect("it is gone");
@@ -262,7 +262,7 @@ async fn a_process_that_refuses_to_end_is_killed() {
     let mut app = App::shell("trap '' TERM; exec \"$0\" \"$@\"");
     app.stop_timeout = Duration::from_millis(200);
     let provider = app.process();
-    provider.start(SEED).await.expect("it starts");
+    provider.start(SEED, TOKEN).await.expect("it starts");
     let ignores = || async {
         let status = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/status"));
         let pids = app.pids();
@@ -276,7 +276,7 @@ async fn a_process_that_refuses_to_end_is_killed() {
             .is_some_and(|mask| mask & (1 << 14) != 0)
     };
     eventually(SOON, ignores).await;
-    let stopping = provider.stop(SEED);
+    let stopping = provider.stop(SEED, TOKEN);
     let seen = async {
         becomes(&provider, MachineState::Stopping).await;
     };
@@ -291,9 +291,9 @@ async fn a_process_that_refuses_to_end_is_killed() {
 async fn a_stop_ends_the_whole_group() {
     let app = App::shell("\"$0\" \"$@\" & wait");
     let provider = app.process();
-    provider.start(SEED).await.expect("it starts");
+    provider.start(SEED, TOKEN).await.expect("it starts");
     eventually(SOON, || async { app.running() == 2 }).await;
-    provider.stop(SEED).await.expect("it stops");
+    provider.stop(SEED, TOKEN).await.expect("it stops");
     assert_eq!(app.running(), 0);
 }
 
@@ -301,7 +301,7 @@ async fn a_stop_ends_the_whole_group() {
 async fn workers_of_a_leader_that_crashed_do_not_hold_the_port() {
     let app = App::shell("\"$0\" \"$@\" & wait");
     let provider = app.process();
-    provider.start(SEED).await.expect("it starts");
+    provider.start(SEED, TOKEN).await.expect("it starts");
     eventually(SOON, || async { app.running() == 2 }).await;
     let record = std::fs::read_to_string(app.file("pid")).expect("a record");
     let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
@@ -313,10 +313,10 @@ async fn workers_of_a_leader_that_crashed_do_not_hold_the_port() {
     becomes(&provider, MachineState::Stopped).await;
     assert_eq!(app.running(), 1, "the worker lives on");
     let worker = app.pids();
-    provider.start(SEED).await.expect("it starts");
+    provider.start(SEED, TOKEN).await.expect("it starts");
     eventually(SOON, || async { app.running() == 2 }).await;
     assert!(!app.pids().contains(&worker[0]));
-    provider.stop(SEED).await.expect("it stops");
+    provider.stop(SEED, TOKEN).await.expect("it stops");
     is_down(&app, &provider).await;
 }
 
@@ -324,7 +324,7 @@ async fn workers_of_a_leader_that_crashed_do_not_hold_the_port() {
 async fn a_process_that_ends_by_itself_is_stopped_and_its_exit_is_kept() {
     let app = App::shell("echo 127.0.0.1:{port}; exit 3");
     let provider = app.process();
-    provider.start(SEED).await.expect("it was spawned");
+    provider.start(SEED, TOKEN).await.expect("it was spawned");
     becomes(&provider, MachineState::Stopped).await;
     eventually(SOON, || async { provider.last_exit().is_some() }).await;
     assert_eq!(provider.last_exit().as_deref(), Some("exit status: 3"));
@@ -342,7 +342,7 @@ async fn a_program_that_is_not_there_is_a_bad_request() {
         let app = App::of(&[command.to_owned()]);
         let trouble = app
             .process()
-            .start(SEED)
+            .start(SEED, TOKEN)
             .await
             .expect_err("no such program");
         assert_eq!(trouble.class, ErrorClass::BadRequest);
@@ -355,12 +355,12 @@ async fn a_program_that_is_not_there_is_a_bad_request() {
 async fn the_environment_is_small_and_marked() {
     let app = App::new();
     let provider = app.process();
-    provider.start(SEED).await.expect("it starts");
+    provider.start(SEED, TOKEN).await.expect("it starts");
     let environ = std::fs::read(format!("/proc/{}/environ", app.pids()[0])).expect("ours");
     let environ = String::from_utf8_lossy(&environ);
     let has = |name: &str| environ.split('\0').any(|entry| entry.starts_with(name));
     assert!(has("PATH=") && has("APP_PORT=") && has("ANTEROOM_INSTANCE=blog/seed/"));
     // Ours holds this one, as it might hold a secret.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && !has("CARGO_MANIFEST_DIR="));
-    provider.stop(SEED).await.expect("it stops");
+    provider.stop(SEED, TOKEN).await.expect("it stops");
 }

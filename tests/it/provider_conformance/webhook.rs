@@ -15,7 +15,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
-use super::{Platform, SEED, SOON, conforms};
+use super::{Platform, SEED, SOON, TOKEN, conforms};
 use crate::support::wait::free_port;
 
 /// What the server answers.
@@ -139,7 +139,7 @@ conforms!(Hook::start(Answers::Machine(0)));
 #[tokio::test]
 async fn the_question_names_the_service_and_carries_the_token() {
     let hook = Hook::start(Answers::Machine(0));
-    hook.provider().start(SEED).await.expect("it starts");
+    hook.provider().start(SEED, TOKEN).await.expect("it starts");
     let heard = hook.heard.lock().unwrap().clone();
     let question =
         |action: &str| json!({ "action": action, "service": "blog", "instance": "seed" });
@@ -184,13 +184,17 @@ async fn an_order_without_an_answer_is_ambiguous_and_one_that_was_not_sent_is_no
     );
 
     let silent = Hook::start(Answers::SilenceAtOrders).command(short);
-    let trouble = silent.start(SEED).await.expect_err("silence");
+    let trouble = silent.start(SEED, TOKEN).await.expect_err("silence");
     assert_eq!(trouble.class, ErrorClass::Ambiguous, "{trouble}");
 
     let gone = Hook {
         address: SocketAddr::from(([127, 0, 0, 1], free_port())),
         ..Hook::start(Answers::Silence)
     };
-    let trouble = gone.command(SOON).start(SEED).await.expect_err("nobody");
+    let trouble = gone
+        .command(SOON)
+        .start(SEED, TOKEN)
+        .await
+        .expect_err("nobody");
     assert_eq!(trouble.class, ErrorClass::Transient, "{trouble}");
 }

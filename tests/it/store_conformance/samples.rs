@@ -2,7 +2,7 @@
 
 use anteroom::engine::contract::{Event, SleepWhy, Source, Stage, Trigger, TriggerBy, Upstream};
 use anteroom::engine::eta::WakeHistory;
-use anteroom::engine::id::{InstanceId, OpId};
+use anteroom::engine::id::{CloneId, InstanceId, OpId};
 use anteroom::engine::record::{Hold, Record, Stand};
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::Failure;
@@ -17,7 +17,7 @@ fn trigger() -> Trigger {
 
 fn upstream() -> Upstream {
     Upstream {
-        instance: InstanceId(3),
+        instance: InstanceId::Clone(CloneId::new(3, 1_795_000_000).unwrap()),
         address: "[2001:db8::1]:8080".parse().unwrap(),
     }
 }

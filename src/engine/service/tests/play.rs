@@ -161,7 +161,7 @@ impl Play {
     pub(super) fn op(&self, like: impl Fn(&Effect) -> bool) -> OpId {
         let found: Vec<_> = self.out.iter().filter(|effect| like(effect)).collect();
         match found[..] {
-            [Effect::Inspect(op, _) | Effect::Start(op, _) | Effect::Stop(op, _)] => *op,
+            [Effect::Inspect(op, _) | Effect::Start(op, _) | Effect::Stop(op, ..)] => *op,
             [Effect::Probe(op, ..) | Effect::Publish(op, _)] => *op,
             [Effect::ProveDivert(op) | Effect::LastLook(op)] => *op,
             [Effect::Record { op, .. }] => *op,
