@@ -11,6 +11,7 @@ pub mod docker;
 pub mod idcloudhost;
 pub mod mark;
 pub mod process;
+pub mod proxmox;
 
 use std::time::Duration;
 

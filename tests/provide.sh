@@ -72,3 +72,20 @@ provide_traefik() {
   fi
   rm -rf "$scratch"
 }
+
+# Python packages that the tests start, each with all that it needs in a folder of its own under target/tools.
+# Arguments: folder package==version ...
+provide_python() {
+  local folder=$PWD/target/tools/$1 scratch wanted="${*:2}"
+  [[ $(cat "$folder.version" 2>/dev/null) == "$wanted" && -d $folder ]] && return 0
+  say "fetching $wanted"
+  mkdir -p "$PWD/target/tools"
+  scratch=$(mktemp -d "$folder.XXXXXX") || { fail "no room beside $folder"; return; }
+  if python3 -m pip install -q --disable-pip-version-check --no-warn-conflicts --root-user-action=ignore \
+    --target "$scratch" "${@:2}"; then
+    rm -rf "$folder" && mv "$scratch" "$folder" && printf '%s\n' "$wanted" >"$folder.version"
+  else
+    fail "$wanted: the Python packages could not be fetched"
+    rm -rf "$scratch"
+  fi
+}

@@ -2,3 +2,4 @@
 
 pub(super) mod account;
 pub(super) mod call;
+pub(super) mod pinned;

@@ -9,6 +9,7 @@ mod support {
     pub(crate) mod house;
     pub(crate) mod load;
     pub(crate) mod machine;
+    pub(crate) mod proxmox;
     pub(crate) mod redis;
     pub(crate) mod traefik;
     pub(crate) mod visitor;

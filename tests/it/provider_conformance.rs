@@ -5,6 +5,7 @@ mod command;
 mod docker;
 mod idcloudhost;
 mod process;
+mod proxmox;
 mod webhook;
 
 use std::sync::Arc;

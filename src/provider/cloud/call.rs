@@ -1,6 +1,6 @@
 //! One call to a cloud: with a deadline, a line in the log, a metric, and no redirect followed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::engine::machine::{ErrorClass, Trouble};
 use crate::engine::time::Span;
-use crate::provider::{BadSettings, causes, retry_after};
+use crate::provider::cloud::pinned::{self, Fingerprint};
+use crate::provider::{BadSettings, causes, last_words, retry_after};
 use crate::telemetry::metrics;
 
 /// The most that is read of an answer: a list of ten thousand machines.
@@ -44,8 +45,21 @@ pub(crate) struct Call {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
+    /// The words beside the status, where they are others than usual: Proxmox VE tells its errors there.
+    pub(crate) reason: Option<String>,
     pub(crate) retry_after: Option<Span>,
     pub(crate) body: Vec<u8>,
+}
+
+/// Which certificates of a cloud are believed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trust {
+    /// Those that the system believes.
+    System,
+    /// Those of this file (PEM) as well.
+    File(PathBuf),
+    /// One alone, by its fingerprint.
+    Pinned(Fingerprint),
 }
 
 /// Calls one cloud at one address.
@@ -63,18 +77,34 @@ impl Caller {
         base: &str,
         ca: Option<&Path>,
     ) -> Result<Caller, BadSettings> {
+        let trust = ca.map_or(Trust::System, |path| Trust::File(path.to_owned()));
+        Caller::that_trusts(kind, base, &trust)
+    }
+
+    /// The same, with the certificates that are believed.
+    pub(crate) fn that_trusts(
+        kind: &'static str,
+        base: &str,
+        trust: &Trust,
+    ) -> Result<Caller, BadSettings> {
         // An error says that one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("anteroom/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = ca {
-            let bad = |error: String| BadSettings(format!("`ca` {}: {error}", path.display()));
-            let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem);
-            for certificate in certificates.map_err(|error| bad(error.to_string()))? {
-                client = client.add_root_certificate(certificate);
+        match trust {
+            Trust::System => {}
+            Trust::File(path) => {
+                let bad = |error: String| BadSettings(format!("`ca` {}: {error}", path.display()));
+                let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+                let certificates = reqwest::Certificate::from_pem_bundle(&pem);
+                for certificate in certificates.map_err(|error| bad(error.to_string()))? {
+                    client = client.add_root_certificate(certificate);
+                }
+            }
+            Trust::Pinned(fingerprint) => {
+                client = client.tls_backend_preconfigured(pinned::believing(*fingerprint)?);
             }
         }
         let client = client.build();
@@ -141,6 +171,8 @@ impl Caller {
         }
         let mut answer = request.send().await?;
         let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
+        let reason = answer.extensions().get::<hyper::ext::ReasonPhrase>();
+        let reason = reason.map(|words| last_words(words.as_bytes()));
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             let room = ANSWER_BYTES_MAX.saturating_sub(body.len());
@@ -151,6 +183,7 @@ impl Caller {
         }
         Ok(Reply {
             status,
+            reason,
             retry_after,
             body,
         })

@@ -149,6 +149,7 @@ mod tests {
     fn reply(status: u16, body: &str) -> Reply {
         Reply {
             status: StatusCode::from_u16(status).expect("a status"),
+            reason: None,
             retry_after: Some(Span::secs(9)),
             body: body.as_bytes().to_vec(),
         }
