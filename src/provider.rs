@@ -12,6 +12,7 @@ pub mod idcloudhost;
 pub mod mark;
 pub mod process;
 pub mod proxmox;
+mod program;
 
 use std::time::Duration;
 
