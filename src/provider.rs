@@ -11,8 +11,9 @@ pub mod docker;
 pub mod idcloudhost;
 pub mod mark;
 pub mod process;
-pub mod proxmox;
 mod program;
+pub mod proxmox;
+pub mod wol;
 
 use std::time::Duration;
 
@@ -281,5 +282,14 @@ pub(crate) const fn bare(state: MachineState) -> Machine {
     Machine {
         state,
         address: None,
+    }
+}
+
+/// Whether `address` is `host:port`.
+pub(crate) fn host_and_port(text: &str) -> Result<(), BadSettings> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    match port.is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        true => Ok(()),
+        false => Err(BadSettings(format!("`address` {text:?} is not host:port"))),
     }
 }

@@ -8,7 +8,7 @@ use super::schema::Kind::{
 use super::schema::{Fallback, Key, Kind, SectionText};
 
 /// The kinds of providers in this version.
-pub(super) const PROVIDER_KINDS: &[&str] = &["process", "docker", "command", "idcloudhost"];
+pub(super) const PROVIDER_KINDS: &[&str] = &["process", "docker", "command", "idcloudhost", "wol"];
 
 /// The sections of the file, in the order of the reference page.
 pub(super) const SECTIONS: &[SectionText] = &[
@@ -90,6 +90,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "A virtual machine at IDCloudHost, or at another cloud that runs Warren: it is started and stopped, never made or removed.",
     ),
     part(
+        "wol",
+        "provider: wol",
+        "A machine on the local network: woken by a magic packet (Wake-on-LAN), put to sleep by a program of yours. It runs when its port is open.",
+    ),
+    part(
         "webhook",
         "webhook of the command provider",
         "A URL that is asked to start, to stop and for the state.",
@@ -151,7 +156,7 @@ pub(super) const KEYS: &[Key] = &[
 
     key("store", "url", Special("the address of a store"), Value(r#""file:anteroom.db""#), "`memory:` forgets everything at the end of the process; `file:PATH` keeps it in one file; `redis://HOST:PORT/DB`, `rediss://`, `redis+sentinel://HOST,HOST/MASTER/DB` and `redis+cluster://HOST,HOST` keep it in Redis, see [redis.md](redis.md). One with a password comes from `{ env = \"...\" }` or `{ file = \"...\" }`.", r#""file:anteroom.db""#),
     key("store", "prefix", Special("a prefix"), Value(r#""anteroom""#), "The first word of every stored key: 1 to 40 of letters, digits, `-`, `_` and `.`.", r#""anteroom""#),
-    key("store", "services_may_run", Truth, Value("false"), "Whether a service that was added in Redis may run programs on this host: the kind `process`, and the programs of `command`. See [security.md](security.md).", "false"),
+    key("store", "services_may_run", Truth, Value("false"), "Whether a service that was added in Redis may run programs on this host: the kinds `process`, `wol` and `libvirt`, and the programs of `command`. See [security.md](security.md).", "false"),
 
     key("limits", "over_all", Special("a rate"), Value(r#""off""#), "Wakes of all services together.", r#""500/1d""#),
     key("limits", "pages_per_client", Special("a rate"), Value(r#""200/4s""#), "Answers of the room itself (pages, statuses, refusals; nothing that an app answers) to each IPv4 address or IPv6 /64. Above it, a client gets an empty 429.", r#""200/4s""#),
@@ -233,6 +238,15 @@ pub(super) const KEYS: &[Key] = &[
     key("idcloudhost", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
     key("idcloudhost", "base_url", Url, Value(r#""https://api.idcloudhost.com/v1""#), "The cloud's address, up to the version in its path.", r#""https://api.pilvio.com/v1""#),
     key("idcloudhost", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
+
+    key("wol", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""wol""#),
+    key("wol", "mac", Special("the address of a network card"), Required, "The address of its network card.", r#""52:54:00:12:34:56""#),
+    key("wol", "address", Special("a host, or a host and a port"), Required, "Where the app listens when the machine runs. Without a port, the service's `port`.", r#""192.168.1.7:8096""#),
+    key("wol", "broadcast", Special("an address to send to"), Value(r#""255.255.255.255:9""#), "Where the packet is sent: the broadcast address of the machine's network, or a relay there. `255.255.255.255` leaves by one network alone, that of the default route. Without a port, 9.", r#""192.168.1.255:9""#),
+    key("wol", "password", Secret, Nothing("the card wants none"), "The card's SecureOn password: 4 or 6 bytes like `00:11:22:33:44:55`.", r#"{ env = "WOL_PASSWORD" }"#),
+    key("wol", "stop", List("the program and its arguments"), Required, "Puts the machine to sleep. Run without a shell.", r#"["ssh", "box", "systemctl", "suspend"]"#),
+    key("wol", "stop_timeout", Duration("1s", "1h"), Value(r#""60s""#), "How long `stop` may take, and after it the machine until its port is closed.", r#""60s""#),
+    key("wol", "wake_timeout", Duration("1s", "1h"), Value(r#""3m""#), "How long packets are sent, every 10 s, and a closed port means that the machine is on its way.", r#""3m""#),
 
     key("webhook", "url", Url, Required, "What is called.", r#""https://hooks.example.com/vm""#),
     key("webhook", "token", Secret, Nothing("none is sent"), "Sent as `Authorization: Bearer`.", r#"{ env = "WEBHOOK_TOKEN" }"#),

@@ -4,6 +4,7 @@ pub mod command;
 pub mod docker;
 pub mod idcloudhost;
 pub mod process;
+pub mod wol;
 
 use super::keys::PROVIDER_KINDS;
 use super::problem::nearest;
@@ -15,6 +16,7 @@ pub use command::{Command, Control};
 pub use docker::{Docker, DockerAddress, DockerEndpoint};
 pub use idcloudhost::IdCloudHost;
 pub use process::Process;
+pub use wol::Wol;
 
 /// Kinds of the plan that are not in this version.
 const LATER_KINDS: &[&str] = &[
@@ -22,7 +24,6 @@ const LATER_KINDS: &[&str] = &[
     "proxmox",
     "ec2",
     "libvirt",
-    "wol",
     "digitalocean",
     "hetzner",
 ];
@@ -38,6 +39,8 @@ pub enum Provider {
     Command(Command),
     /// A virtual machine at IDCloudHost, or at another cloud of its kind.
     IdCloudHost(IdCloudHost),
+    /// A machine on the local network that a magic packet wakes.
+    Wol(Wol),
 }
 
 /// A machine that has a name of its own where it lives; it belongs to one service.
@@ -69,6 +72,7 @@ impl Provider {
             Provider::Docker(_) => "docker",
             Provider::Command(_) => "command",
             Provider::IdCloudHost(_) => "idcloudhost",
+            Provider::Wol(_) => "wol",
         }
     }
 
@@ -78,13 +82,14 @@ impl Provider {
             Provider::Process(_) | Provider::Command(_) => None,
             Provider::Docker(docker) => Some(docker.machine()),
             Provider::IdCloudHost(idcloudhost) => Some(idcloudhost.machine()),
+            Provider::Wol(wol) => Some(wol.machine()),
         }
     }
 
     /// Whether programs are run on this host.
     pub(super) fn runs_programs(&self) -> bool {
         match self {
-            Provider::Process(_) => true,
+            Provider::Process(_) | Provider::Wol(_) => true,
             Provider::Command(command) => command.runs_programs(),
             Provider::Docker(_) | Provider::IdCloudHost(_) => false,
         }
@@ -107,6 +112,7 @@ impl Provider {
             "process" => Provider::Process(Process::read(&section)?),
             "docker" => Provider::Docker(Docker::read(&section)?),
             "idcloudhost" => Provider::IdCloudHost(IdCloudHost::read(&section)?),
+            "wol" => Provider::Wol(Wol::read(&section, port)?),
             _ => Provider::Command(Command::read(&section, port)?),
         })
     }

@@ -168,6 +168,7 @@ mod tests {
         ("command", "service.c.provider"),
         ("webhook", "service.d.provider.webhook"),
         ("idcloudhost", "service.e.provider"),
+        ("wol", "service.f.provider"),
     ];
 
     const OTHERS: &str = r#"
@@ -183,6 +184,9 @@ mod tests {
         [service.e]
         hosts = ["e.example.com"]
         port = 84
+        [service.f]
+        hosts = ["f.example.com"]
+        port = 85
         [service.d.provider]
         kind = "command"
         address = "10.0.0.8"
@@ -207,7 +211,13 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-        Config::parse(text, "a.toml", &|_| Some("a long enough token".into()))
+        Config::parse(text, "a.toml", &|name| {
+            let secret = match name {
+                "WOL_PASSWORD" => "00:11:22:33:44:55",
+                _ => "a long enough token",
+            };
+            Some(secret.into())
+        })
     }
 
     #[test]

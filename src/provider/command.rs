@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{Answer, BadSettings, Provider, bare, http_client, seed_only};
+use super::{Answer, BadSettings, Provider, bare, host_and_port, http_client, seed_only};
 use crate::engine::id::{InstanceId, ServiceName, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 
@@ -224,13 +224,5 @@ fn state_of(word: &str) -> Option<MachineState> {
         "suspended" => Some(MachineState::Suspended),
         "missing" => Some(MachineState::Missing),
         _ => None,
-    }
-}
-
-fn host_and_port(text: &str) -> Result<(), BadSettings> {
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-    match port.is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-        true => Ok(()),
-        false => Err(BadSettings(format!("`address` {text:?} is not host:port"))),
     }
 }

@@ -7,6 +7,7 @@ mod idcloudhost;
 mod process;
 mod proxmox;
 mod webhook;
+mod wol;
 
 use std::sync::Arc;
 use std::time::Duration;

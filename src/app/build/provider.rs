@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config;
 use crate::config::provider::{
-    Command, Control, Docker, DockerAddress, IdCloudHost, MachineAddress, Process,
+    Command, Control, Docker, DockerAddress, IdCloudHost, MachineAddress, Process, Wol,
 };
 use crate::config::{Provider as Configured, Service};
-use crate::provider::{Provider, command, docker, idcloudhost, process};
+use crate::provider::{Provider, command, docker, idcloudhost, process, wol};
 
 /// The provider of a service's machine. `state_dir` is where it keeps what must outlive the process.
 pub(in crate::app) fn provider(
@@ -19,6 +20,7 @@ pub(in crate::app) fn provider(
         Configured::Docker(kind) => Arc::new(of_docker(service, kind)?),
         Configured::Command(kind) => Arc::new(of_command(service, kind)?),
         Configured::IdCloudHost(kind) => Arc::new(of_idcloudhost(service, kind)?),
+        Configured::Wol(kind) => Arc::new(of_wol(service, kind)?),
     })
 }
 
@@ -85,5 +87,21 @@ fn of_idcloudhost(
         },
         stop_timeout: kind.stop_timeout.into(),
         ca: kind.ca.clone(),
+    })?)
+}
+
+fn of_wol(service: &Service, kind: &Wol) -> anyhow::Result<wol::Wol> {
+    let password = kind.password.as_ref();
+    Ok(wol::Wol::new(wol::Settings {
+        service: service.name.clone(),
+        mac: kind.mac,
+        address: kind.address.clone(),
+        broadcast: kind.broadcast,
+        password: password
+            .and_then(|password| config::provider::wol::bytes(password.expose()))
+            .unwrap_or_default(),
+        stop: kind.stop.clone(),
+        stop_timeout: kind.stop_timeout.into(),
+        wake_timeout: kind.wake_timeout.into(),
     })?)
 }
