@@ -7,6 +7,7 @@
 
 mod cloud;
 pub mod command;
+pub mod digitalocean;
 pub mod docker;
 pub mod idcloudhost;
 pub mod mark;

@@ -4,7 +4,9 @@
 mod support {
     pub(crate) mod anteroom;
     pub(crate) mod app;
+    pub(crate) mod billed;
     pub(crate) mod browser;
+    pub(crate) mod digitalocean;
     pub(crate) mod docker;
     pub(crate) mod house;
     pub(crate) mod load;

@@ -1,7 +1,9 @@
 //! What every provider promises, held by one suite that runs over each kind, on the real thing where there is
 //! one. What only one kind promises stands in its own module.
 
+mod billed;
 mod command;
+mod digitalocean;
 mod docker;
 mod idcloudhost;
 mod process;

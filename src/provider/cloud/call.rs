@@ -6,10 +6,11 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::{Instant, timeout};
 
+use super::rate;
 use crate::engine::machine::{ErrorClass, Trouble};
 use crate::engine::time::Span;
 use crate::provider::cloud::pinned::{self, Fingerprint};
-use crate::provider::{BadSettings, causes, last_words, retry_after};
+use crate::provider::{BadSettings, causes, last_words};
 use crate::telemetry::metrics;
 
 /// The most that is read of an answer: a list of ten thousand machines.
@@ -48,6 +49,8 @@ pub(crate) struct Reply {
     /// The words beside the status, where they are others than usual: Proxmox VE tells its errors there.
     pub(crate) reason: Option<String>,
     pub(crate) retry_after: Option<Span>,
+    /// No further call is left to us; one is again after so long.
+    pub(crate) spent: Option<Span>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -170,7 +173,9 @@ impl Caller {
             request = request.body(body.clone());
         }
         let mut answer = request.send().await?;
-        let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
+        let status = answer.status();
+        let retry_after = rate::retry_after(status, answer.headers());
+        let spent = rate::spent(answer.headers());
         let reason = answer.extensions().get::<hyper::ext::ReasonPhrase>();
         let reason = reason.map(|words| last_words(words.as_bytes()));
         let mut body = Vec::new();
@@ -185,6 +190,7 @@ impl Caller {
             status,
             reason,
             retry_after,
+            spent,
             body,
         })
     }

@@ -151,6 +151,7 @@ mod tests {
             status: StatusCode::from_u16(status).expect("a status"),
             reason: None,
             retry_after: Some(Span::secs(9)),
+            spent: None,
             body: body.as_bytes().to_vec(),
         }
     }

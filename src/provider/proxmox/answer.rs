@@ -286,6 +286,7 @@ mod tests {
             status: StatusCode::from_u16(status).expect("a status"),
             reason: reason.map(str::to_owned),
             retry_after: None,
+            spent: None,
             body: body.as_bytes().to_vec(),
         }
     }

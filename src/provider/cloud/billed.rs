@@ -1,0 +1,192 @@
+//! What the clouds share where a machine that is off is paid like one that runs: DigitalOcean and Hetzner.
+//!
+//! Both take orders (`power_on`, `shutdown`, ...) at once and carry them out later, so each order is followed to its
+//! end, and one that ends in an error is a trouble. Both call a shutdown done when the machine was told of it; whether it
+//! goes down is seen on the machine alone. What differs between them stands behind [`Billed`]: paths, fields, words.
+
+mod power;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+
+use super::account::Account;
+use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use crate::provider::bare;
+
+/// A list that is so many polls old is good enough for who did not write since. However many services an account has,
+/// it is read no more often.
+const LIST_AGE_POLLS: u32 = 2;
+
+/// Between two looks at an order that is carried out, or at a machine on its way.
+pub(crate) const POLL: Duration = Duration::from_secs(1);
+
+/// Such a cloud, as one account sees it.
+pub(crate) trait Billed: Send + Sync + Sized + 'static {
+    /// What a machine is called there.
+    const MACHINE: &'static str;
+
+    /// The list that all services of the account share.
+    fn account(&self) -> &Account<Vec<Server>>;
+
+    /// Reads that list to its last page.
+    fn servers(self: Arc<Self>) -> BoxFuture<'static, Result<Vec<Server>, Trouble>>;
+
+    /// One machine by its own page; none when there is none.
+    fn server(&self, id: u64) -> impl Future<Output = Result<Option<Server>, Trouble>> + Send;
+
+    /// What is done to a machine that is locked: an order to its power; none for anything else.
+    fn under_way(&self, id: u64) -> impl Future<Output = Result<Option<Power>, Trouble>> + Send;
+
+    /// Gives an order.
+    fn order(&self, id: u64, power: Power) -> impl Future<Output = Result<Order, Trouble>> + Send;
+
+    /// Looks how far an order is.
+    fn look_at(&self, order: &Order) -> impl Future<Output = Result<Order, Trouble>> + Send;
+}
+
+/// A machine in the list of an account.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub(crate) id: u64,
+    pub(crate) state: MachineState,
+    /// Something is done to it, and until that is over it takes no order.
+    pub(crate) locked: bool,
+    pub(crate) private: Option<IpAddr>,
+    pub(crate) public: Option<IpAddr>,
+}
+
+/// An order to a machine's power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// Switch it on.
+    On,
+    /// Ask its system to shut down.
+    Shutdown,
+    /// Switch it off, as by pulling the plug.
+    Off,
+}
+
+/// An order that was taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) id: u64,
+    pub(crate) stand: Stand,
+}
+
+/// How far an order is.
+#[derive(Clone, Debug)]
+pub(crate) enum Stand {
+    /// It is being carried out.
+    UnderWay,
+    /// It was carried out.
+    Done,
+    /// It ended in an error.
+    Failed(Trouble),
+}
+
+/// Under which address a machine is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFrom {
+    /// The one in its private network.
+    Private,
+    /// The public one.
+    Public,
+}
+
+/// How one machine is kept, whatever the cloud.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeping {
+    /// Its id.
+    pub(crate) id: u64,
+    /// The port the app listens on.
+    pub(crate) port: u16,
+    pub(crate) address: AddressFrom,
+    /// How long it may take to shut down by itself before it is switched off.
+    pub(crate) stop_timeout: Duration,
+    /// Between two looks.
+    pub(crate) poll: Duration,
+}
+
+/// Keeps one machine at such a cloud.
+pub(crate) struct Keeper<C> {
+    cloud: Arc<C>,
+    keeping: Keeping,
+    /// When this keeper last wrote: lists from before say nothing.
+    wrote: Mutex<Option<Instant>>,
+}
+
+impl<C: Billed> Keeper<C> {
+    pub(crate) fn new(cloud: Arc<C>, keeping: Keeping) -> Keeper<C> {
+        Keeper {
+            cloud,
+            keeping,
+            wrote: Mutex::new(None),
+        }
+    }
+
+    /// The machine as it is, or was in a list that is young enough and not from before our last write.
+    pub(crate) async fn look(&self) -> Result<Machine, Trouble> {
+        let young = Instant::now().checked_sub(self.keeping.poll * LIST_AGE_POLLS);
+        let wrote = *self.wrote.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = young.max(wrote).unwrap_or_else(Instant::now);
+        let cloud = Arc::clone(&self.cloud);
+        let list = self.cloud.account().list(since, || cloud.servers()).await?;
+        let listed = list.iter().find(|server| server.id == self.keeping.id);
+        let server = match listed {
+            Some(server) => Some(server.clone()),
+            // A list and the machine's own page may disagree for a moment.
+            None => self.server().await?,
+        };
+        match server {
+            Some(server) => self.machine(&server).await,
+            None => Ok(bare(MachineState::Missing)),
+        }
+    }
+
+    /// The machine by its own page.
+    async fn server(&self) -> Result<Option<Server>, Trouble> {
+        self.cloud.server(self.keeping.id).await
+    }
+
+    fn note_write(&self) {
+        *self.wrote.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// The machine's state and address. Of a locked machine the state alone says little: off may be "not yet up".
+    async fn machine(&self, server: &Server) -> Result<Machine, Trouble> {
+        let state = match (server.state, server.locked) {
+            (MachineState::Stopped, true) => match self.cloud.under_way(server.id).await? {
+                Some(Power::On) => MachineState::Starting,
+                // It can't be started before that is over.
+                _ => MachineState::Stopping,
+            },
+            (MachineState::Running, true) => match self.cloud.under_way(server.id).await? {
+                Some(Power::Shutdown | Power::Off) => MachineState::Stopping,
+                // Also while a backup is made.
+                _ => MachineState::Running,
+            },
+            (state, _) => state,
+        };
+        Ok(self.seen(server, state))
+    }
+
+    fn seen(&self, server: &Server, state: MachineState) -> Machine {
+        let up = matches!(state, MachineState::Running | MachineState::Starting);
+        let ip = match self.keeping.address {
+            _ if !up => None,
+            AddressFrom::Private => server.private,
+            AddressFrom::Public => server.public,
+        };
+        let address = ip.map(|ip| SocketAddr::new(ip, self.keeping.port));
+        Machine { state, address }
+    }
+
+    fn missing(&self) -> Trouble {
+        let detail = format!("there is no {} {}", C::MACHINE, self.keeping.id);
+        Trouble::new(ErrorClass::NotFound, detail)
+    }
+}
