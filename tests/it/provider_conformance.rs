@@ -5,6 +5,7 @@ mod billed;
 mod command;
 mod digitalocean;
 mod docker;
+mod hetzner;
 mod idcloudhost;
 mod process;
 mod proxmox;

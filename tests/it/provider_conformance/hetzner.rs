@@ -1,0 +1,55 @@
+//! Hetzner Cloud, against a server that plays it: nobody gives a test a real account.
+
+use std::sync::Arc;
+
+use anteroom::provider::hetzner::{AddressFrom, Hetzner, POLL, Settings};
+
+use super::billed::{self, Rented, Wanted, keeps};
+use super::conforms;
+use crate::support::hetzner;
+
+fn rented() -> Rented {
+    Rented {
+        world: hetzner::start(),
+        build: |wanted| Arc::new(Hetzner::new(settings(wanted)).expect("good settings")),
+        words: ["start_server", "shutdown_server", "stop_server"],
+        list: "GET /v1/servers",
+        page_max: 50,
+    }
+}
+
+fn settings(wanted: Wanted) -> Settings {
+    Settings {
+        base_url: format!("{}/v1", wanted.base_url),
+        token: wanted.token,
+        server: wanted.id,
+        port: 80,
+        address: match wanted.public {
+            true => AddressFrom::Public,
+            false => AddressFrom::Private,
+        },
+        stop_timeout: wanted.stop_timeout,
+        ca: None,
+        poll: wanted.poll,
+    }
+}
+
+keeps!(rented());
+
+#[test]
+fn settings_show_no_token() {
+    let wanted = Wanted {
+        base_url: "http://127.0.0.1".into(),
+        token: "a-secret-token".into(),
+        id: 1,
+        public: false,
+        stop_timeout: POLL,
+        poll: POLL,
+    };
+    assert!(!format!("{:?}", settings(wanted.clone())).contains("secret"));
+    let broken = Wanted {
+        token: "a\nb".into(),
+        ..wanted
+    };
+    assert!(Hetzner::new(settings(broken)).is_err());
+}
