@@ -8,7 +8,15 @@ use super::schema::Kind::{
 use super::schema::{Fallback, Key, Kind, SectionText};
 
 /// The kinds of providers in this version.
-pub(super) const PROVIDER_KINDS: &[&str] = &["process", "docker", "command", "idcloudhost", "wol"];
+pub(super) const PROVIDER_KINDS: &[&str] = &[
+    "process",
+    "docker",
+    "command",
+    "idcloudhost",
+    "digitalocean",
+    "hetzner",
+    "wol",
+];
 
 /// The sections of the file, in the order of the reference page.
 pub(super) const SECTIONS: &[SectionText] = &[
@@ -88,6 +96,16 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "idcloudhost",
         "provider: idcloudhost",
         "A virtual machine at IDCloudHost, or at another cloud that runs Warren: it is started and stopped, never made or removed.",
+    ),
+    part(
+        "digitalocean",
+        "provider: digitalocean",
+        "A droplet at DigitalOcean. It is billed in full while it is off, see [providers.md](providers.md).",
+    ),
+    part(
+        "hetzner",
+        "provider: hetzner",
+        "A server at Hetzner Cloud. It is billed in full while it is off, see [providers.md](providers.md).",
     ),
     part(
         "wol",
@@ -238,6 +256,22 @@ pub(super) const KEYS: &[Key] = &[
     key("idcloudhost", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
     key("idcloudhost", "base_url", Url, Value(r#""https://api.idcloudhost.com/v1""#), "The cloud's address, up to the version in its path.", r#""https://api.pilvio.com/v1""#),
     key("idcloudhost", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
+
+    key("digitalocean", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""digitalocean""#),
+    key("digitalocean", "token", Secret, Required, "The account's API token.", r#"{ env = "DIGITALOCEAN_TOKEN" }"#),
+    key("digitalocean", "droplet", Integer(1, i64::MAX), Required, "The droplet's id, a number: its name may be another's too.", "3164444"),
+    key("digitalocean", "address", Choice(&["private", "public"]), Value(r#""private""#), "`private`: the address in its VPC network. `public`: its public IPv4 address.", r#""private""#),
+    key("digitalocean", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
+    key("digitalocean", "base_url", Url, Value(r#""https://api.digitalocean.com""#), "The cloud's address.", r#""https://api.digitalocean.com""#),
+    key("digitalocean", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
+
+    key("hetzner", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""hetzner""#),
+    key("hetzner", "token", Secret, Required, "The project's API token, with the permission Read & Write.", r#"{ env = "HCLOUD_TOKEN" }"#),
+    key("hetzner", "server", Integer(1, i64::MAX), Required, "The server's id, a number.", "42"),
+    key("hetzner", "address", Choice(&["private", "public"]), Value(r#""private""#), "`private`: the address in its first private network. `public`: its public IPv4 address.", r#""private""#),
+    key("hetzner", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
+    key("hetzner", "base_url", Url, Value(r#""https://api.hetzner.cloud/v1""#), "The cloud's address, up to the version in its path.", r#""https://api.hetzner.cloud/v1""#),
+    key("hetzner", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
 
     key("wol", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""wol""#),
     key("wol", "mac", Special("the address of a network card"), Required, "The address of its network card.", r#""52:54:00:12:34:56""#),

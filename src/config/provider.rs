@@ -1,7 +1,9 @@
 //! Where the machine of a service lives, as configured: one file for each kind.
 
 pub mod command;
+pub mod digitalocean;
 pub mod docker;
+pub mod hetzner;
 pub mod idcloudhost;
 pub mod process;
 pub mod wol;
@@ -13,20 +15,18 @@ use super::reader::Reader;
 use super::reading::Reading;
 use super::value;
 pub use command::{Command, Control};
+pub use digitalocean::DigitalOcean;
 pub use docker::{Docker, DockerAddress, DockerEndpoint};
+pub use hetzner::Hetzner;
 pub use idcloudhost::IdCloudHost;
 pub use process::Process;
 pub use wol::Wol;
 
 /// Kinds of the plan that are not in this version.
-const LATER_KINDS: &[&str] = &[
-    "gce",
-    "proxmox",
-    "ec2",
-    "libvirt",
-    "digitalocean",
-    "hetzner",
-];
+const LATER_KINDS: &[&str] = &["gce", "proxmox", "ec2", "libvirt"];
+
+/// What is said of a cloud that bills a machine which is off: whoever wants to save must know.
+const BILLED_OFF: &str = "a machine there is billed in full while it is switched off: its sleep saves nothing; see docs/providers.md";
 
 /// Where the machine lives.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +39,10 @@ pub enum Provider {
     Command(Command),
     /// A virtual machine at IDCloudHost, or at another cloud of its kind.
     IdCloudHost(IdCloudHost),
+    /// A droplet at DigitalOcean.
+    DigitalOcean(DigitalOcean),
+    /// A server at Hetzner Cloud.
+    Hetzner(Hetzner),
     /// A machine on the local network that a magic packet wakes.
     Wol(Wol),
 }
@@ -72,6 +76,8 @@ impl Provider {
             Provider::Docker(_) => "docker",
             Provider::Command(_) => "command",
             Provider::IdCloudHost(_) => "idcloudhost",
+            Provider::DigitalOcean(_) => "digitalocean",
+            Provider::Hetzner(_) => "hetzner",
             Provider::Wol(_) => "wol",
         }
     }
@@ -82,6 +88,8 @@ impl Provider {
             Provider::Process(_) | Provider::Command(_) => None,
             Provider::Docker(docker) => Some(docker.machine()),
             Provider::IdCloudHost(idcloudhost) => Some(idcloudhost.machine()),
+            Provider::DigitalOcean(digitalocean) => Some(digitalocean.machine()),
+            Provider::Hetzner(hetzner) => Some(hetzner.machine()),
             Provider::Wol(wol) => Some(wol.machine()),
         }
     }
@@ -91,7 +99,10 @@ impl Provider {
         match self {
             Provider::Process(_) | Provider::Wol(_) => true,
             Provider::Command(command) => command.runs_programs(),
-            Provider::Docker(_) | Provider::IdCloudHost(_) => false,
+            Provider::Docker(_)
+            | Provider::IdCloudHost(_)
+            | Provider::DigitalOcean(_)
+            | Provider::Hetzner(_) => false,
         }
     }
 
@@ -112,6 +123,8 @@ impl Provider {
             "process" => Provider::Process(Process::read(&section)?),
             "docker" => Provider::Docker(Docker::read(&section)?),
             "idcloudhost" => Provider::IdCloudHost(IdCloudHost::read(&section)?),
+            "digitalocean" => Provider::DigitalOcean(DigitalOcean::read(&section)?),
+            "hetzner" => Provider::Hetzner(Hetzner::read(&section)?),
             "wol" => Provider::Wol(Wol::read(&section, port)?),
             _ => Provider::Command(Command::read(&section, port)?),
         })

@@ -169,6 +169,8 @@ mod tests {
         ("webhook", "service.d.provider.webhook"),
         ("idcloudhost", "service.e.provider"),
         ("wol", "service.f.provider"),
+        ("digitalocean", "service.ocean.provider"),
+        ("hetzner", "service.cloud.provider"),
     ];
 
     const OTHERS: &str = r#"
@@ -187,6 +189,12 @@ mod tests {
         [service.f]
         hosts = ["f.example.com"]
         port = 85
+        [service.ocean]
+        hosts = ["ocean.example.com"]
+        port = 91
+        [service.cloud]
+        hosts = ["cloud.example.com"]
+        port = 92
         [service.d.provider]
         kind = "command"
         address = "10.0.0.8"

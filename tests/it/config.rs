@@ -13,6 +13,7 @@ fn env(name: &str) -> Option<String> {
     match name {
         "ANTEROOM_ADMIN_TOKEN" => Some("correct horse".to_owned()),
         "BLOG_HOST" => Some("blog.example.com".to_owned()),
+        "DIGITALOCEAN_TOKEN" | "HCLOUD_TOKEN" => Some("a-token".to_owned()),
         "BLOG_PORT" => Some("8000".to_owned()),
         "EMPTY" => Some(" ".to_owned()),
         _ => None,
@@ -302,4 +303,27 @@ fn a_hostname_from_the_environment_is_compared_too() {
             .contains("is already in service.a.hosts at line 2"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn a_cloud_that_bills_a_machine_while_it_is_off_is_warned_of() {
+    let config = good("billed_off.toml");
+    let warnings = shown(&config.warnings);
+    assert_eq!(warnings.len(), 2, "{warnings:#?}");
+    for (warning, key) in warnings.iter().zip(["blog", "shop"]) {
+        assert!(
+            warning.contains(&format!("service.{key}.provider.kind")),
+            "{warning}"
+        );
+        assert!(warning.contains("billed in full"), "{warning}");
+    }
+    for service in config.services.values() {
+        let token = match &service.provider {
+            Provider::DigitalOcean(kind) => &kind.token,
+            Provider::Hetzner(kind) => &kind.token,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(token.expose(), "a-token");
+        assert!(!format!("{:?}", service.provider).contains("a-token"));
+    }
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::config::provider::{
-    Command, Control, Docker, DockerAddress, IdCloudHost, MachineAddress, Process, Wol,
+    Command, Control, DigitalOcean, Docker, DockerAddress, Hetzner, IdCloudHost, MachineAddress,
+    Process, Wol,
 };
 use crate::config::{Provider as Configured, Service};
-use crate::provider::{Provider, command, docker, idcloudhost, process, wol};
+use crate::provider::{
+    Provider, command, digitalocean, docker, hetzner, idcloudhost, process, wol,
+};
 
 /// The provider of a service's machine. `state_dir` is where it keeps what must outlive the process.
 pub(in crate::app) fn provider(
@@ -20,6 +23,8 @@ pub(in crate::app) fn provider(
         Configured::Docker(kind) => Arc::new(of_docker(service, kind)?),
         Configured::Command(kind) => Arc::new(of_command(service, kind)?),
         Configured::IdCloudHost(kind) => Arc::new(of_idcloudhost(service, kind)?),
+        Configured::DigitalOcean(kind) => Arc::new(of_digitalocean(service, kind)?),
+        Configured::Hetzner(kind) => Arc::new(of_hetzner(service, kind)?),
         Configured::Wol(kind) => Arc::new(of_wol(service, kind)?),
     })
 }
@@ -103,5 +108,40 @@ fn of_wol(service: &Service, kind: &Wol) -> anyhow::Result<wol::Wol> {
         stop: kind.stop.clone(),
         stop_timeout: kind.stop_timeout.into(),
         wake_timeout: kind.wake_timeout.into(),
+    })?)
+}
+
+fn of_digitalocean(
+    service: &Service,
+    kind: &DigitalOcean,
+) -> anyhow::Result<digitalocean::DigitalOcean> {
+    Ok(digitalocean::DigitalOcean::new(digitalocean::Settings {
+        base_url: kind.base_url.clone(),
+        token: kind.token.expose().to_owned(),
+        droplet: kind.droplet,
+        port: service.port,
+        address: match kind.address {
+            MachineAddress::Private => digitalocean::AddressFrom::Private,
+            MachineAddress::Public => digitalocean::AddressFrom::Public,
+        },
+        stop_timeout: kind.stop_timeout.into(),
+        ca: kind.ca.clone(),
+        poll: digitalocean::POLL,
+    })?)
+}
+
+fn of_hetzner(service: &Service, kind: &Hetzner) -> anyhow::Result<hetzner::Hetzner> {
+    Ok(hetzner::Hetzner::new(hetzner::Settings {
+        base_url: kind.base_url.clone(),
+        token: kind.token.expose().to_owned(),
+        server: kind.server,
+        port: service.port,
+        address: match kind.address {
+            MachineAddress::Private => hetzner::AddressFrom::Private,
+            MachineAddress::Public => hetzner::AddressFrom::Public,
+        },
+        stop_timeout: kind.stop_timeout.into(),
+        ca: kind.ca.clone(),
+        poll: hetzner::POLL,
     })?)
 }
