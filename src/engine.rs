@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod client;
 pub mod contract;
 pub mod eta;
+pub mod fleet;
 pub mod id;
 pub mod idle;
 pub mod machine;

@@ -18,7 +18,7 @@ use crate::config::{Config, Ingress, RedisUrl, Secret, Service, StoreUrl};
 use crate::driver::probe::{ProbeSettings, Prober};
 use crate::engine::contract::Source;
 use crate::engine::id::ServiceName;
-use crate::engine::policy::Policy;
+use crate::engine::policy::{CloneTerms, Policy};
 use crate::engine::time::Span;
 use crate::provider::Provider;
 use crate::store::Store;
@@ -153,6 +153,13 @@ pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
             vec![Source::Edge]
         },
         sleep: provider.sleep(),
+        // None is wanted yet: what is there of an earlier life is removed.
+        clones: provider.can_clone().then(|| CloneTerms {
+            wanted: 0,
+            settles: provider.clone_settles().into(),
+            repeats: provider.make_clone_repeats(),
+            strips: provider.strips(),
+        }),
         seed: seed(&service.name),
         ..Policy::default()
     }

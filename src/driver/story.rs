@@ -1,7 +1,8 @@
 //! What people are told: one line and one counter for every change of a service, in words that read well alone.
 
 use crate::engine::contract::{Event, SleepWhy, Stage};
-use crate::engine::id::ServiceName;
+use crate::engine::fleet;
+use crate::engine::id::{CloneId, ServiceName};
 use crate::engine::traffic::words;
 use crate::engine::view::View;
 use crate::telemetry::{Metrics, metrics};
@@ -26,7 +27,8 @@ pub fn belongs_in_ledger(event: &Event) -> bool {
         | Event::Slept { .. }
         | Event::Vanished { .. }
         | Event::HoldBegan { .. }
-        | Event::HoldEnded => true,
+        | Event::HoldEnded
+        | Event::Clone { .. } => true,
         Event::StageReached { .. }
         | Event::DivertProven
         | Event::StopBegan
@@ -118,6 +120,7 @@ impl Story {
             }
             Event::HoldBegan { reason, .. } => tracing::info!(service, reason, "held awake"),
             Event::HoldEnded => tracing::info!(service, "the hold is over"),
+            Event::Clone { which, story } => tell_of_clone(service, *which, story),
         }
     }
 
@@ -142,8 +145,23 @@ impl Story {
             | Event::HealthChanged { .. }
             | Event::Blind { .. }
             | Event::HoldBegan { .. }
-            | Event::HoldEnded => {}
+            | Event::HoldEnded
+            | Event::Clone { .. } => {}
         }
+    }
+}
+
+fn tell_of_clone(service: &str, clone: CloneId, story: &fleet::Story) {
+    use fleet::Story as S;
+    match story {
+        S::Begun => tracing::info!(service, %clone, "making a clone"),
+        S::Made => tracing::info!(service, %clone, "the clone is made"),
+        S::Adopted => {
+            tracing::warn!(service, %clone, "a clone of ours was found that nobody had written down");
+        }
+        S::NotMade { why } => tracing::error!(service, %clone, why, "the clone was not made"),
+        S::Leaving => tracing::info!(service, %clone, "removing the clone"),
+        S::Gone => tracing::info!(service, %clone, "the clone is gone, and so are its addresses"),
     }
 }
 

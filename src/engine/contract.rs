@@ -12,6 +12,7 @@
 
 use std::net::SocketAddr;
 
+use super::fleet::{Deed, Heard};
 use super::id::{InstanceId, OpId};
 use super::machine::{Machine, Trouble};
 use super::policy::Sleep;
@@ -64,6 +65,8 @@ pub enum Input {
     Seen(Activity),
     /// A source failed, restarted or lost its count: what happened meanwhile is unknown, and unknown isn't idle.
     SignalLost(Source),
+    /// The answer to [`Effect::Fleet`].
+    Fleet(OpId, Heard),
     /// Somebody could not reach the awake app (Traefik's errors path, or a refused connection).
     Suspected,
     /// A required record was not written; the effects behind it were dropped.
@@ -90,6 +93,9 @@ pub enum Effect {
     Start(OpId, InstanceId),
     /// Ask the provider to put the machine to sleep in this way. Idempotent.
     Stop(OpId, InstanceId, Sleep),
+    /// Ask the provider for this deed about the clones. Idempotent; all but the reading ones stand behind a required
+    /// record.
+    Fleet(OpId, Deed),
     /// Ask the app itself, at this address, whether it is ready.
     Probe(OpId, InstanceId, SocketAddr),
     /// Put this routing in force for the visitors.

@@ -14,6 +14,19 @@ pub enum Sleep {
     Suspend,
 }
 
+/// How the provider makes clones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloneTerms {
+    /// So many are wanted.
+    pub wanted: u16,
+    /// After a lost answer, or a crash, a clone that was asked for may still appear for so long.
+    pub settles: Span,
+    /// Asking for the same clone again is safe, whatever became of the first time.
+    pub repeats: bool,
+    /// A new clone's public addresses are given back.
+    pub strips: bool,
+}
+
 /// What the operator wants of a service, and the bounds of its provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -38,6 +51,8 @@ pub struct Policy {
     pub call_timeout: Span,
     /// How its machines are put to sleep.
     pub sleep: Sleep,
+    /// How clones are made; none where they are not.
+    pub clones: Option<CloneTerms>,
     /// A source of activity that has not been heard of for so long is blind.
     pub stale_after: Span,
     /// A paid period is used up before the machine is stopped.
@@ -62,6 +77,7 @@ impl Default for Policy {
             check_interval: Span::secs(10),
             call_timeout: Span::secs(45),
             sleep: Sleep::Stop,
+            clones: None,
             stale_after: Span::secs(60),
             billing_increment: None,
             sources: vec![Source::Edge],

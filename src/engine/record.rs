@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::eta::WakeHistory;
+use super::fleet::FleetRecord;
 use super::id::OpId;
 use super::story::{Failure, SleepWhy};
 use super::time::Time;
@@ -29,6 +30,9 @@ pub struct Record {
     pub hold: Option<Hold>,
     /// How long earlier wakes took.
     pub history: WakeHistory,
+    /// The clones, those that are intended and those that are leaving too.
+    #[serde(skip_serializing_if = "FleetRecord::is_empty")]
+    pub fleet: FleetRecord,
 }
 
 /// "Do not sleep before."

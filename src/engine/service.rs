@@ -10,6 +10,7 @@
 
 use super::contract::{Effect, Input, ProbeResult};
 use super::eta::WakeHistory;
+use super::fleet::Fleet;
 use super::id::{InstanceId, OpId, ServiceName};
 use super::idle::IdleClock;
 use super::machine::{ErrorClass, Machine, Trouble};
@@ -25,6 +26,7 @@ use show::Shown;
 use state::State;
 
 mod awake;
+mod clones;
 mod failed;
 mod learning;
 mod leaving;
@@ -58,6 +60,7 @@ pub struct Service {
     history: WakeHistory,
     /// Crashes since the service was last awake for long; spaces the restarts of an app that keeps crashing.
     crashes: u32,
+    fleet: Fleet,
 }
 
 /// The provider call in flight.
@@ -98,6 +101,7 @@ impl Service {
             triggered_count: 0,
             history: WakeHistory::default(),
             crashes: 0,
+            fleet: Fleet::default(),
         }
     }
 
@@ -131,6 +135,7 @@ impl Service {
             call_lost,
             self.publishing.due(self.now),
             self.due(),
+            self.fleet_due(),
         ];
         own.into_iter()
             .flatten()
@@ -161,7 +166,12 @@ impl Service {
             Input::Seen(activity) => self.seen(activity, out),
             Input::SignalLost(source) => self.signal_lost(source, out),
             Input::Suspected => self.suspected(),
-            Input::NotRecorded(op) => self.not_recorded(op, out),
+            Input::Fleet(op, heard) => self.fleet.heard(op, heard, self.now, &self.policy),
+            Input::NotRecorded(op) => {
+                if !self.fleet.not_recorded(op, self.now, &self.policy) {
+                    self.not_recorded(op, out);
+                }
+            }
             Input::Tick => {}
         }
     }
@@ -185,6 +195,7 @@ impl Service {
         }
         self.tell_blind(out);
         self.advance_publishing(out);
+        self.advance_fleet(out);
     }
 
     fn advance_phase(&mut self, out: &mut Vec<Effect>) {
@@ -395,6 +406,7 @@ impl Service {
             last_activity: Some(self.idle.last_activity()).filter(|at| *at > Time(0)),
             hold: self.hold.clone(),
             history: self.history.clone(),
+            fleet: self.fleet.record(),
         });
         out.push(Effect::Record {
             op,

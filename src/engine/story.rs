@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fleet;
+use super::id::CloneId;
 use super::machine::ErrorClass;
 use super::privacy::Forgotten;
 use super::time::{Span, Time};
@@ -116,6 +118,14 @@ pub enum Event {
     },
     /// The hold ended.
     HoldEnded,
+    /// Something happened to a clone.
+    Clone {
+        /// Which.
+        which: CloneId,
+        /// What.
+        #[serde(flatten)]
+        story: fleet::Story,
+    },
 }
 
 impl Event {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::eta::Eta;
-use super::id::ServiceName;
+use super::id::{CloneId, ServiceName};
 use super::record::Hold;
 pub use super::story::Failure;
 use super::story::Stage;
@@ -84,8 +84,32 @@ pub struct View {
     pub blind: Vec<Source>,
     /// When the service will be put to sleep if nobody comes; none while something forbids it.
     pub sleeps_at: Option<Time>,
+    /// The clones that are, are being made or are leaving.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clones: Vec<CloneView>,
     /// One sentence: why the service is as it is.
     pub why: String,
+}
+
+/// A clone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloneView {
+    /// Which.
+    pub clone: CloneId,
+    /// How far it is.
+    pub step: CloneStep,
+}
+
+/// How far a clone is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloneStep {
+    /// It is being made.
+    Making,
+    /// It is made.
+    Made,
+    /// It is being removed.
+    Leaving,
 }
 
 /// A wake under way.

@@ -50,6 +50,7 @@ fn view(phase: Phase) -> View {
         hold: None,
         blind: Vec::new(),
         sleeps_at: None,
+        clones: Vec::new(),
         why: "An inner secret: 10.0.0.7.".into(),
     }
 }

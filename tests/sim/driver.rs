@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use anteroom::engine::contract::{Effect, Event as Told, Input, Routing, SleepWhy};
 use anteroom::engine::id::{Epoch, OpId};
+use anteroom::engine::policy::Sleep;
 use anteroom::engine::record::Record;
 use anteroom::engine::rooms::Rooms;
 use anteroom::engine::service::Service;
@@ -437,7 +438,8 @@ impl World {
             } => self.write(life, op, *record, required),
             Effect::Inspect(op, _) => self.call(life, op, Call::Inspect),
             Effect::Start(op, _) => self.call(life, op, Call::Start),
-            Effect::Stop(op, ..) => self.call(life, op, Call::Stop),
+            Effect::Stop(op, _, Sleep::Stop) => self.call(life, op, Call::Stop),
+            Effect::Stop(op, _, Sleep::Suspend) => self.call(life, op, Call::Suspend),
             Effect::Probe(op, _, address) => self.probe(life, op, address),
             Effect::Publish(op, routing) => {
                 self.tell_routing(life, &routing);
@@ -448,7 +450,8 @@ impl World {
                 self.after(delay, Event::Prove { life, op });
             }
             Effect::LastLook(op) => self.begin_look(life, op),
-            Effect::Tell(_) => {}
+            // This world has one machine; clones have a world of their own, in `fleet`.
+            Effect::Fleet(..) | Effect::Tell(_) => {}
         }
     }
 

@@ -26,7 +26,8 @@ impl World {
                     let late = self.rng.within(1, 40) * SECOND;
                     self.after(late, Event::Apply { call });
                 }
-                Call::Start | Call::Stop => self.apply(call),
+                Call::Suspend if !self.plan.can_suspend => {}
+                Call::Start | Call::Stop | Call::Suspend => self.apply(call),
             }
         }
         let ago = match call {
@@ -35,11 +36,13 @@ impl World {
         };
         let seen = Ok(self.cloud.read(self.now, ago));
         let lost = || Err(Trouble::new(ErrorClass::Ambiguous, "the answer was lost"));
+        let cannot = call == Call::Suspend && !self.plan.can_suspend;
         let busy = call == Call::Start && self.cloud.state == MachineState::Stopping;
         let answer = match fate {
             CallFate::Unanswered => return,
             CallFate::Refused(class) => Err(Trouble::new(class, "refused")),
             CallFate::Ambiguous | CallFate::AmbiguousUndone => lost(),
+            CallFate::Done if cannot => Err(Trouble::new(ErrorClass::InvalidState, "no suspend")),
             CallFate::Done if busy => Err(Trouble::new(ErrorClass::InvalidState, "it is stopping")),
             CallFate::Done | CallFate::Ignored => seen,
         };
@@ -49,8 +52,13 @@ impl World {
 
     pub(crate) fn apply(&mut self, call: Call) {
         match (call, self.cloud.state) {
-            (Call::Start, MachineState::Stopped) => self.start_machine(),
-            (Call::Stop, MachineState::Running | MachineState::Starting) => self.stop_machine(),
+            (Call::Start, MachineState::Stopped | MachineState::Suspended) => self.start_machine(),
+            (Call::Stop, MachineState::Running | MachineState::Starting) => {
+                self.stop_machine(MachineState::Stopped);
+            }
+            (Call::Suspend, MachineState::Running | MachineState::Starting) => {
+                self.stop_machine(MachineState::Suspended);
+            }
             _ => {}
         }
     }
@@ -69,18 +77,12 @@ impl World {
         );
     }
 
-    fn stop_machine(&mut self) {
+    fn stop_machine(&mut self, to: MachineState) {
         self.turn(MachineState::Stopping);
         self.break_requests();
         let takes = self.rng.within(1, 60) * SECOND;
         let turn = self.cloud.turn;
-        self.after(
-            takes,
-            Event::Machine {
-                turn,
-                to: MachineState::Stopped,
-            },
-        );
+        self.after(takes, Event::Machine { turn, to });
     }
 
     fn turn(&mut self, to: MachineState) {

@@ -57,6 +57,8 @@ pub(crate) struct Facts {
     machines: BTreeSet<InstanceId>,
     /// Since when somebody waits whose wish a room has taken.
     pub(crate) waiting_since: Option<u64>,
+    /// Since when no room runs.
+    nobody_since: Option<u64>,
     /// The latest claim of which an effect was carried out.
     pub(crate) reign_applied: u64,
     /// When the store last forgot something.
@@ -351,6 +353,7 @@ impl World {
             }
             Effect::Probe(op, ..) | Effect::Publish(op, _) => (*op, false),
             Effect::Inspect(op, _) | Effect::Start(op, _) | Effect::Stop(op, ..) => (*op, true),
+            Effect::Fleet(op, _) => (*op, false),
             Effect::Tell(_) => return,
         };
         let timeout = self.plan.policy.call_timeout;
@@ -396,7 +399,7 @@ impl World {
 
     fn check_start(&mut self, life: u64) {
         let owner = self.owner().map(|owner| owner.life) == Some(life);
-        if self.cloud.state != MachineState::Stopped || !(owner || self.shared()) {
+        if !self.cloud.is_off() || !(owner || self.shared()) {
             return;
         }
         self.facts.starts_this_sleep += 1;
@@ -498,8 +501,13 @@ impl World {
         let patience = policy.start_timeout.0 + policy.idle_timeout.0 + WAKE_SLACK;
         let (now, down_until) = (self.now, self.store.down_until);
         let runs = |it: &Process| it.paused_until <= now;
-        if !self.processes.iter().any(runs) {
-            self.facts.waiting_since = self.facts.waiting_since.map(|_| now);
+        if self.processes.iter().any(runs) {
+            self.facts.nobody_since = None;
+        } else {
+            let since = *self.facts.nobody_since.get_or_insert(now);
+            // Whoever asked has given up by then, and so has the record; who comes later asks again.
+            let wanted = now - since <= policy.start_timeout.0;
+            self.facts.waiting_since = self.facts.waiting_since.map(|_| now).filter(|_| wanted);
         }
         let Some(since) = self.facts.waiting_since else {
             return;
@@ -520,7 +528,7 @@ impl World {
         }
         let phase = self.owner().map(|owner| owner.view.phase);
         let state = self.cloud.state;
-        if phase != Some(Phase::Asleep) || state != MachineState::Stopped {
+        if phase != Some(Phase::Asleep) || !self.cloud.is_off() {
             self.breaks("I6", || {
                 format!("after hours of quiet: {phase:?}, machine {state:?}")
             });

@@ -3,7 +3,7 @@
 use anteroom::engine::admit::{Rate, Rules};
 use anteroom::engine::backoff::Backoff;
 use anteroom::engine::contract::Source;
-use anteroom::engine::policy::Policy;
+use anteroom::engine::policy::{Policy, Sleep};
 use anteroom::engine::time::Span;
 
 use crate::rng::Rng;
@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     /// A boot of the machine takes up to this, of the app as long again.
     pub(crate) boot: u64,
     pub(crate) new_address_each_boot: bool,
+    /// Whether the platform suspends machines; where not, it says so.
+    pub(crate) can_suspend: bool,
     /// Between two sessions of visitors.
     pub(crate) visit_every: u64,
     pub(crate) monitor_every: Option<u64>,
@@ -84,6 +86,7 @@ impl Plan {
             stale_reads: rate(&mut rng, &[0, 2 * SECOND, 12 * SECOND]),
             boot: rng.pick(&[SECOND, 20 * SECOND, 60 * SECOND]),
             new_address_each_boot: rng.chance(300),
+            can_suspend: rng.chance(500),
             visit_every: rng.pick(&[12 * MINUTE, 40 * MINUTE, 100 * MINUTE]),
             monitor_every: rng.chance(400).then(|| rng.within(20, 120) * SECOND),
             sample_every: rng.pick(&[5, 10, 15]) * SECOND,
@@ -158,6 +161,10 @@ fn policy(rng: &mut Rng, seed: u64, failover: bool) -> Policy {
         backoff: Backoff {
             first: Span::secs(1),
             max: Span::mins(2),
+        },
+        sleep: match rng.chance(300) {
+            true => Sleep::Suspend,
+            false => Sleep::Stop,
         },
         seed,
         ..Policy::default()

@@ -18,6 +18,7 @@ pub(crate) enum Call {
     Inspect,
     Start,
     Stop,
+    Suspend,
 }
 
 /// What becomes of a call.
@@ -76,7 +77,7 @@ impl Cloud {
         self.app_up = false;
         match state {
             MachineState::Starting => self.boots += 1,
-            MachineState::Stopped => self.last_off = now,
+            MachineState::Stopped | MachineState::Suspended => self.last_off = now,
             _ => {}
         }
         self.past.push_back((now, state));
@@ -96,6 +97,10 @@ impl Cloud {
     /// Whether a request to this address reaches the app.
     pub(crate) fn answers_at(&self, address: SocketAddr) -> bool {
         self.app_up && self.state == MachineState::Running && address == self.address()
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        matches!(self.state, MachineState::Stopped | MachineState::Suspended)
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -186,6 +191,6 @@ pub(crate) fn input(
     match call {
         Call::Inspect => Input::Inspected(op, answer),
         Call::Start => Input::Started(op, answer),
-        Call::Stop => Input::Stopped(op, answer),
+        Call::Stop | Call::Suspend => Input::Stopped(op, answer),
     }
 }

@@ -1,6 +1,7 @@
 //! Carrying out effects: beside the task, so that it hears of visitors while a cloud takes its time. The answer
 //! comes back as an input.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use tokio::time::{Instant, timeout};
 
 use super::{Done, Lead};
 use crate::engine::contract::{Effect, Input};
+use crate::engine::fleet::{Deed, Heard};
 use crate::engine::id::{OpId, Token};
-use crate::engine::machine::{ErrorClass, Machine, Trouble};
+use crate::engine::machine::{ErrorClass, Trouble};
 use crate::engine::policy::Sleep;
 use crate::provider::{self, mark::token};
 
@@ -27,14 +29,14 @@ impl Lead<'_> {
             Effect::Inspect(op, instance) => {
                 self.spawn(async move {
                     let call = provider.inspect(instance);
-                    Input::Inspected(op, answer(limit, "inspect", call).await)
+                    Input::Inspected(op, said(limit, "inspect", call).await)
                 });
             }
             Effect::Start(op, instance) => {
                 let token = self.token(op);
                 self.spawn(async move {
                     let call = provider.start(instance, token);
-                    Input::Started(op, answer(limit, "start", call).await)
+                    Input::Started(op, said(limit, "start", call).await)
                 });
             }
             Effect::Stop(op, instance, _) if !self.heart.holds_the_lease() => {
@@ -49,9 +51,10 @@ impl Lead<'_> {
                         Sleep::Stop => ("stop", provider.stop(instance, token)),
                         Sleep::Suspend => ("suspend", provider.suspend(instance, token)),
                     };
-                    Input::Stopped(op, answer(limit, what, call).await)
+                    Input::Stopped(op, said(limit, what, call).await)
                 });
             }
+            Effect::Fleet(op, deed) => self.fleet(op, deed),
             Effect::Probe(op, _, address) => {
                 let prober = setup.prober.clone();
                 self.spawn(async move { Input::Probed(op, prober.ask(address).await) });
@@ -82,6 +85,39 @@ impl Lead<'_> {
         }
     }
 
+    /// What changes anything is done only while the lease lives: another room may be doing it by now.
+    fn fleet(&mut self, op: OpId, deed: Deed) {
+        let provider = Arc::clone(&self.seat.setup.provider);
+        let limit = provider.call_timeout();
+        let leads = self.heart.holds_the_lease();
+        let stranger = || {
+            let why = "another room may lead the service by now; nothing was changed";
+            Trouble::new(ErrorClass::Transient, why)
+        };
+        self.spawn(async move {
+            let heard = match deed {
+                Deed::Find => Heard::Found(said(limit, "find", provider.find()).await),
+                Deed::Addresses(clone) => {
+                    Heard::Addresses(said(limit, "addresses", provider.addresses(clone)).await)
+                }
+                Deed::Make(_) if !leads => Heard::Made(Err(stranger())),
+                Deed::Release(..) if !leads => Heard::Released(Err(stranger())),
+                Deed::Delete(_) if !leads => Heard::Deleted(Err(stranger())),
+                Deed::Make(clone) => {
+                    Heard::Made(said(limit, "make_clone", provider.make_clone(clone)).await)
+                }
+                Deed::Release(clone, addresses) => {
+                    let call = provider.release(clone, &addresses);
+                    Heard::Released(said(limit, "release", call).await)
+                }
+                Deed::Delete(clone) => {
+                    Heard::Deleted(said(limit, "delete", provider.delete(clone)).await)
+                }
+            };
+            Input::Fleet(op, heard)
+        });
+    }
+
     /// The token of an operation. Its id is in the record before the operation is carried out, and is never given out
     /// again on this record; the beginning of this leadership tells it from those on a record that was lost.
     fn token(&self, op: OpId) -> Token {
@@ -95,26 +131,24 @@ impl Lead<'_> {
 }
 
 /// A provider's answer within its time. One that comes later is lost: what it did isn't known.
-async fn answer(
+async fn said<T: fmt::Debug>(
     limit: Duration,
     what: &'static str,
-    call: provider::Answer<'_>,
-) -> Result<Machine, Trouble> {
+    call: provider::Said<'_, T>,
+) -> Result<T, Trouble> {
     let started = Instant::now();
-    let answer = timeout(limit, call).await.unwrap_or_else(|_| {
+    let said = timeout(limit, call).await.unwrap_or_else(|_| {
         Err(Trouble::new(
             ErrorClass::Ambiguous,
             format!("no answer to {what} within {limit:?}"),
         ))
     });
     let took_ms = started.elapsed().as_millis();
-    match &answer {
-        Ok(machine) => {
-            tracing::debug!(call = what, state = ?machine.state, took_ms, "provider answered")
-        }
+    match &said {
+        Ok(said) => tracing::debug!(call = what, ?said, took_ms, "provider answered"),
         Err(trouble) => {
             tracing::debug!(call = what, %trouble, took_ms, "provider call did not succeed")
         }
     }
-    answer
+    said
 }

@@ -23,6 +23,7 @@ fn view(phase: Phase) -> View {
         hold: None,
         blind: Vec::new(),
         sleeps_at: None,
+        clones: Vec::new(),
         why: String::new(),
     }
 }

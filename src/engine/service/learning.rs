@@ -35,6 +35,7 @@ impl Service {
         self.triggered_count = record.triggered_count;
         self.hold = record.hold;
         self.history = record.history;
+        self.fleet.load(record.fleet, self.now);
         // What happened while nobody watched isn't known, and unknown is not idle.
         self.idle.know_nothing(self.now);
         match record.stand {

@@ -56,6 +56,7 @@ impl Service {
                 _ => Vec::new(),
             },
             sleeps_at: self.sleeps_at(),
+            clones: self.clones_view(),
             why: self.why(),
         }
     }

@@ -141,6 +141,7 @@ fn asleep() -> View {
         hold: None,
         blind: Vec::new(),
         sleeps_at: None,
+        clones: Vec::new(),
         why: String::new(),
     }
 }

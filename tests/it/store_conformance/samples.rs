@@ -2,7 +2,9 @@
 
 use anteroom::engine::contract::{Event, SleepWhy, Source, Stage, Trigger, TriggerBy, Upstream};
 use anteroom::engine::eta::WakeHistory;
+use anteroom::engine::fleet::{FleetRecord, Life, Story};
 use anteroom::engine::id::{CloneId, InstanceId, OpId};
+use anteroom::engine::machine::PublicAddress;
 use anteroom::engine::record::{Hold, Record, Stand};
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::Failure;
@@ -19,6 +21,34 @@ fn upstream() -> Upstream {
     Upstream {
         instance: InstanceId::Clone(CloneId::new(3, 1_795_000_000).unwrap()),
         address: "[2001:db8::1]:8080".parse().unwrap(),
+    }
+}
+
+/// A clone in each step of its life.
+fn fleet() -> FleetRecord {
+    let addresses = vec![PublicAddress {
+        id: "ä\"/1".into(),
+        address: "2001:db8::1".parse().unwrap(),
+    }];
+    let lives = [
+        Life::Making { since: Time(1) },
+        Life::Stripping {
+            addresses: addresses.clone(),
+        },
+        Life::Made,
+        Life::Removing {
+            may_appear: Some(Time(2)),
+            addresses,
+            noted: true,
+            gone: true,
+        },
+    ];
+    let slots = 1..;
+    let clones = slots.zip(lives);
+    FleetRecord {
+        clones: clones
+            .map(|(slot, life)| (CloneId::new(slot, 1_795_000_000).unwrap(), life))
+            .collect(),
     }
 }
 
@@ -39,6 +69,7 @@ pub(super) fn full_record(stand: Stand) -> Record {
             reason: String::new(),
         }),
         history,
+        fleet: fleet(),
     }
 }
 
@@ -132,10 +163,14 @@ pub(super) fn events() -> Vec<Event> {
             reason: why(),
         },
         Event::HoldEnded,
+        Event::Clone {
+            which: CloneId::new(2, 1_795_000_000).unwrap(),
+            story: Story::NotMade { why: why() },
+        },
     ]
 }
 
-pub(super) const EVENTS: usize = 17;
+pub(super) const EVENTS: usize = 18;
 
 /// A number for each event. A new one does not compile until it has one here and an example above.
 pub(super) fn event_number(event: &Event) -> usize {
@@ -157,5 +192,6 @@ pub(super) fn event_number(event: &Event) -> usize {
         Event::PublishFailed { .. } => 14,
         Event::HoldBegan { .. } => 15,
         Event::HoldEnded => 16,
+        Event::Clone { .. } => 17,
     }
 }

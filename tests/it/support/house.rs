@@ -55,6 +55,7 @@ pub(crate) fn view(phase: Phase) -> View {
         hold: None,
         blind: Vec::new(),
         sleeps_at: None,
+        clones: Vec::new(),
         why: String::new(),
     }
 }

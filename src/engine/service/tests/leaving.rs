@@ -2,6 +2,7 @@
 
 use super::super::state::LeavingStep;
 use super::*;
+use crate::engine::policy::Sleep;
 
 #[test]
 fn a_sleep_diverts_proves_looks_records_and_stops_in_this_order() {
@@ -185,4 +186,75 @@ fn an_admins_wish_for_sleep_outlives_trouble_and_ends_when_somebody_comes() {
         play.give(Input::Seen(Activity::quiet(Source::Edge)));
         assert_eq!(play.phase(), Phase::Awake, "the wish ended with the hold");
     }
+}
+
+fn suspending() -> Play {
+    Play::stopping_with(Policy {
+        sleep: Sleep::Suspend,
+        ..Policy::default()
+    })
+}
+
+/// The way in which the machine is put to sleep by the last step.
+fn way(play: &Play) -> Option<Sleep> {
+    play.out.iter().find_map(|effect| match effect {
+        Effect::Stop(_, _, sleep) => Some(*sleep),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_suspended_machine_sleeps() {
+    let mut play = suspending();
+    assert_eq!(way(&play), Some(Sleep::Suspend));
+    play.give(Input::Stopped(
+        play.call(),
+        Ok(machine(MachineState::Suspended)),
+    ));
+    assert_eq!(play.phase(), Phase::Asleep);
+}
+
+#[test]
+fn a_machine_that_cannot_be_suspended_is_stopped() {
+    for class in [
+        ErrorClass::InvalidState,
+        ErrorClass::BadRequest,
+        ErrorClass::Forbidden,
+    ] {
+        let mut play = suspending();
+        play.give(Input::Stopped(play.call(), Err(refused(class))));
+        while play.engine.call.is_none() {
+            play.pass(SECOND);
+        }
+        play.inspected(MachineState::Running);
+        assert_eq!(way(&play), Some(Sleep::Stop), "{class}");
+    }
+    let mut play = suspending();
+    let busy = refused(ErrorClass::Busy);
+    play.give(Input::Stopped(play.call(), Err(busy)));
+    while play.engine.call.is_none() {
+        play.pass(SECOND);
+    }
+    play.inspected(MachineState::Running);
+    assert_eq!(
+        way(&play),
+        Some(Sleep::Suspend),
+        "what passes by itself is tried again"
+    );
+}
+
+#[test]
+fn a_machine_that_is_not_suspended_in_time_is_stopped() {
+    let mut play = suspending();
+    let accepted = Ok(machine(MachineState::Running));
+    play.give(Input::Stopped(play.call(), accepted));
+    let began = play.now;
+    while way(&play).is_none() {
+        match play.engine.call {
+            Some(_) => play.inspected(MachineState::Running),
+            None => play.pass(SECOND),
+        }
+        assert!(play.now.since(began) < Span::mins(5));
+    }
+    assert_eq!(way(&play), Some(Sleep::Stop));
 }

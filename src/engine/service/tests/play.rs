@@ -107,13 +107,21 @@ impl Play {
     }
 
     pub(super) fn idle() -> Play {
-        let mut play = Play::awake();
+        Play::idle_with(Policy::default())
+    }
+
+    fn idle_with(policy: Policy) -> Play {
+        let mut play = Play::awake_with(policy);
         play.quiet_until(Phase::Diverting);
         play
     }
 
     pub(super) fn draining() -> Play {
-        let mut play = Play::idle();
+        Play::draining_with(Policy::default())
+    }
+
+    fn draining_with(policy: Policy) -> Play {
+        let mut play = Play::idle_with(policy);
         play.settle();
         let op = play.op(|effect| matches!(effect, Effect::ProveDivert(_)));
         play.give(Input::Diverted(op, Ok(())));
@@ -122,7 +130,11 @@ impl Play {
     }
 
     pub(super) fn looking() -> Play {
-        let mut play = Play::draining();
+        Play::looking_with(Policy::default())
+    }
+
+    fn looking_with(policy: Policy) -> Play {
+        let mut play = Play::draining_with(policy);
         play.give(Input::Seen(Activity::quiet(Source::Edge)));
         assert!(
             play.engine.view().upstreams.is_empty(),
@@ -132,7 +144,11 @@ impl Play {
     }
 
     pub(super) fn stopping() -> Play {
-        let mut play = Play::looking();
+        Play::stopping_with(Policy::default())
+    }
+
+    pub(super) fn stopping_with(policy: Policy) -> Play {
+        let mut play = Play::looking_with(policy);
         play.looked(Activity::quiet(Source::Edge));
         assert_eq!(play.phase(), Phase::Stopping);
         play
@@ -249,6 +265,7 @@ pub(super) fn is_stop(effect: &Effect) -> bool {
 /// The effects of a step, in a word each.
 pub(super) fn words(out: &[Effect]) -> Vec<&'static str> {
     let word = |effect: &Effect| match effect {
+        Effect::Fleet(..) => "fleet",
         Effect::Record { required: true, .. } => "must record",
         Effect::Record { .. } => "record",
         Effect::Inspect(..) => "inspect",

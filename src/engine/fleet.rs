@@ -1,0 +1,291 @@
+//! The clones of a service: each a line of recorded steps from the intent to its end, each step safe to repeat.
+//!
+//! Made: the intent is written down, the provider is asked, the clone's public addresses are written down and given
+//! back. Removed: its addresses are written down, the machine is deleted, seen gone, the addresses are given back. A
+//! crash anywhere leaves a record from which the next owner goes on, or, where the record is lost too, machines whose
+//! marks tell whose they are.
+//!
+//! [`Fleet`] decides, [`Deed`] is what it wants done, [`Heard`] what came of it; [`life`] holds what is written down of
+//! one clone. [`Service`](super::service::Service) lends it ids of operations and writes its record.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{CloneId, OpId};
+use super::machine::{Machine, Owned, PublicAddress, Trouble};
+use super::policy::{CloneTerms, Policy};
+use super::time::Time;
+pub use life::Life;
+
+mod heard;
+pub mod life;
+#[cfg(test)]
+mod tests;
+mod wanted;
+
+/// Something to be done at the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// List all machines that carry the service's mark.
+    Find,
+    /// Make the clone.
+    Make(CloneId),
+    /// Read the clone's public addresses.
+    Addresses(CloneId),
+    /// Give these addresses of the clone back.
+    Release(CloneId, Vec<PublicAddress>),
+    /// Delete the clone.
+    Delete(CloneId),
+}
+
+/// What came of a deed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// Of [`Deed::Find`].
+    Found(Result<Vec<Owned>, Trouble>),
+    /// Of [`Deed::Make`].
+    Made(Result<Machine, Trouble>),
+    /// Of [`Deed::Addresses`].
+    Addresses(Result<Vec<PublicAddress>, Trouble>),
+    /// Of [`Deed::Release`].
+    Released(Result<(), Trouble>),
+    /// Of [`Deed::Delete`].
+    Deleted(Result<Machine, Trouble>),
+}
+
+/// What happened to a clone, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Story {
+    /// It is being made.
+    Begun,
+    /// It is made.
+    Made,
+    /// A machine with our mark that nobody had written down was taken in.
+    Adopted,
+    /// It could not be made, or is not known to have been.
+    NotMade {
+        /// Why.
+        why: String,
+    },
+    /// It is being removed.
+    Leaving,
+    /// It is gone, and so are its addresses.
+    Gone,
+}
+
+/// What is written down of the clones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FleetRecord {
+    /// The clones and where they are in their lives.
+    pub clones: BTreeMap<CloneId, Life>,
+}
+
+impl FleetRecord {
+    /// Whether there is nothing to write down.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.clones.is_empty()
+    }
+}
+
+/// The clones of one service.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    wanted: u16,
+    clones: BTreeMap<CloneId, Entry>,
+    last_generation: u64,
+    find: Find,
+    /// The provider does not make clones now: not asked before.
+    no_new_before: Time,
+    refusals: u32,
+    changed: bool,
+    told: Vec<(CloneId, Story)>,
+}
+
+/// The reading of lists.
+#[derive(Clone, Debug, Default)]
+struct Find {
+    call: Option<Call>,
+    /// When the latest list that was read had been asked for.
+    read: Option<Time>,
+    next_at: Time,
+    failures: u32,
+    /// Looks for a clone that may still appear.
+    looks: u32,
+}
+
+/// A clone, with what is not written down of it.
+#[derive(Clone, Debug)]
+struct Entry {
+    life: Life,
+    call: Option<Call>,
+    failures: u32,
+    next_at: Time,
+    /// Its making was asked for by an earlier owner, or the answer was lost: it is looked for, not asked for again.
+    lost: bool,
+    /// Lists in a row that lacked it.
+    absent: u32,
+}
+
+/// A deed under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Call {
+    op: OpId,
+    /// The record that the deed stands behind.
+    record: Option<OpId>,
+    began: Time,
+    lost_at: Time,
+}
+
+impl Entry {
+    fn new(life: Life, now: Time) -> Entry {
+        Entry {
+            life,
+            call: None,
+            failures: 0,
+            next_at: now,
+            lost: false,
+            absent: 0,
+        }
+    }
+
+    fn turn(&mut self, life: Life, now: Time) {
+        (self.life, self.failures, self.next_at) = (life, 0, now);
+        self.lost = false;
+    }
+}
+
+impl Fleet {
+    /// Takes up what an earlier owner wrote down.
+    pub fn load(&mut self, record: FleetRecord, now: Time) {
+        for (clone, life) in record.clones {
+            self.last_generation = self.last_generation.max(clone.generation());
+            let mut entry = Entry::new(life, now);
+            entry.lost = matches!(entry.life, Life::Making { .. });
+            self.clones.insert(clone, entry);
+        }
+    }
+
+    /// What is to be written down.
+    #[must_use]
+    pub fn record(&self) -> FleetRecord {
+        let lives = self.clones.iter();
+        FleetRecord {
+            clones: lives
+                .map(|(clone, entry)| (*clone, entry.life.clone()))
+                .collect(),
+        }
+    }
+
+    /// From now on so many clones are wanted.
+    pub fn want(&mut self, clones: u16) {
+        self.wanted = clones;
+    }
+
+    /// The clones and where they are in their lives.
+    pub fn lives(&self) -> impl Iterator<Item = (CloneId, &Life)> {
+        self.clones
+            .iter()
+            .map(|(clone, entry)| (*clone, &entry.life))
+    }
+
+    /// Whether a change is not yet written down. Asking takes the answer.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// What people are to be told. Asking takes it.
+    pub fn take_told(&mut self) -> Vec<(CloneId, Story)> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// What is to be done now, and whether what is known must be written down before it. Who asks does it, and says so
+    /// by [`doing`](Self::doing).
+    pub fn next(&mut self, now: Time, terms: &CloneTerms) -> Option<(Deed, bool)> {
+        self.drop_the_dead(now, terms);
+        self.match_wanted(now);
+        if self.find_is_due(now) {
+            return Some((Deed::Find, false));
+        }
+        let due = |entry: &Entry| entry.call.is_none() && entry.next_at <= now;
+        self.clones
+            .iter()
+            .filter(|(_, entry)| due(entry))
+            .find_map(|(clone, entry)| entry.deed(*clone, terms))
+    }
+
+    /// A deed is under way as this operation, behind this record, and lost at that time.
+    pub fn doing(&mut self, deed: &Deed, op: OpId, record: Option<OpId>, now: Time, lost_at: Time) {
+        let call = Some(Call {
+            op,
+            record,
+            began: now,
+            lost_at,
+        });
+        match deed.clone_id() {
+            None => self.find.call = call,
+            Some(clone) => {
+                if let Some(entry) = self.clones.get_mut(&clone) {
+                    entry.call = call;
+                }
+            }
+        }
+    }
+
+    /// The next moment at which something is due by itself.
+    #[must_use]
+    pub fn due(&self, terms: &CloneTerms) -> Option<Time> {
+        let find = match self.find.call {
+            Some(call) => call.lost_at,
+            None => self.find.next_at,
+        };
+        let entry = |(clone, entry): (&CloneId, &Entry)| match entry.call {
+            Some(call) => Some(call.lost_at),
+            None => entry.deed(*clone, terms).map(|_| entry.next_at),
+        };
+        let more = self.live() < usize::from(self.wanted);
+        // What waits to be seen waits for the next list.
+        let new = Some(self.no_new_before).filter(|_| more && self.find.read.is_some());
+        let entries = self.clones.iter().filter_map(entry);
+        entries.chain(new).chain([find]).min()
+    }
+
+    /// The record before a deed was not written, so the deed was not done. Whether it was one of these.
+    pub fn not_recorded(&mut self, op: OpId, now: Time, policy: &Policy) -> bool {
+        let is_it = |call: &Option<Call>| call.is_some_and(|call| call.record == Some(op));
+        let Some(entry) = self.clones.values_mut().find(|entry| is_it(&entry.call)) else {
+            return false;
+        };
+        entry.call = None;
+        entry.failures += 1;
+        entry.next_at = now + policy.backoff.wait(entry.failures, policy.seed);
+        true
+    }
+
+    /// Clones that are, or are being made.
+    fn live(&self) -> usize {
+        let live = |entry: &&Entry| !matches!(entry.life, Life::Removing { .. });
+        self.clones.values().filter(live).count()
+    }
+
+    fn find_is_due(&self, now: Time) -> bool {
+        self.find.call.is_none() && self.find.next_at <= now
+    }
+}
+
+impl Deed {
+    /// The clone that it is done to.
+    #[must_use]
+    pub fn clone_id(&self) -> Option<CloneId> {
+        match self {
+            Deed::Find => None,
+            Deed::Make(clone)
+            | Deed::Addresses(clone)
+            | Deed::Release(clone, _)
+            | Deed::Delete(clone) => Some(*clone),
+        }
+    }
+}
