@@ -89,3 +89,22 @@ provide_python() {
     rm -rf "$scratch"
   fi
 }
+
+# Google's description of Compute Engine's interface, in the package of its Python client: the stand-in for that cloud
+# takes what is written there and nothing else. Only that one file of it is kept.
+provide_compute_discovery() {
+  local version=2.202.0 tools=$PWD/target/tools scratch
+  export ANTEROOM_COMPUTE_DISCOVERY=$tools/compute.v1.json
+  [[ -s $ANTEROOM_COMPUTE_DISCOVERY && $(cat "$tools/compute.version" 2>/dev/null) == "$version" ]] && return 0
+  say "fetching the description of Compute Engine in google-api-python-client $version"
+  mkdir -p "$tools"
+  scratch=$(mktemp -d "$tools/compute.XXXXXX") || { fail "no room in $tools"; return; }
+  if python3 -m pip download -q --disable-pip-version-check --no-deps --only-binary :all: -d "$scratch" "google-api-python-client==$version" &&
+    python3 -m zipfile -e "$scratch"/*.whl "$scratch" &&
+    install -m 644 "$scratch/googleapiclient/discovery_cache/documents/compute.v1.json" "$ANTEROOM_COMPUTE_DISCOVERY"; then
+    printf '%s\n' "$version" >"$tools/compute.version"
+  else
+    fail "the Python package google-api-python-client $version could not be fetched"
+  fi
+  rm -rf "$scratch"
+}

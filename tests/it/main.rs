@@ -8,6 +8,7 @@ mod support {
     pub(crate) mod browser;
     pub(crate) mod digitalocean;
     pub(crate) mod docker;
+    pub(crate) mod gce;
     pub(crate) mod hetzner;
     pub(crate) mod house;
     pub(crate) mod load;

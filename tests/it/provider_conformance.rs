@@ -5,6 +5,7 @@ mod billed;
 mod command;
 mod digitalocean;
 mod docker;
+mod gce;
 mod hetzner;
 mod idcloudhost;
 mod process;
@@ -13,6 +14,7 @@ mod webhook;
 mod wol;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anteroom::engine::id::{CloneId, InstanceId, Token};
@@ -25,6 +27,14 @@ const SEED: InstanceId = InstanceId::SEED;
 const TOKEN: Token = Token([7; 16]);
 /// Far longer than anything here takes.
 const SOON: Duration = Duration::from_secs(30);
+
+/// The token of a new intent: there are platforms that do nothing when they are told a known one.
+fn intent() -> Token {
+    static NUMBER: AtomicU64 = AtomicU64::new(1);
+    let mut token = TOKEN;
+    token.0[..8].copy_from_slice(&NUMBER.fetch_add(1, Relaxed).to_be_bytes());
+    token
+}
 
 fn clone(slot: u16) -> InstanceId {
     InstanceId::Clone(CloneId::new(slot, 1_795_000_000).expect("within bounds"))
@@ -69,32 +79,33 @@ async fn starts_and_stops(platform: &dyn Platform) {
     let provider = platform.provider();
     is_down(platform, &*provider).await;
     for _ in 0..2 {
-        provider.start(SEED, TOKEN).await.expect("it starts");
+        provider.start(SEED, intent()).await.expect("it starts");
         is_up(platform, &*provider).await;
-        provider.stop(SEED, TOKEN).await.expect("it stops");
+        provider.stop(SEED, intent()).await.expect("it stops");
         is_down(platform, &*provider).await;
     }
 }
 
 async fn a_second_call_changes_nothing(platform: &dyn Platform) {
     let provider = platform.provider();
-    provider.stop(SEED, TOKEN).await.expect("off already");
+    provider.stop(SEED, intent()).await.expect("off already");
     for _ in 0..2 {
-        provider.start(SEED, TOKEN).await.expect("it starts");
+        provider.start(SEED, intent()).await.expect("it starts");
         is_up(platform, &*provider).await;
     }
     for _ in 0..2 {
-        provider.stop(SEED, TOKEN).await.expect("it stops");
+        provider.stop(SEED, intent()).await.expect("it stops");
         is_down(platform, &*provider).await;
     }
 }
 
 async fn two_starts_at_once_make_one_machine(platform: &dyn Platform) {
     let provider = platform.provider();
-    let (one, two) = tokio::join!(provider.start(SEED, TOKEN), provider.start(SEED, TOKEN));
+    let (token, other) = (intent(), intent());
+    let (one, two) = tokio::join!(provider.start(SEED, token), provider.start(SEED, token));
     one.and(two).expect("both are successes");
     is_up(platform, &*provider).await;
-    let (one, two) = tokio::join!(provider.stop(SEED, TOKEN), provider.stop(SEED, TOKEN));
+    let (one, two) = tokio::join!(provider.stop(SEED, other), provider.stop(SEED, intent()));
     one.and(two).expect("both are successes");
     is_down(platform, &*provider).await;
 }
@@ -108,8 +119,8 @@ async fn a_missing_machine_is_said_to_be(platform: &dyn Platform) {
         let found = provider.inspect(instance).await.expect("not an error");
         assert_eq!((found.state, found.address), (MachineState::Missing, None));
         for trouble in [
-            provider.start(instance, TOKEN).await,
-            provider.stop(instance, TOKEN).await,
+            provider.start(instance, intent()).await,
+            provider.stop(instance, intent()).await,
         ] {
             assert_eq!(trouble.map_err(|t| t.class), Err(ErrorClass::NotFound));
         }
@@ -121,27 +132,27 @@ async fn a_call_may_be_dropped_anywhere(platform: &dyn Platform) {
     let provider = platform.provider();
     for after_ms in [0, 1, 2, 4, 8, 16, 32] {
         let after = Duration::from_millis(after_ms);
-        let _ = tokio::time::timeout(after, provider.start(SEED, TOKEN)).await;
+        let _ = tokio::time::timeout(after, provider.start(SEED, intent())).await;
         state(&*provider).await;
-        provider.start(SEED, TOKEN).await.expect("it starts");
+        provider.start(SEED, intent()).await.expect("it starts");
         is_up(platform, &*provider).await;
-        let _ = tokio::time::timeout(after, provider.stop(SEED, TOKEN)).await;
+        let _ = tokio::time::timeout(after, provider.stop(SEED, intent())).await;
         state(&*provider).await;
-        provider.stop(SEED, TOKEN).await.expect("it stops");
+        provider.stop(SEED, intent()).await.expect("it stops");
         is_down(platform, &*provider).await;
     }
 }
 
 async fn the_next_anteroom_finds_the_machine(platform: &dyn Platform) {
     let before = platform.provider();
-    before.start(SEED, TOKEN).await.expect("it starts");
+    before.start(SEED, intent()).await.expect("it starts");
     let seen = is_up(platform, &*before).await;
     drop(before);
     let after = platform.provider();
     assert_eq!(after.inspect(SEED).await, Ok(seen));
-    after.start(SEED, TOKEN).await.expect("it runs already");
+    after.start(SEED, intent()).await.expect("it runs already");
     is_up(platform, &*after).await;
-    after.stop(SEED, TOKEN).await.expect("it stops");
+    after.stop(SEED, intent()).await.expect("it stops");
     is_down(platform, &*after).await;
 }
 

@@ -29,6 +29,7 @@ pub(crate) enum Does {
 }
 
 /// A call that is about to be made.
+#[derive(Clone)]
 pub(crate) struct Call {
     /// Its name in the log and the metrics.
     pub(crate) name: &'static str,
@@ -171,6 +172,9 @@ impl Caller {
         if let Some((kind, body)) = &call.body {
             request = request.header(http::header::CONTENT_TYPE, *kind);
             request = request.body(body.clone());
+        } else if call.method == Method::POST {
+            // RFC 9110, section 8.6: a length is told even of nothing. There are clouds that refuse what tells none (411).
+            request = request.header(http::header::CONTENT_LENGTH, 0);
         }
         let mut answer = request.send().await?;
         let status = answer.status();
