@@ -12,12 +12,14 @@ pub mod docker;
 pub mod gce;
 pub mod hetzner;
 pub mod idcloudhost;
+pub mod libvirt;
 pub mod mark;
 pub mod process;
 mod program;
 pub mod proxmox;
 pub mod wol;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -294,5 +296,17 @@ pub(crate) fn host_and_port(text: &str) -> Result<(), BadSettings> {
     match port.is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
         true => Ok(()),
         false => Err(BadSettings(format!("`address` {text:?} is not host:port"))),
+    }
+}
+
+/// The first address that `host:port` has now. A name that is not known is a machine that is not reachable yet.
+pub(crate) async fn resolve(address: &str, within: Duration) -> Option<SocketAddr> {
+    match tokio::time::timeout(within, tokio::net::lookup_host(address)).await {
+        Ok(Ok(mut found)) => found.next(),
+        Ok(Err(error)) => {
+            tracing::debug!(address, %error, "the app's address does not resolve");
+            None
+        }
+        Err(_) => None,
     }
 }

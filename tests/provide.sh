@@ -108,3 +108,29 @@ provide_compute_discovery() {
   fi
   rm -rf "$scratch"
 }
+
+# The guests of the libvirt tests run Debian's kernel for clouds with a few of its modules. It is not installed, only
+# unpacked: target/tools/kernel.
+provide_kernel() {
+  local tools=$PWD/target/tools scratch package module file
+  export ANTEROOM_KERNEL=$tools/kernel
+  [[ -s $ANTEROOM_KERNEL/vmlinuz ]] && return 0
+  say "fetching a kernel for guests"
+  mkdir -p "$tools"
+  scratch=$(mktemp -d "$tools/kernel.XXXXXX") || { fail "no room in $tools"; return; }
+  package=$(apt-cache depends linux-image-cloud-amd64 | awk '$1 == "Depends:" { print $2; exit }')
+  if (cd "$scratch" && apt-get -o APT::Sandbox::User="$(id -un)" download -q "$package" && dpkg-deb -x ./*.deb root); then
+    for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci failover net_failover \
+      virtio_net virtio_console evdev button; do
+      file=$(find "$scratch/root" -name "$module.ko*" -print -quit)
+      case $file in
+        *.xz) xz -dc "$file" ;;
+        *) cat "$file" ;;
+      esac >"$scratch/$module.ko"
+    done
+    mkdir -p "$ANTEROOM_KERNEL" && mv "$scratch"/*.ko "$ANTEROOM_KERNEL" &&
+      mv "$scratch"/root/boot/vmlinuz-* "$ANTEROOM_KERNEL/vmlinuz"
+  fi
+  [[ -s $ANTEROOM_KERNEL/vmlinuz ]] || fail "a kernel for guests: the Debian package linux-image-cloud-amd64 could not be fetched"
+  rm -rf "$scratch"
+}

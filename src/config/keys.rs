@@ -15,6 +15,7 @@ pub(super) const PROVIDER_KINDS: &[&str] = &[
     "idcloudhost",
     "digitalocean",
     "hetzner",
+    "libvirt",
     "wol",
 ];
 
@@ -106,6 +107,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "hetzner",
         "provider: hetzner",
         "A server at Hetzner Cloud. It is billed in full while it is off, see [providers.md](providers.md).",
+    ),
+    part(
+        "libvirt",
+        "provider: libvirt",
+        "A virtual machine of libvirt (a domain), by `virsh`: it is started, and shut down or saved with its memory; never made or removed.",
     ),
     part(
         "wol",
@@ -272,6 +278,14 @@ pub(super) const KEYS: &[Key] = &[
     key("hetzner", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
     key("hetzner", "base_url", Url, Value(r#""https://api.hetzner.cloud/v1""#), "The cloud's address, up to the version in its path.", r#""https://api.hetzner.cloud/v1""#),
     key("hetzner", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
+
+    key("libvirt", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""libvirt""#),
+    key("libvirt", "uri", Text, Value(r#""qemu:///system""#), "Where libvirt is, as `virsh --connect` takes it.", r#""qemu+ssh://anteroom@host/system""#),
+    key("libvirt", "domain", Text, Required, "The domain's name or UUID.", r#""media""#),
+    key("libvirt", "address", Special("`lease`, `agent`, `arp`, a host, or a host and a port"), Value(r#""lease""#), "Where the app is reached. `lease`: the address that libvirt's own network gave it. `agent`: the one that the guest agent tells. `arp`: the one in the host's table of neighbours. Else where the app listens; without a port, the service's `port`.", r#""192.168.122.23""#),
+    key("libvirt", "sleep", Choice(&["stop", "save"]), Value(r#""stop""#), "`stop`: it is shut down. `save`: its memory is written to the host's disk, and read back when it is woken.", r#""save""#),
+    key("libvirt", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down before it is switched off; and how long saving its memory may take.", r#""2m""#),
+    key("libvirt", "virsh", Text, Value(r#""virsh""#), "The program that is run: a name on the path, or a path.", r#""/usr/bin/virsh""#),
 
     key("wol", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""wol""#),
     key("wol", "mac", Special("the address of a network card"), Required, "The address of its network card.", r#""52:54:00:12:34:56""#),

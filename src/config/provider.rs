@@ -5,6 +5,7 @@ pub mod digitalocean;
 pub mod docker;
 pub mod hetzner;
 pub mod idcloudhost;
+pub mod libvirt;
 pub mod process;
 pub mod wol;
 
@@ -19,11 +20,12 @@ pub use digitalocean::DigitalOcean;
 pub use docker::{Docker, DockerAddress, DockerEndpoint};
 pub use hetzner::Hetzner;
 pub use idcloudhost::IdCloudHost;
+pub use libvirt::Libvirt;
 pub use process::Process;
 pub use wol::Wol;
 
 /// Kinds of the plan that are not in this version.
-const LATER_KINDS: &[&str] = &["gce", "proxmox", "ec2", "libvirt"];
+const LATER_KINDS: &[&str] = &["gce", "proxmox", "ec2"];
 
 /// What is said of a cloud that bills a machine which is off: whoever wants to save must know.
 const BILLED_OFF: &str = "a machine there is billed in full while it is switched off: its sleep saves nothing; see docs/providers.md";
@@ -43,6 +45,8 @@ pub enum Provider {
     DigitalOcean(DigitalOcean),
     /// A server at Hetzner Cloud.
     Hetzner(Hetzner),
+    /// A virtual machine of libvirt.
+    Libvirt(Libvirt),
     /// A machine on the local network that a magic packet wakes.
     Wol(Wol),
 }
@@ -78,6 +82,7 @@ impl Provider {
             Provider::IdCloudHost(_) => "idcloudhost",
             Provider::DigitalOcean(_) => "digitalocean",
             Provider::Hetzner(_) => "hetzner",
+            Provider::Libvirt(_) => "libvirt",
             Provider::Wol(_) => "wol",
         }
     }
@@ -90,6 +95,7 @@ impl Provider {
             Provider::IdCloudHost(idcloudhost) => Some(idcloudhost.machine()),
             Provider::DigitalOcean(digitalocean) => Some(digitalocean.machine()),
             Provider::Hetzner(hetzner) => Some(hetzner.machine()),
+            Provider::Libvirt(libvirt) => Some(libvirt.machine()),
             Provider::Wol(wol) => Some(wol.machine()),
         }
     }
@@ -97,7 +103,8 @@ impl Provider {
     /// Whether programs are run on this host.
     pub(super) fn runs_programs(&self) -> bool {
         match self {
-            Provider::Process(_) | Provider::Wol(_) => true,
+            // A `uri` can name a program.
+            Provider::Process(_) | Provider::Libvirt(_) | Provider::Wol(_) => true,
             Provider::Command(command) => command.runs_programs(),
             Provider::Docker(_)
             | Provider::IdCloudHost(_)
@@ -125,6 +132,7 @@ impl Provider {
             "idcloudhost" => Provider::IdCloudHost(IdCloudHost::read(&section)?),
             "digitalocean" => Provider::DigitalOcean(DigitalOcean::read(&section)?),
             "hetzner" => Provider::Hetzner(Hetzner::read(&section)?),
+            "libvirt" => Provider::Libvirt(Libvirt::read(&section, port)?),
             "wol" => Provider::Wol(Wol::read(&section, port)?),
             _ => Provider::Command(Command::read(&section, port)?),
         })

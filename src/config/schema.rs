@@ -171,6 +171,7 @@ mod tests {
         ("wol", "service.f.provider"),
         ("digitalocean", "service.ocean.provider"),
         ("hetzner", "service.cloud.provider"),
+        ("libvirt", "service.virt.provider"),
     ];
 
     const OTHERS: &str = r#"
@@ -195,6 +196,9 @@ mod tests {
         [service.cloud]
         hosts = ["cloud.example.com"]
         port = 92
+        [service.virt]
+        hosts = ["virt.example.com"]
+        port = 93
         [service.d.provider]
         kind = "command"
         address = "10.0.0.8"

@@ -7,12 +7,11 @@
 mod script;
 mod webhook;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::{Answer, BadSettings, Provider, bare, host_and_port, http_client, seed_only};
+use super::{Answer, BadSettings, Provider, bare, host_and_port, http_client, resolve, seed_only};
 use crate::engine::id::{InstanceId, ServiceName, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 
@@ -142,24 +141,10 @@ impl Command {
             state,
             said.address.as_ref().or(self.settings.address.as_ref()),
         ) {
-            (MachineState::Running, Some(address)) => self.resolve(address).await,
+            (MachineState::Running, Some(address)) => resolve(address, self.settings.timeout).await,
             _ => None,
         };
         Ok(Machine { state, address })
-    }
-
-    /// A name that does not resolve is a machine that is not reachable yet.
-    async fn resolve(&self, address: &str) -> Option<SocketAddr> {
-        let found = tokio::time::timeout(self.settings.timeout, tokio::net::lookup_host(address));
-        match found.await {
-            Ok(Ok(mut addresses)) => addresses.next(),
-            Ok(Err(error)) => {
-                let service = &self.settings.service;
-                tracing::debug!(%service, address, %error, "the app's address does not resolve");
-                None
-            }
-            Err(_) => None,
-        }
     }
 
     async fn order(&self, action: Action) -> Result<Machine, Trouble> {

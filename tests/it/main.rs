@@ -11,6 +11,7 @@ mod support {
     pub(crate) mod gce;
     pub(crate) mod hetzner;
     pub(crate) mod house;
+    pub(crate) mod libvirt;
     pub(crate) mod load;
     pub(crate) mod machine;
     pub(crate) mod proxmox;

@@ -8,6 +8,7 @@ mod docker;
 mod gce;
 mod hetzner;
 mod idcloudhost;
+mod libvirt;
 mod process;
 mod proxmox;
 mod webhook;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::config::provider::{
-    Command, Control, DigitalOcean, Docker, DockerAddress, Hetzner, IdCloudHost, MachineAddress,
-    Process, Wol,
+    Command, Control, DigitalOcean, Docker, DockerAddress, Hetzner, IdCloudHost, Libvirt,
+    MachineAddress, Process, Wol,
 };
 use crate::config::{Provider as Configured, Service};
 use crate::provider::{
-    Provider, command, digitalocean, docker, hetzner, idcloudhost, process, wol,
+    Provider, command, digitalocean, docker, hetzner, idcloudhost, libvirt, process, wol,
 };
 
 /// The provider of a service's machine. `state_dir` is where it keeps what must outlive the process.
@@ -25,6 +25,7 @@ pub(in crate::app) fn provider(
         Configured::IdCloudHost(kind) => Arc::new(of_idcloudhost(service, kind)?),
         Configured::DigitalOcean(kind) => Arc::new(of_digitalocean(service, kind)?),
         Configured::Hetzner(kind) => Arc::new(of_hetzner(service, kind)?),
+        Configured::Libvirt(kind) => Arc::new(of_libvirt(service, kind)?),
         Configured::Wol(kind) => Arc::new(of_wol(service, kind)?),
     })
 }
@@ -92,6 +93,18 @@ fn of_idcloudhost(
         },
         stop_timeout: kind.stop_timeout.into(),
         ca: kind.ca.clone(),
+    })?)
+}
+
+fn of_libvirt(service: &Service, kind: &Libvirt) -> anyhow::Result<libvirt::Libvirt> {
+    Ok(libvirt::Libvirt::new(libvirt::Settings {
+        virsh: kind.virsh.clone(),
+        uri: kind.uri.clone(),
+        domain: kind.domain.clone(),
+        port: service.port,
+        address: kind.address.parse()?,
+        sleep: kind.sleep,
+        stop_timeout: kind.stop_timeout.into(),
     })?)
 }
 
