@@ -9,6 +9,7 @@ mod cloud;
 pub mod command;
 pub mod digitalocean;
 pub mod docker;
+pub mod ec2;
 pub mod gce;
 pub mod hetzner;
 pub mod idcloudhost;

@@ -8,6 +8,9 @@ mod support {
     pub(crate) mod browser;
     pub(crate) mod digitalocean;
     pub(crate) mod docker;
+    pub(crate) mod ec2;
+    pub(crate) mod ec2_metadata;
+    pub(crate) mod ec2_moto;
     pub(crate) mod gce;
     pub(crate) mod hetzner;
     pub(crate) mod house;

@@ -5,6 +5,7 @@ mod billed;
 mod command;
 mod digitalocean;
 mod docker;
+mod ec2;
 mod gce;
 mod hetzner;
 mod idcloudhost;

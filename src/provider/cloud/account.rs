@@ -64,6 +64,11 @@ impl<T: Send + Sync + 'static> Account<T> {
         list
     }
 
+    /// Lets go of what was read: whoever asks next has it read anew.
+    pub(crate) fn forget(&self) {
+        self.state().reading = None;
+    }
+
     /// Whether the account may be asked now.
     ///
     /// # Errors
