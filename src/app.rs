@@ -32,6 +32,7 @@ use surface::{Heard, Refusals};
 
 mod bans;
 mod build;
+pub mod doctor;
 mod live;
 mod refused;
 mod reload;

@@ -11,6 +11,7 @@ mod check;
 mod client;
 mod demo;
 mod demo_app;
+mod doctor;
 mod out;
 mod run;
 mod traefik;
@@ -35,6 +36,14 @@ enum Command {
     },
     /// Say what is wrong with a configuration file, and change nothing.
     Check(File),
+    /// Say of every service whether its machine and its credential are well, by reading alone. Ends with 1 when not.
+    Doctor {
+        #[command(flatten)]
+        file: File,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show every service and what it does now.
     Status {
         #[command(flatten)]
@@ -156,6 +165,10 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Run(run) => run::run(&run.file.config, run.log_json).await,
         Command::Demo { port } => demo::demo(port).await,
         Command::Check(file) => check::check(&file.config),
+        Command::Doctor { file, json } => match doctor::doctor(&file.config, json).await {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Status { file, watch, json } => client::status(&file.config, watch, json).await,
         Command::Why {
             service,

@@ -23,7 +23,7 @@ use super::cloud::bearer::{Bearer, Key};
 pub use super::cloud::billed::AddressFrom;
 use super::cloud::billed::{self, Billed, Keeper, Keeping, Order, Power, Server};
 use super::cloud::call::Does;
-use super::{Answer, BadSettings, Provider, bare, seed_only};
+use super::{Answer, BadSettings, Checkup, Provider, bare, seed_only};
 use crate::engine::id::{InstanceId, Token};
 use crate::engine::machine::{MachineState, Trouble};
 
@@ -210,5 +210,9 @@ impl Provider for DigitalOcean {
             InstanceId::SEED => Box::pin(self.keeper.switch_off()),
             _ => Box::pin(async move { Err(seed_only("digitalocean", instance)) }),
         }
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        Box::pin(self.keeper.checkup())
     }
 }

@@ -16,8 +16,9 @@ use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     InspectContainerOptions, StartContainerOptions, StopContainerOptionsBuilder,
 };
+use futures_util::future::BoxFuture;
 
-use super::{Answer, BadSettings, Provider, bare, seed_only};
+use super::{Answer, BadSettings, Checkup, Provider, bare, seed_only};
 use crate::engine::id::{InstanceId, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use answer::Sent;
@@ -279,6 +280,13 @@ impl Provider for Docker {
             InstanceId::SEED => Box::pin(self.put_to_sleep()),
             _ => Box::pin(async move { Err(seed_only("docker", instance)) }),
         }
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        Box::pin(async {
+            let what = format!("the container {}", self.settings.container);
+            Checkup::of_seed(what, self.look().await, "its disk")
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 //! troubles is in [`answer`].
 
 mod answer;
+mod checkup;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +16,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::cloud::account::Account;
 use super::cloud::call::{Call, Caller, Does, form};
-use super::{Answer, BadSettings, Provider, bare, seed_only};
+use super::{Answer, BadSettings, Checkup, Provider, bare, seed_only};
 use crate::engine::id::{InstanceId, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use answer::{Address, Vm};
@@ -385,5 +387,9 @@ impl Provider for IdCloudHost {
             InstanceId::SEED => Box::pin(self.put_to_sleep()),
             _ => Box::pin(async move { Err(seed_only("idcloudhost", instance)) }),
         }
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        Box::pin(self.examine())
     }
 }

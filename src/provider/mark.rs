@@ -68,6 +68,12 @@ impl Mark {
         (service == self.service.as_str() && tag == self.tag).then_some(clone)
     }
 
+    /// The clone in a name that any Anteroom has given.
+    #[must_use]
+    pub fn clone_in(name: &str) -> Option<CloneId> {
+        parts(name).map(|(_, _, clone)| clone)
+    }
+
     /// The service and the tag in a name that any Anteroom has given.
     #[must_use]
     pub fn service_of(name: &str) -> Option<(&str, &str)> {

@@ -18,11 +18,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rustix::process::Signal;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Answer, BadSettings, Provider, bare, seed_only};
+use super::{Answer, BadSettings, Checkup, Provider, bare, seed_only};
 use crate::engine::id::{InstanceId, ServiceName, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use group::Group;
@@ -146,6 +147,16 @@ impl Provider for Process {
             let _turn = inner.turn.acquire().await;
             inner.stop().await
         }))
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            let what = format!("the process of {}", inner.settings.service);
+            // Not `inspect`: that also keeps the log short.
+            let found = blocking(move || Ok(inner.machine(inner.files.find().is_some())));
+            Checkup::of_seed(what, found.await, "nothing")
+        })
     }
 }
 

@@ -28,6 +28,7 @@ mod support {
 mod config;
 mod config_added;
 mod demo;
+mod doctor;
 mod forwarded_for;
 mod http_forward;
 mod http_front;

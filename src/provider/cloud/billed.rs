@@ -4,6 +4,7 @@
 //! end, and one that ends in an error is a trouble. Both call a shutdown done when the machine was told of it; whether it
 //! goes down is seen on the machine alone. What differs between them stands behind [`Billed`]: paths, fields, words.
 
+mod checkup;
 mod power;
 
 use std::net::{IpAddr, SocketAddr};
@@ -52,6 +53,7 @@ pub(crate) trait Billed: Send + Sync + Sized + 'static {
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     pub(crate) id: u64,
+    pub(crate) name: String,
     pub(crate) state: MachineState,
     /// Something is done to it, and until that is over it takes no order.
     pub(crate) locked: bool,
@@ -130,11 +132,7 @@ impl<C: Billed> Keeper<C> {
 
     /// The machine as it is, or was in a list that is young enough and not from before our last write.
     pub(crate) async fn look(&self) -> Result<Machine, Trouble> {
-        let young = Instant::now().checked_sub(self.keeping.poll * LIST_AGE_POLLS);
-        let wrote = *self.wrote.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = young.max(wrote).unwrap_or_else(Instant::now);
-        let cloud = Arc::clone(&self.cloud);
-        let list = self.cloud.account().list(since, || cloud.servers()).await?;
+        let list = self.list().await?;
         let listed = list.iter().find(|server| server.id == self.keeping.id);
         let server = match listed {
             Some(server) => Some(server.clone()),
@@ -145,6 +143,15 @@ impl<C: Billed> Keeper<C> {
             Some(server) => self.machine(&server).await,
             None => Ok(bare(MachineState::Missing)),
         }
+    }
+
+    /// The account's machines: a list that is young enough, and not from before our last write.
+    async fn list(&self) -> Result<Arc<Vec<Server>>, Trouble> {
+        let young = Instant::now().checked_sub(self.keeping.poll * LIST_AGE_POLLS);
+        let wrote = *self.wrote.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = young.max(wrote).unwrap_or_else(Instant::now);
+        let cloud = Arc::clone(&self.cloud);
+        self.cloud.account().list(since, || cloud.servers()).await
     }
 
     /// The machine by its own page.

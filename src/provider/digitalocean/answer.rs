@@ -15,6 +15,8 @@ use crate::provider::last_words;
 #[derive(Deserialize)]
 struct Droplet {
     id: u64,
+    #[serde(default)]
+    name: String,
     status: String,
     #[serde(default)]
     locked: bool,
@@ -62,6 +64,7 @@ impl Droplet {
     fn server(&self) -> Server {
         Server {
             id: self.id,
+            name: self.name.clone(),
             state: self.state(),
             locked: self.locked,
             private: self.address("private"),

@@ -15,6 +15,8 @@ use crate::provider::last_words;
 #[derive(Deserialize)]
 struct Machine {
     id: u64,
+    #[serde(default)]
+    name: String,
     status: String,
     #[serde(default)]
     locked: bool,
@@ -72,6 +74,7 @@ impl Machine {
     fn server(&self) -> Server {
         Server {
             id: self.id,
+            name: self.name.clone(),
             state: self.state(),
             locked: self.locked,
             private: self.private_net.first().map(|net| net.ip),

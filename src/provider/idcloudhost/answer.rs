@@ -17,6 +17,8 @@ use crate::provider::last_words;
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Vm {
     pub(super) uuid: String,
+    #[serde(default)]
+    pub(super) name: String,
     status: String,
     #[serde(default)]
     private_ipv4: Option<String>,

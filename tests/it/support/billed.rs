@@ -175,6 +175,20 @@ impl World {
         self.all().calls.get(what).copied().unwrap_or_default()
     }
 
+    /// Calls that are no reads.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        let all = self.all();
+        let calls = all.calls.keys().filter(|call| !call.starts_with("GET "));
+        calls.cloned().collect()
+    }
+
+    /// Names a machine as somebody else may.
+    pub(crate) fn name(&self, id: u64, name: &str) {
+        let mut all = self.all();
+        all.servers.get_mut(&id).expect("it is there").name = name.into();
+        all.note();
+    }
+
     /// How often anything was called.
     pub(crate) fn calls_in_all(&self) -> u32 {
         self.all().calls.values().sum()

@@ -131,6 +131,13 @@ impl Warren {
         self.all().calls.get(what).copied().unwrap_or_default()
     }
 
+    /// Calls that are no reads.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        let all = self.all();
+        let calls = all.calls.keys().filter(|call| !call.starts_with("GET "));
+        calls.cloned().collect()
+    }
+
     fn all(&self) -> MutexGuard<'_, All> {
         self.all.lock().expect("no test panics here")
     }

@@ -102,21 +102,19 @@ impl<C: Billed> Keeper<C> {
             match trouble.class {
                 ErrorClass::Busy if !late => sleep(self.keeping.poll).await,
                 ErrorClass::Ambiguous if given < ORDERS_MAX => sleep(self.keeping.poll).await,
-                ErrorClass::AlreadyThere => {
-                    let within = shows_within(power);
-                    let server = self.until(wanted, within).await?;
-                    return Ok(match server.state == wanted {
-                        true => Came::Of(server),
+                ErrorClass::AlreadyThere | ErrorClass::Ambiguous => {
+                    let server = self.until(wanted, shows_within(power)).await?;
+                    let class = match trouble.class {
                         // What is not seen is not believed.
-                        false => {
-                            Came::Refused(Trouble::new(ErrorClass::InvalidState, trouble.detail))
-                        }
+                        ErrorClass::AlreadyThere => ErrorClass::InvalidState,
+                        class => class,
+                    };
+                    return Ok(match self.is(&server, wanted).await? {
+                        true => Came::Of(server),
+                        false => Came::Refused(Trouble::new(class, trouble.detail)),
                     });
                 }
-                ErrorClass::Busy
-                | ErrorClass::Ambiguous
-                | ErrorClass::InvalidState
-                | ErrorClass::BadRequest => {
+                ErrorClass::Busy | ErrorClass::InvalidState | ErrorClass::BadRequest => {
                     let server = self.there().await?;
                     return Ok(match self.is(&server, wanted).await? {
                         true => Came::Of(server),

@@ -1,0 +1,44 @@
+//! What reading alone shows of an account and of the machine.
+
+use super::{Billed, Keeper};
+use crate::engine::machine::ErrorClass;
+use crate::provider::mark::Mark;
+use crate::provider::{Checkup, Known, May};
+
+/// What is paid for a machine that is off.
+const ASLEEP: &str = "the full price, as if it ran";
+
+impl<C: Billed> Keeper<C> {
+    /// Reads the account's list and the machine.
+    pub(crate) async fn checkup(&self) -> Checkup {
+        let list = self.list().await;
+        let seed = match &list {
+            // Nothing else would be answered either.
+            Err(trouble) if trouble.class == ErrorClass::Auth => Err(trouble.clone()),
+            _ => self.look().await,
+        };
+        let read = match &list {
+            Ok(_) => Known::Yes,
+            Err(trouble) if trouble.class == ErrorClass::Forbidden => Known::No,
+            Err(_) => Known::Unknown,
+        };
+        let (one, machine) = (C::MACHINE, self.keeping.id);
+        let marked = list.clone().map(|list| {
+            let names = list.iter().map(|server| server.name.clone());
+            names
+                .filter(|name| Mark::service_of(name).is_some())
+                .collect()
+        });
+        let lists = |count: usize| format!("it lists the account's {one}s: {count}");
+        Checkup {
+            what: format!("{one} {machine}"),
+            credential: list.map(|list| lists(list.len())),
+            // Neither cloud tells what a token may do but by doing it.
+            may: vec![(May::Read, read), (May::Power, Known::Unknown)],
+            seed,
+            asleep: ASLEEP,
+            marked,
+            warnings: Vec::new(),
+        }
+    }
+}
