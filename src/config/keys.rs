@@ -13,6 +13,7 @@ pub(super) const PROVIDER_KINDS: &[&str] = &[
     "docker",
     "command",
     "idcloudhost",
+    "gce",
     "digitalocean",
     "hetzner",
     "libvirt",
@@ -97,6 +98,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "idcloudhost",
         "provider: idcloudhost",
         "A virtual machine at IDCloudHost, or at another cloud that runs Warren: it is started and stopped, never made or removed.",
+    ),
+    part(
+        "gce",
+        "provider: gce",
+        "A virtual machine at Google Compute Engine: it is started, and stopped or suspended, never made or removed.",
     ),
     part(
         "digitalocean",
@@ -262,6 +268,17 @@ pub(super) const KEYS: &[Key] = &[
     key("idcloudhost", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
     key("idcloudhost", "base_url", Url, Value(r#""https://api.idcloudhost.com/v1""#), "The cloud's address, up to the version in its path.", r#""https://api.pilvio.com/v1""#),
     key("idcloudhost", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
+
+    key("gce", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""gce""#),
+    key("gce", "project", Text, Required, "The id of its project.", r#""blog-471008""#),
+    key("gce", "zone", Text, Required, "Its zone.", r#""europe-west1-b""#),
+    key("gce", "instance", Text, Required, "Its name.", r#""blog""#),
+    key("gce", "credentials", Path, Nothing("found as Google's own programs find them"), "A file: the key of a service account, or a person's own login. Without it, what `GOOGLE_APPLICATION_CREDENTIALS` names, then the file that gcloud writes, then the metadata server of the machine that Anteroom runs on.", r#""/etc/anteroom/gce.json""#),
+    key("gce", "sleep", Choice(&["stop", "suspend"]), Value(r#""stop""#), "`stop`: it is shut down. `suspend`: its memory is kept, for 60 days at most; a machine that can't be suspended is stopped.", r#""suspend""#),
+    key("gce", "address", Choice(&["private", "public"]), Value(r#""private""#), "`private`: the address in the network of its first interface. `public`: its external address, whichever it has after each start.", r#""private""#),
+    key("gce", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before that is cut short.", r#""2m""#),
+    key("gce", "base_url", Url, Value(r#""https://compute.googleapis.com/compute/v1""#), "The cloud's address, up to the version in its path.", r#""https://compute.googleapis.com/compute/v1""#),
+    key("gce", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
 
     key("digitalocean", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""digitalocean""#),
     key("digitalocean", "token", Secret, Required, "The account's API token.", r#"{ env = "DIGITALOCEAN_TOKEN" }"#),

@@ -3,6 +3,7 @@
 pub mod command;
 pub mod digitalocean;
 pub mod docker;
+pub mod gce;
 pub mod hetzner;
 pub mod idcloudhost;
 pub mod libvirt;
@@ -18,6 +19,7 @@ use super::value;
 pub use command::{Command, Control};
 pub use digitalocean::DigitalOcean;
 pub use docker::{Docker, DockerAddress, DockerEndpoint};
+pub use gce::Gce;
 pub use hetzner::Hetzner;
 pub use idcloudhost::IdCloudHost;
 pub use libvirt::Libvirt;
@@ -25,7 +27,7 @@ pub use process::Process;
 pub use wol::Wol;
 
 /// Kinds of the plan that are not in this version.
-const LATER_KINDS: &[&str] = &["gce", "proxmox", "ec2"];
+const LATER_KINDS: &[&str] = &["proxmox", "ec2"];
 
 /// What is said of a cloud that bills a machine which is off: whoever wants to save must know.
 const BILLED_OFF: &str = "a machine there is billed in full while it is switched off: its sleep saves nothing; see docs/providers.md";
@@ -41,6 +43,8 @@ pub enum Provider {
     Command(Command),
     /// A virtual machine at IDCloudHost, or at another cloud of its kind.
     IdCloudHost(IdCloudHost),
+    /// A virtual machine at Google Compute Engine.
+    Gce(Gce),
     /// A droplet at DigitalOcean.
     DigitalOcean(DigitalOcean),
     /// A server at Hetzner Cloud.
@@ -80,6 +84,7 @@ impl Provider {
             Provider::Docker(_) => "docker",
             Provider::Command(_) => "command",
             Provider::IdCloudHost(_) => "idcloudhost",
+            Provider::Gce(_) => "gce",
             Provider::DigitalOcean(_) => "digitalocean",
             Provider::Hetzner(_) => "hetzner",
             Provider::Libvirt(_) => "libvirt",
@@ -93,6 +98,7 @@ impl Provider {
             Provider::Process(_) | Provider::Command(_) => None,
             Provider::Docker(docker) => Some(docker.machine()),
             Provider::IdCloudHost(idcloudhost) => Some(idcloudhost.machine()),
+            Provider::Gce(gce) => Some(gce.machine()),
             Provider::DigitalOcean(digitalocean) => Some(digitalocean.machine()),
             Provider::Hetzner(hetzner) => Some(hetzner.machine()),
             Provider::Libvirt(libvirt) => Some(libvirt.machine()),
@@ -108,6 +114,7 @@ impl Provider {
             Provider::Command(command) => command.runs_programs(),
             Provider::Docker(_)
             | Provider::IdCloudHost(_)
+            | Provider::Gce(_)
             | Provider::DigitalOcean(_)
             | Provider::Hetzner(_) => false,
         }
@@ -130,6 +137,7 @@ impl Provider {
             "process" => Provider::Process(Process::read(&section)?),
             "docker" => Provider::Docker(Docker::read(&section)?),
             "idcloudhost" => Provider::IdCloudHost(IdCloudHost::read(&section)?),
+            "gce" => Provider::Gce(Gce::read(&section)?),
             "digitalocean" => Provider::DigitalOcean(DigitalOcean::read(&section)?),
             "hetzner" => Provider::Hetzner(Hetzner::read(&section)?),
             "libvirt" => Provider::Libvirt(Libvirt::read(&section, port)?),

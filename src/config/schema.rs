@@ -171,6 +171,7 @@ mod tests {
         ("wol", "service.f.provider"),
         ("digitalocean", "service.ocean.provider"),
         ("hetzner", "service.cloud.provider"),
+        ("gce", "service.engine.provider"),
         ("libvirt", "service.virt.provider"),
     ];
 
@@ -199,6 +200,9 @@ mod tests {
         [service.virt]
         hosts = ["virt.example.com"]
         port = 93
+        [service.engine]
+        hosts = ["engine.example.com"]
+        port = 94
         [service.d.provider]
         kind = "command"
         address = "10.0.0.8"

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::lifecycle::{client, press};
 use crate::support::anteroom::Anteroom;
 use crate::support::docker::{self, Engine};
+use crate::support::gce::{self, Google};
 use crate::support::load::{self, Load};
 use crate::support::machine::{APP, Machine};
 use crate::support::traefik::{Places, Traefik};
@@ -159,6 +160,20 @@ fn cloud_lines(warren: &Warren, machine: &Machine, secrets: &Path) -> String {
     )
 }
 
+/// A machine of Google's, whose app really listens while it is on, and the key of the service account that may wake it.
+fn google_lines(google: &Google, machine: &Machine, secrets: &Path) -> String {
+    google.make_real("blog-1", machine);
+    format!(
+        "port = {}\nprovider = {{ kind = \"gce\", project = \"{}\", zone = \"{}\", instance = \"blog-1\", \
+         sleep = \"suspend\", credentials = \"{}\", base_url = \"{}\" }}",
+        machine.app_port(),
+        gce::PROJECT,
+        gce::ZONE,
+        google.desk.key_file(secrets).display(),
+        google.url(),
+    )
+}
+
 fn nowhere() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9))
 }
@@ -227,6 +242,46 @@ async fn a_clouds_machine_wakes_serves_and_sleeps_and_no_visitor_sees_an_error()
     assert_eq!((writes("start"), writes("stop")), (1, 1));
     let log = house.anteroom.whole_log();
     assert!(log.contains("a cloud answered") && !log.contains(warren::APIKEY));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik: run tests/run"]
+async fn a_machine_of_googles_is_started_suspended_and_resumed_and_no_visitor_sees_an_error() {
+    let google = Google::start();
+    google.behave(gce::Manner {
+        takes: Duration::from_secs(1),
+        reads_old: Duration::from_millis(300),
+        ..gce::Manner::default()
+    });
+    let machine = Machine::new(Duration::from_millis(500)).await;
+    let secrets = tempfile::tempdir().expect("a folder");
+    let lines = google_lines(&google, &machine, secrets.path());
+    let house = House::start("published", "file", nowhere(), &lines).await;
+    let load = house.load();
+    for _ in 0..2 {
+        assert_eq!(press(&client(), &house.anteroom).await, 202);
+        house.open().await;
+        house.anteroom.command("blog", "sleep").await;
+        house.anteroom.phase("blog", "asleep", SOON).await;
+    }
+    load::assert_clean(&load.stop().await);
+    // And by itself, when nobody comes. Since the machine can't be suspended now, it is shut down.
+    google.behave(gce::Manner {
+        suspends_not: true,
+        ..gce::Manner::default()
+    });
+    press(&client(), &house.anteroom).await;
+    house.open().await;
+    house.anteroom.phase("blog", "asleep", SOON).await;
+    assert_eq!(house.get().await.status(), 503);
+    assert_eq!((google.running(), machine.starts()), (0, 3));
+    let calls = |what: &str| google.calls(&format!("instances.{what}"));
+    assert_eq!((calls("start"), calls("resume")), (1, 2));
+    assert_eq!((calls("suspend"), calls("stop")), (3, 1));
+    assert_eq!(google.desk.given(), 1, "one token is enough");
+    let log = house.anteroom.whole_log();
+    assert!(log.contains("a cloud answered"));
+    assert!(!log.contains("ya29.") && !log.contains("PRIVATE KEY"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

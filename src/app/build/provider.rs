@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::config::provider::{
-    Command, Control, DigitalOcean, Docker, DockerAddress, Hetzner, IdCloudHost, Libvirt,
+    Command, Control, DigitalOcean, Docker, DockerAddress, Gce, Hetzner, IdCloudHost, Libvirt,
     MachineAddress, Process, Wol,
 };
 use crate::config::{Provider as Configured, Service};
 use crate::provider::{
-    Provider, command, digitalocean, docker, hetzner, idcloudhost, libvirt, process, wol,
+    Provider, command, digitalocean, docker, gce, hetzner, idcloudhost, libvirt, process, wol,
 };
 
 /// The provider of a service's machine. `state_dir` is where it keeps what must outlive the process.
@@ -23,6 +23,7 @@ pub(in crate::app) fn provider(
         Configured::Docker(kind) => Arc::new(of_docker(service, kind)?),
         Configured::Command(kind) => Arc::new(of_command(service, kind)?),
         Configured::IdCloudHost(kind) => Arc::new(of_idcloudhost(service, kind)?),
+        Configured::Gce(kind) => Arc::new(of_gce(service, kind)?),
         Configured::DigitalOcean(kind) => Arc::new(of_digitalocean(service, kind)?),
         Configured::Hetzner(kind) => Arc::new(of_hetzner(service, kind)?),
         Configured::Libvirt(kind) => Arc::new(of_libvirt(service, kind)?),
@@ -121,6 +122,25 @@ fn of_wol(service: &Service, kind: &Wol) -> anyhow::Result<wol::Wol> {
         stop: kind.stop.clone(),
         stop_timeout: kind.stop_timeout.into(),
         wake_timeout: kind.wake_timeout.into(),
+    })?)
+}
+
+fn of_gce(service: &Service, kind: &Gce) -> anyhow::Result<gce::Gce> {
+    Ok(gce::Gce::new(gce::Settings {
+        base_url: kind.base_url.clone(),
+        project: kind.project.clone(),
+        zone: kind.zone.clone(),
+        instance: kind.instance.clone(),
+        credentials: kind.credentials.clone(),
+        around: gce::Surroundings::of_process(),
+        port: service.port,
+        address: match kind.address {
+            MachineAddress::Private => gce::AddressFrom::Private,
+            MachineAddress::Public => gce::AddressFrom::Public,
+        },
+        sleep: kind.sleep,
+        stop_timeout: kind.stop_timeout.into(),
+        ca: kind.ca.clone(),
     })?)
 }
 

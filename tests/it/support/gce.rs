@@ -150,6 +150,12 @@ impl Google {
         all.vms.insert((ZONE.into(), name.into()), vm);
     }
 
+    /// Makes one whose app really listens while it is on.
+    pub(crate) fn make_real(&self, name: &str, machine: &Machine) {
+        self.make(name, &machine.address().ip().to_string());
+        self.vm(name, |vm| vm.machine = Some(machine.clone()));
+    }
+
     /// Gives a machine a public address.
     pub(crate) fn assign(&self, name: &str, public: &str) {
         self.vm(name, |vm| vm.public = Some(public.to_owned()));
