@@ -3,11 +3,13 @@
 pub mod command;
 pub mod digitalocean;
 pub mod docker;
+pub mod ec2;
 pub mod gce;
 pub mod hetzner;
 pub mod idcloudhost;
 pub mod libvirt;
 pub mod process;
+pub mod proxmox;
 pub mod wol;
 
 use super::keys::PROVIDER_KINDS;
@@ -19,15 +21,14 @@ use super::value;
 pub use command::{Command, Control};
 pub use digitalocean::DigitalOcean;
 pub use docker::{Docker, DockerAddress, DockerEndpoint};
+pub use ec2::Ec2;
 pub use gce::Gce;
 pub use hetzner::Hetzner;
 pub use idcloudhost::IdCloudHost;
 pub use libvirt::Libvirt;
 pub use process::Process;
+pub use proxmox::Proxmox;
 pub use wol::Wol;
-
-/// Kinds of the plan that are not in this version.
-const LATER_KINDS: &[&str] = &["proxmox", "ec2"];
 
 /// What is said of a cloud that bills a machine which is off: whoever wants to save must know.
 const BILLED_OFF: &str = "a machine there is billed in full while it is switched off: its sleep saves nothing; see docs/providers.md";
@@ -49,6 +50,10 @@ pub enum Provider {
     DigitalOcean(DigitalOcean),
     /// A server at Hetzner Cloud.
     Hetzner(Hetzner),
+    /// A guest of Proxmox VE.
+    Proxmox(Proxmox),
+    /// A machine at AWS EC2.
+    Ec2(Ec2),
     /// A virtual machine of libvirt.
     Libvirt(Libvirt),
     /// A machine on the local network that a magic packet wakes.
@@ -87,6 +92,8 @@ impl Provider {
             Provider::Gce(_) => "gce",
             Provider::DigitalOcean(_) => "digitalocean",
             Provider::Hetzner(_) => "hetzner",
+            Provider::Proxmox(_) => "proxmox",
+            Provider::Ec2(_) => "ec2",
             Provider::Libvirt(_) => "libvirt",
             Provider::Wol(_) => "wol",
         }
@@ -101,6 +108,8 @@ impl Provider {
             Provider::Gce(gce) => Some(gce.machine()),
             Provider::DigitalOcean(digitalocean) => Some(digitalocean.machine()),
             Provider::Hetzner(hetzner) => Some(hetzner.machine()),
+            Provider::Proxmox(proxmox) => Some(proxmox.machine()),
+            Provider::Ec2(ec2) => Some(ec2.machine()),
             Provider::Libvirt(libvirt) => Some(libvirt.machine()),
             Provider::Wol(wol) => Some(wol.machine()),
         }
@@ -116,7 +125,9 @@ impl Provider {
             | Provider::IdCloudHost(_)
             | Provider::Gce(_)
             | Provider::DigitalOcean(_)
-            | Provider::Hetzner(_) => false,
+            | Provider::Hetzner(_)
+            | Provider::Proxmox(_)
+            | Provider::Ec2(_) => false,
         }
     }
 
@@ -140,6 +151,8 @@ impl Provider {
             "gce" => Provider::Gce(Gce::read(&section)?),
             "digitalocean" => Provider::DigitalOcean(DigitalOcean::read(&section)?),
             "hetzner" => Provider::Hetzner(Hetzner::read(&section)?),
+            "proxmox" => Provider::Proxmox(Proxmox::read(&section, port)?),
+            "ec2" => Provider::Ec2(Ec2::read(&section)?),
             "libvirt" => Provider::Libvirt(Libvirt::read(&section, port)?),
             "wol" => Provider::Wol(Wol::read(&section, port)?),
             _ => Provider::Command(Command::read(&section, port)?),
@@ -161,9 +174,6 @@ fn kind(reader: &Reader<'_>, node: &Node) -> Option<&'static str> {
     if found.is_none() {
         let meant = nearest(kind, PROVIDER_KINDS.iter().copied());
         let message = match meant {
-            _ if LATER_KINDS.contains(&kind.as_str()) => {
-                format!("{kind:?} is not in this version; there are {known}")
-            }
             Some(meant) => format!("{kind:?} is not a kind of provider; did you mean {meant:?}?"),
             None => format!("{kind:?} is not a kind of provider; there are {known}"),
         };

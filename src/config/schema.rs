@@ -172,6 +172,8 @@ mod tests {
         ("digitalocean", "service.ocean.provider"),
         ("hetzner", "service.cloud.provider"),
         ("gce", "service.engine.provider"),
+        ("proxmox", "service.pve.provider"),
+        ("ec2", "service.aws.provider"),
         ("libvirt", "service.virt.provider"),
     ];
 
@@ -197,6 +199,12 @@ mod tests {
         [service.cloud]
         hosts = ["cloud.example.com"]
         port = 92
+        [service.pve]
+        hosts = ["pve.example.com"]
+        port = 93
+        [service.aws]
+        hosts = ["aws.example.com"]
+        port = 94
         [service.virt]
         hosts = ["virt.example.com"]
         port = 93

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anteroom::config::provider::ec2::Keys;
 use anteroom::config::{self, Config, Ingress, Problem, Provider, Publish, StoreUrl, WakeBy};
 use anteroom::engine::admit::Rate;
 use anteroom::engine::time::Span;
@@ -13,7 +14,9 @@ fn env(name: &str) -> Option<String> {
     match name {
         "ANTEROOM_ADMIN_TOKEN" => Some("correct horse".to_owned()),
         "BLOG_HOST" => Some("blog.example.com".to_owned()),
-        "DIGITALOCEAN_TOKEN" | "HCLOUD_TOKEN" => Some("a-token".to_owned()),
+        "DIGITALOCEAN_TOKEN" | "HCLOUD_TOKEN" | "PROXMOX_SECRET" | "AWS_SECRET" => {
+            Some("a-token".to_owned())
+        }
         "BLOG_PORT" => Some("8000".to_owned()),
         "EMPTY" => Some(" ".to_owned()),
         _ => None,
@@ -303,6 +306,32 @@ fn a_hostname_from_the_environment_is_compared_too() {
             .contains("is already in service.a.hosts at line 2"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn guests_of_proxmox_and_machines_at_ec2_are_read() {
+    let config = good("proxmox_and_ec2.toml");
+    assert!(config.warnings.is_empty(), "{:?}", shown(&config.warnings));
+    let services: Vec<_> = config.services.values().collect();
+    let mut addresses = Vec::new();
+    let mut keys = Vec::new();
+    for service in services {
+        assert!(!format!("{:?}", service.provider).contains("a-token"));
+        match &service.provider {
+            Provider::Proxmox(kind) => {
+                assert_eq!(kind.secret.expose(), "a-token");
+                addresses.push((kind.vmid, kind.address.clone()));
+            }
+            Provider::Ec2(kind) => keys.push(kind.keys.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+    let fixed = Some("10.0.0.7:8096".to_owned());
+    assert_eq!(addresses, [(100, None), (101, fixed)]);
+    let written =
+        |key: &Keys| matches!(key, Keys::Written { id, .. } if id == "AKIAIOSFODNN7EXAMPLE");
+    assert!(keys.contains(&Keys::Anywhere) && keys.iter().any(written));
+    assert!(keys.contains(&Keys::Profile("anteroom".to_owned())));
 }
 
 #[test]

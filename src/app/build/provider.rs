@@ -4,13 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config;
+use crate::config::provider::ec2::Keys;
+use crate::config::provider::proxmox::Guest;
 use crate::config::provider::{
-    Command, Control, DigitalOcean, Docker, DockerAddress, Gce, Hetzner, IdCloudHost, Libvirt,
-    MachineAddress, Process, Wol,
+    Command, Control, DigitalOcean, Docker, DockerAddress, Ec2, Gce, Hetzner, IdCloudHost, Libvirt,
+    MachineAddress, Process, Proxmox, Wol,
 };
 use crate::config::{Provider as Configured, Service};
 use crate::provider::{
-    Provider, command, digitalocean, docker, gce, hetzner, idcloudhost, libvirt, process, wol,
+    Provider, command, digitalocean, docker, ec2, gce, hetzner, idcloudhost, libvirt, process,
+    proxmox, wol,
 };
 
 /// The provider of a service's machine. `state_dir` is where it keeps what must outlive the process.
@@ -26,6 +29,8 @@ pub(in crate::app) fn provider(
         Configured::Gce(kind) => Arc::new(of_gce(service, kind)?),
         Configured::DigitalOcean(kind) => Arc::new(of_digitalocean(service, kind)?),
         Configured::Hetzner(kind) => Arc::new(of_hetzner(service, kind)?),
+        Configured::Proxmox(kind) => Arc::new(of_proxmox(service, kind)?),
+        Configured::Ec2(kind) => Arc::new(of_ec2(service, kind)?),
         Configured::Libvirt(kind) => Arc::new(of_libvirt(service, kind)?),
         Configured::Wol(kind) => Arc::new(of_wol(service, kind)?),
     })
@@ -176,5 +181,57 @@ fn of_hetzner(service: &Service, kind: &Hetzner) -> anyhow::Result<hetzner::Hetz
         stop_timeout: kind.stop_timeout.into(),
         ca: kind.ca.clone(),
         poll: hetzner::POLL,
+    })?)
+}
+
+fn of_proxmox(service: &Service, kind: &Proxmox) -> anyhow::Result<proxmox::Proxmox> {
+    Ok(proxmox::Proxmox::new(proxmox::Settings {
+        base_url: kind.base_url.clone(),
+        token_id: kind.token_id.clone(),
+        secret: kind.secret.expose().to_owned(),
+        vmid: kind.vmid,
+        guest: kind.guest.map(|guest| match guest {
+            Guest::Qemu => proxmox::GuestKind::Qemu,
+            Guest::Lxc => proxmox::GuestKind::Lxc,
+        }),
+        port: service.port,
+        address: match &kind.address {
+            Some(fixed) => proxmox::AddressFrom::Fixed(fixed.clone()),
+            None => proxmox::AddressFrom::Guest,
+        },
+        sleep: kind.sleep,
+        stop_timeout: kind.stop_timeout.into(),
+        ca: kind.ca.clone(),
+        fingerprint: kind.fingerprint.as_deref().map(str::parse).transpose()?,
+    })?)
+}
+
+fn of_ec2(service: &Service, kind: &Ec2) -> anyhow::Result<ec2::Ec2> {
+    Ok(ec2::Ec2::new(ec2::Settings {
+        region: kind.region.clone(),
+        base_url: kind.base_url.clone(),
+        instance: kind.instance.clone(),
+        credentials: match &kind.keys {
+            Keys::Written {
+                id,
+                secret,
+                session,
+            } => ec2::Source::Keys {
+                id: id.clone(),
+                secret: secret.expose().to_owned(),
+                session: session.as_ref().map(|session| session.expose().to_owned()),
+            },
+            Keys::Profile(name) => ec2::Source::Profile(name.clone()),
+            Keys::Anywhere => ec2::Source::Anywhere,
+        },
+        surroundings: ec2::Surroundings::of_this_process(),
+        port: service.port,
+        address: match kind.address {
+            MachineAddress::Private => ec2::AddressFrom::Private,
+            MachineAddress::Public => ec2::AddressFrom::Public,
+        },
+        sleep: kind.sleep,
+        stop_timeout: kind.stop_timeout.into(),
+        ca: kind.ca.clone(),
     })?)
 }
