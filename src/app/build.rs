@@ -160,7 +160,7 @@ pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
             repeats: provider.make_clone_repeats(),
             strips: provider.strips(),
         }),
-        seed: seed(&service.name),
+        seed: seed(service.name.as_str()) ^ seed(&owner()),
         ..Policy::default()
     }
 }
@@ -180,10 +180,10 @@ fn host() -> String {
     system.nodename().to_string_lossy().into_owned()
 }
 
-/// Services that fail together must not come back together; the same service always waits alike.
-fn seed(name: &ServiceName) -> u64 {
+/// Services that fail together must not come back together, and rooms must not choose alike.
+fn seed(name: &str) -> u64 {
     let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    name.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, fnv)
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, fnv)
 }
 
 /// By this key Traefik proves that it is Traefik who names the service.

@@ -2,6 +2,7 @@
 
 use super::state::{Asleep, Learning, StartStep, State, StopStep, Stopping};
 use super::{CallKind, Service};
+use crate::engine::backoff::mix;
 use crate::engine::contract::{Effect, Event, Routing, SleepWhy, Trigger};
 use crate::engine::id::OpId;
 use crate::engine::machine::{Machine, MachineState, Trouble};
@@ -18,7 +19,8 @@ const LOOKS_BEFORE_FAILING: u32 = 3;
 /// also of one that wrote no record. No life uses them up, and today's stay below 2^53, which JSON holds exactly.
 const IDS_PER_MS: u64 = 1 << 10;
 
-/// When the clock ran backwards, so many ids above the last recorded one are skipped instead: years of probes.
+/// When the clock ran backwards, so many ids above the last recorded one are skipped instead: years of probes. Up to
+/// as many more, of each room its own: two rooms that lead on one record, because a store forgot the first, share none.
 const IDS_SKIPPED: u64 = 1 << 24;
 
 impl Service {
@@ -27,7 +29,7 @@ impl Service {
             return;
         }
         let record = record.map_or_else(Record::default, |record| *record);
-        self.op = first_op(record.last_op, self.now);
+        self.op = first_op(record.last_op, self.now, self.policy.seed);
         // No two lives show different things under one version.
         self.version = self.version.max(self.now.0);
         self.up_since = record.up_since;
@@ -226,9 +228,13 @@ impl Service {
 }
 
 /// Where the ids of a life begin.
-fn first_op(last_op: OpId, now: Time) -> OpId {
+fn first_op(last_op: OpId, now: Time, seed: u64) -> OpId {
     match now.0.saturating_mul(IDS_PER_MS) {
         by_clock if by_clock > last_op.0 => OpId(by_clock),
-        _ => OpId(last_op.0.saturating_add(IDS_SKIPPED)),
+        _ => OpId(
+            last_op
+                .0
+                .saturating_add(IDS_SKIPPED + mix(seed) % IDS_SKIPPED),
+        ),
     }
 }
