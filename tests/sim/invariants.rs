@@ -272,7 +272,8 @@ impl World {
         let mut broken: Vec<(&'static str, String)> = Vec::new();
         if phase != before {
             process.watched.phase_since = now;
-            process.watched.stop_asked = false;
+            // The stop of a step that ends in `Stopping` was asked for in that phase.
+            process.watched.stop_asked &= phase == Phase::Stopping;
             process.watched.percent = None;
             if phase == Phase::Waking {
                 process.watched.start_accepted = false;

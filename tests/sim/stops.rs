@@ -29,6 +29,9 @@ impl World {
         self.counts.stops += 1;
         // A store that has lost its last writes has lost the lease too: for one lease's length two may act.
         if self.shared() && self.now < self.facts.wiped_at + LEASE {
+            if let Some(process) = self.process(life) {
+                process.watched.stop_asked = true;
+            }
             return;
         }
         let rightful = self.owner().map(|owner| owner.life) == Some(life);
