@@ -278,6 +278,8 @@ pub(super) const KEYS: &[Key] = &[
     key("idcloudhost", "apikey", Secret, Required, "The account's API token.", r#"{ env = "IDCLOUDHOST_APIKEY" }"#),
     key("idcloudhost", "address", Choice(&["private", "public"]), Value(r#""private""#), "`private`: the address in its private network. `public`: the public address that is assigned to it.", r#""private""#),
     key("idcloudhost", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
+    key("idcloudhost", "clone_timeout", Duration("1m", "2h"), Value(r#""30m""#), "How long making a clone may take. A clone whose answer was lost is looked for so long before it counts as never made.", r#""30m""#),
+    key("idcloudhost", "billing_account", Integer(1, 1_000_000_000_000), Nothing("the one that the token is bound to"), "The billing account whose public addresses are listed, for a token that may use several.", "6"),
     key("idcloudhost", "base_url", Url, Value(r#""https://api.idcloudhost.com/v1""#), "The cloud's address, up to the version in its path.", r#""https://api.pilvio.com/v1""#),
     key("idcloudhost", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
 

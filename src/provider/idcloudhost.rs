@@ -3,10 +3,11 @@
 //! Facts that shape this file: writes answer when they are done, after seconds or minutes, and there is no task to
 //! follow; no call is idempotent, so after a write that failed the machine is read before anybody tells of it; what is
 //! missing is told with 400; and the machine's public address stands in another list. How answers become states and
-//! troubles is in [`answer`].
+//! troubles is in [`answer`], how clones are made and deleted in [`clones`].
 
 mod answer;
 mod checkup;
+mod clones;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,10 +22,11 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::cloud::account::Account;
-use super::cloud::call::{Call, Caller, Does, form};
-use super::{Answer, BadSettings, Checkup, Provider, bare, seed_only};
-use crate::engine::id::{InstanceId, Token};
-use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use super::cloud::call::{Call, Caller, Does, Reply, form};
+use super::mark::Mark;
+use super::{Answer, BadSettings, Checkup, Provider, Said, bare};
+use crate::engine::id::{CloneId, InstanceId, ServiceName, Token};
+use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, PublicAddress, Trouble};
 use answer::{Address, Vm};
 
 /// Where IDCloudHost itself is.
@@ -48,6 +50,8 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// Which machine, at which account, and how its app is reached.
 #[derive(Clone)]
 pub struct Settings {
+    /// The service whose machine it is.
+    pub service: ServiceName,
     /// The cloud's address, without a slash at its end.
     pub base_url: String,
     /// The location, as in the cloud's paths.
@@ -62,6 +66,10 @@ pub struct Settings {
     pub address: AddressFrom,
     /// How long it may take to shut down by itself before it is switched off.
     pub stop_timeout: Duration,
+    /// How long making a clone may take, and so how long one may still appear whose answer was lost.
+    pub clone_timeout: Duration,
+    /// The billing account, where the token is not bound to one.
+    pub billing_account: Option<u64>,
     /// Certificates (PEM) that are believed beside those of the system.
     pub ca: Option<PathBuf>,
 }
@@ -88,6 +96,7 @@ impl fmt::Debug for Settings {
 /// The provider of `kind = "idcloudhost"`.
 pub struct IdCloudHost {
     settings: Settings,
+    mark: Mark,
     cloud: Arc<Cloud>,
     /// When this provider last wrote: lists from before say nothing.
     wrote: Mutex<Option<Instant>>,
@@ -97,13 +106,14 @@ pub struct IdCloudHost {
 struct Cloud {
     caller: Caller,
     location: String,
+    billing_account: Option<u64>,
     headers: HeaderMap,
     vms: Account<Vec<Vm>>,
     addresses: Account<Vec<Address>>,
 }
 
-/// Base address, location, token, file of certificates.
-type CloudKey = (String, String, String, Option<PathBuf>);
+/// Base address, location, token, billing account, file of certificates.
+type CloudKey = (String, String, String, Option<u64>, Option<PathBuf>);
 
 /// The accounts in use.
 static CLOUDS: Mutex<BTreeMap<CloudKey, Weak<Cloud>>> = Mutex::new(BTreeMap::new());
@@ -125,7 +135,9 @@ impl IdCloudHost {
                 return Err(BadSettings(format!("`{key}` {text:?} is not {rule}")));
             }
         }
+        let seed = format!("{} {}", settings.location, settings.uuid);
         Ok(IdCloudHost {
+            mark: Mark::new(&settings.service, "idcloudhost", &seed),
             cloud: Cloud::of(&settings)?,
             settings,
             wrote: Mutex::new(None),
@@ -134,10 +146,7 @@ impl IdCloudHost {
 
     /// The machine as it is, or was in a list that is young enough and not from before our last write.
     async fn look(&self) -> Result<Machine, Trouble> {
-        let young = Instant::now().checked_sub(LIST_AGE_MAX);
-        let wrote = *self.wrote.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = young.max(wrote).unwrap_or_else(Instant::now);
-        let vms = self.cloud.vms(since).await?;
+        let vms = self.vms().await?;
         let listed = vms.iter().find(|vm| vm.uuid == self.settings.uuid);
         let vm = match listed {
             Some(vm) => Some(vm.clone()),
@@ -150,9 +159,17 @@ impl IdCloudHost {
         }
     }
 
-    /// The same, asked of the machine's own page.
-    async fn look_closely(&self) -> Result<Machine, Trouble> {
-        match self.cloud.vm(&self.settings.uuid).await? {
+    /// The account's machines, in a list that is young enough and not from before our last write.
+    async fn vms(&self) -> Result<Arc<Vec<Vm>>, Trouble> {
+        let young = Instant::now().checked_sub(LIST_AGE_MAX);
+        let wrote = *self.wrote.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = young.max(wrote).unwrap_or_else(Instant::now);
+        self.cloud.vms(since).await
+    }
+
+    /// The machine as its own page has it.
+    async fn look_closely(&self, uuid: &str) -> Result<Machine, Trouble> {
+        match self.cloud.vm(uuid).await? {
             Some(vm) => self.machine(&vm).await,
             None => Ok(bare(MachineState::Missing)),
         }
@@ -181,27 +198,27 @@ impl IdCloudHost {
         Ok(assigned.or_else(|| vm.public_ip()))
     }
 
-    async fn wake(&self) -> Result<Machine, Trouble> {
-        let before = self.look_closely().await?;
+    async fn wake(&self, uuid: &str) -> Result<Machine, Trouble> {
+        let before = self.look_closely(uuid).await?;
         match before.state {
-            MachineState::Missing => return Err(self.missing()),
+            MachineState::Missing => return Err(self.missing(uuid)),
             MachineState::Running => return Ok(before),
             _ => {}
         }
-        let started = self.write("vm/start", &[]).await;
-        self.settled(started, MachineState::Running).await
+        let started = self.write("vm/start", uuid, &[]).await;
+        self.settled(started, uuid, MachineState::Running).await
     }
 
     /// By the machine's own shutdown; by the switch, when that takes too long or is refused.
-    async fn put_to_sleep(&self) -> Result<Machine, Trouble> {
-        let before = self.look_closely().await?;
+    async fn put_to_sleep(&self, uuid: &str) -> Result<Machine, Trouble> {
+        let before = self.look_closely(uuid).await?;
         match before.state {
-            MachineState::Missing => return Err(self.missing()),
+            MachineState::Missing => return Err(self.missing(uuid)),
             MachineState::Stopped => return Ok(before),
             _ => {}
         }
-        let asked = self.write_within("vm/stop", &[], self.settings.stop_timeout);
-        let asked = self.settled(asked.await, MachineState::Stopped).await;
+        let asked = self.write_within("vm/stop", uuid, &[], self.settings.stop_timeout);
+        let asked = self.settled(asked.await, uuid, MachineState::Stopped).await;
         let by_itself = match &asked {
             Ok(machine) => machine.state == MachineState::Stopped,
             Err(trouble) => !matches!(
@@ -212,37 +229,58 @@ impl IdCloudHost {
         if by_itself {
             return asked;
         }
-        let forced = self.write("vm/stop", &[("force", "true")]).await;
-        self.settled(forced, MachineState::Stopped).await
+        let forced = self.write("vm/stop", uuid, &[("force", "true")]).await;
+        self.settled(forced, uuid, MachineState::Stopped).await
     }
 
-    async fn write(&self, what: &'static str, more: &[(&str, &str)]) -> Result<Vm, Trouble> {
-        self.write_within(what, more, WRITE_WITHIN).await
+    async fn write(
+        &self,
+        what: &'static str,
+        uuid: &str,
+        more: &[(&str, &str)],
+    ) -> Result<Vm, Trouble> {
+        self.write_within(what, uuid, more, WRITE_WITHIN).await
     }
 
     async fn write_within(
         &self,
         what: &'static str,
+        uuid: &str,
         more: &[(&str, &str)],
         within: Duration,
     ) -> Result<Vm, Trouble> {
-        self.cloud.vms.may_ask()?;
-        let mut fields = vec![("uuid", self.settings.uuid.as_str())];
+        let mut fields = vec![("uuid", uuid)];
         fields.extend_from_slice(more);
+        let path = format!("/user-resource/{what}");
+        let body = Some((FORM, form(&fields)));
+        let made = self.change(what, Method::POST, &path, body, within).await;
+        let vm = made.and_then(|reply| answer::vm(&reply, Does::Write, uuid));
+        vm.and_then(|vm| vm.ok_or_else(|| self.missing(uuid)))
+            .inspect_err(|trouble| self.cloud.vms.heed(trouble))
+    }
+
+    /// A call that changes something. Whatever came of it, lists from before say nothing.
+    async fn change(
+        &self,
+        name: &'static str,
+        method: Method,
+        page: &str,
+        body: Option<(&'static str, Vec<u8>)>,
+        within: Duration,
+    ) -> Result<Reply, Trouble> {
+        self.cloud.vms.may_ask()?;
         let call = Call {
-            name: what,
+            name,
             does: Does::Write,
-            method: Method::POST,
-            path: format!("/{}/user-resource/{what}", self.cloud.location),
-            body: Some((FORM, form(&fields))),
+            method,
+            path: format!("/{}{page}", self.cloud.location),
+            body,
             within,
         };
         let made = self.cloud.caller.make(call, &self.cloud.headers).await;
         // Also when the answer was lost: it may have been done.
         *self.wrote.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        let vm = made.and_then(|reply| answer::vm(&reply, Does::Write, &self.settings.uuid));
-        vm.and_then(|vm| vm.ok_or_else(|| self.missing()))
-            .inspect_err(|trouble| self.cloud.vms.heed(trouble))
+        made
     }
 
     /// What came of a write. Whether a machine that is as it was asked to be already makes a success of the call is
@@ -250,6 +288,7 @@ impl IdCloudHost {
     async fn settled(
         &self,
         written: Result<Vm, Trouble>,
+        uuid: &str,
         wanted: MachineState,
     ) -> Result<Machine, Trouble> {
         match written {
@@ -258,7 +297,7 @@ impl IdCloudHost {
                 ErrorClass::BadRequest
                 | ErrorClass::InvalidState
                 | ErrorClass::Busy
-                | ErrorClass::Ambiguous => match self.look_closely().await {
+                | ErrorClass::Ambiguous => match self.look_closely(uuid).await {
                     Ok(machine) if machine.state == wanted => Ok(machine),
                     _ => Err(trouble),
                 },
@@ -267,8 +306,8 @@ impl IdCloudHost {
         }
     }
 
-    fn missing(&self) -> Trouble {
-        let (uuid, location) = (&self.settings.uuid, &self.settings.location);
+    fn missing(&self, uuid: &str) -> Trouble {
+        let location = &self.settings.location;
         let detail = format!("there is no machine {uuid} at {location}");
         Trouble::new(ErrorClass::NotFound, detail)
     }
@@ -281,6 +320,7 @@ impl Cloud {
             settings.base_url.clone(),
             settings.location.clone(),
             settings.apikey.clone(),
+            settings.billing_account,
             settings.ca.clone(),
         );
         let mut clouds = CLOUDS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -297,6 +337,7 @@ impl Cloud {
         let cloud = Arc::new(Cloud {
             caller: Caller::new("idcloudhost", &settings.base_url, settings.ca.as_deref())?,
             location: settings.location.clone(),
+            billing_account: settings.billing_account,
             headers,
             vms: Account::new(),
             addresses: Account::new(),
@@ -322,7 +363,13 @@ impl Cloud {
         let cloud = Arc::clone(self);
         let read = move || {
             async move {
-                let reply = cloud.read("ip_addresses", "/network/ip_addresses").await?;
+                let page = match cloud.billing_account {
+                    Some(account) => {
+                        format!("/network/ip_addresses?billing_account_id={account}")
+                    }
+                    None => "/network/ip_addresses".to_owned(),
+                };
+                let reply = cloud.read("ip_addresses", &page).await?;
                 answer::list(&reply)
             }
             .boxed()
@@ -342,11 +389,7 @@ impl Cloud {
         vm.inspect_err(|trouble| self.vms.heed(trouble))
     }
 
-    async fn read(
-        &self,
-        name: &'static str,
-        page: &str,
-    ) -> Result<super::cloud::call::Reply, Trouble> {
+    async fn read(&self, name: &'static str, page: &str) -> Result<Reply, Trouble> {
         let call = Call {
             name,
             does: Does::Read,
@@ -370,23 +413,56 @@ impl Provider for IdCloudHost {
 
     fn inspect(&self, instance: InstanceId) -> Answer<'_> {
         match instance {
-            InstanceId::SEED => Box::pin(self.look()),
-            _ => Box::pin(async { Ok(bare(MachineState::Missing)) }),
+            InstanceId::Seed => Box::pin(self.look()),
+            InstanceId::Clone(clone) => Box::pin(self.look_at_clone(clone)),
         }
     }
 
     fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.wake()),
-            _ => Box::pin(async move { Err(seed_only("idcloudhost", instance)) }),
-        }
+        Box::pin(async move {
+            let uuid = self.uuid(instance).await?;
+            self.wake(&uuid).await
+        })
     }
 
     fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.put_to_sleep()),
-            _ => Box::pin(async move { Err(seed_only("idcloudhost", instance)) }),
-        }
+        Box::pin(async move {
+            let uuid = self.uuid(instance).await?;
+            self.put_to_sleep(&uuid).await
+        })
+    }
+
+    fn can_clone(&self) -> bool {
+        true
+    }
+
+    fn find(&self) -> Said<'_, Vec<Owned>> {
+        Box::pin(self.find_clones())
+    }
+
+    fn make_clone(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.make(clone))
+    }
+
+    /// The call lasts as long as the copy, and nothing but its name tells of it.
+    fn clone_settles(&self) -> Duration {
+        self.settings.clone_timeout
+    }
+
+    fn addresses(&self, clone: CloneId) -> Said<'_, Vec<PublicAddress>> {
+        Box::pin(self.addresses_of(clone))
+    }
+
+    fn strips(&self) -> bool {
+        self.settings.address == AddressFrom::Private
+    }
+
+    fn release<'a>(&'a self, clone: CloneId, addresses: &'a [PublicAddress]) -> Said<'a, ()> {
+        Box::pin(self.give_back(clone, addresses))
+    }
+
+    fn delete(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.remove(clone))
     }
 
     fn checkup(&self) -> BoxFuture<'_, Checkup> {

@@ -6,6 +6,7 @@ mod support {
     pub(crate) mod app;
     pub(crate) mod billed;
     pub(crate) mod browser;
+    pub(crate) mod crash;
     pub(crate) mod digitalocean;
     pub(crate) mod docker;
     pub(crate) mod ec2;

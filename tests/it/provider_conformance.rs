@@ -2,7 +2,9 @@
 //! one. What only one kind promises stands in its own module.
 
 mod billed;
+mod clones;
 mod command;
+mod crash;
 mod digitalocean;
 mod docker;
 mod ec2;

@@ -88,6 +88,7 @@ fn of_idcloudhost(
     kind: &IdCloudHost,
 ) -> anyhow::Result<idcloudhost::IdCloudHost> {
     Ok(idcloudhost::IdCloudHost::new(idcloudhost::Settings {
+        service: service.name.clone(),
         base_url: kind.base_url.clone(),
         location: kind.location.clone(),
         uuid: kind.uuid.clone(),
@@ -98,6 +99,8 @@ fn of_idcloudhost(
             MachineAddress::Public => idcloudhost::AddressFrom::Public,
         },
         stop_timeout: kind.stop_timeout.into(),
+        clone_timeout: kind.clone_timeout.into(),
+        billing_account: kind.billing_account,
         ca: kind.ca.clone(),
     })?)
 }

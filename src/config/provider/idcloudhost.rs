@@ -23,6 +23,10 @@ pub struct IdCloudHost {
     pub address: MachineAddress,
     /// How long it may take to shut down before it is switched off; 1 s to 1 h.
     pub stop_timeout: Span,
+    /// How long making a clone may take; 1 min to 2 h.
+    pub clone_timeout: Span,
+    /// The billing account; none where the token is bound to one.
+    pub billing_account: Option<u64>,
     /// A file of certificates that are believed beside those of the system.
     pub ca: Option<PathBuf>,
 }
@@ -41,6 +45,10 @@ impl IdCloudHost {
             apikey: apikey?,
             address: address?,
             stop_timeout: section.span("stop_timeout")?,
+            clone_timeout: section.span("clone_timeout")?,
+            billing_account: section
+                .integer("billing_account")
+                .and_then(|number| number.try_into().ok()),
             ca: section.read("ca", value::words).map(PathBuf::from),
         })
     }

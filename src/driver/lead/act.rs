@@ -104,6 +104,7 @@ impl Lead<'_> {
                 Deed::Release(..) if !leads => Heard::Released(Err(stranger())),
                 Deed::Delete(_) if !leads => Heard::Deleted(Err(stranger())),
                 Deed::Make(clone) => {
+                    let limit = limit + provider.clone_settles();
                     Heard::Made(said(limit, "make_clone", provider.make_clone(clone)).await)
                 }
                 Deed::Release(clone, addresses) => {

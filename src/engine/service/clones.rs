@@ -3,7 +3,7 @@
 use super::Service;
 use super::state::State;
 use crate::engine::contract::{Effect, Event};
-use crate::engine::fleet::Life;
+use crate::engine::fleet::{Deed, Life};
 use crate::engine::time::Time;
 use crate::engine::view::{CloneStep, CloneView};
 
@@ -22,7 +22,12 @@ impl Service {
             self.fleet.take_changed();
             let record = recorded.then(|| self.record(true, out));
             let op = self.next_op();
-            let lost_at = self.now + self.policy.call_timeout;
+            let limit = self.policy.call_timeout;
+            let lost_at = self.now
+                + match deed {
+                    Deed::Make(_) => limit + terms.settles,
+                    _ => limit,
+                };
             self.fleet.doing(&deed, op, record, self.now, lost_at);
             out.push(Effect::Fleet(op, deed));
             if recorded {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::engine::machine::{ErrorClass, MachineState, Trouble};
+use crate::engine::machine::{ErrorClass, MachineState, PublicAddress, Trouble};
 use crate::provider::cloud::call::{Does, Reply};
 use crate::provider::last_words;
 
@@ -29,6 +29,9 @@ pub(super) struct Vm {
 /// A public address.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Address {
+    /// Its number; another reservation of the same address has another.
+    #[serde(default)]
+    id: Option<u64>,
     address: String,
     #[serde(default)]
     assigned_to: Option<String>,
@@ -59,8 +62,34 @@ impl Vm {
 impl Address {
     /// This address, if it is assigned to that machine.
     pub(super) fn of(&self, uuid: &str) -> Option<IpAddr> {
-        let assigned = self.assigned_to.as_deref() == Some(uuid);
+        let assigned = self.is_of(uuid);
         assigned.then(|| self.address.parse().ok()).flatten()
+    }
+
+    pub(super) fn is_of(&self, uuid: &str) -> bool {
+        self.assigned_to() == Some(uuid)
+    }
+
+    /// The machine, or whatever else, that it is assigned to.
+    pub(super) fn assigned_to(&self) -> Option<&str> {
+        self.assigned_to.as_deref().filter(|to| !to.is_empty())
+    }
+
+    /// Nobody has it, and it is paid for.
+    pub(super) fn is_free(&self) -> bool {
+        self.assigned_to().is_none()
+    }
+
+    pub(super) fn public(&self) -> Option<PublicAddress> {
+        Some(PublicAddress {
+            id: self.id.map(|id| id.to_string()).unwrap_or_default(),
+            address: self.address.parse().ok()?,
+        })
+    }
+
+    /// Whether it is the same reservation of the same address.
+    pub(super) fn is(&self, known: &PublicAddress) -> bool {
+        self.public().is_some_and(|public| public == *known)
     }
 }
 
@@ -84,6 +113,44 @@ pub(super) fn vm(reply: &Reply, does: Does, uuid: &str) -> Result<Option<Vm>, Tr
         400 | 404 if gone => Ok(None),
         _ => Err(trouble(reply, does)),
     }
+}
+
+/// The machine that was made from this one.
+pub(super) fn new_vm(reply: &Reply, source: &str) -> Result<Vm, Trouble> {
+    if reply.status.is_success() {
+        // It was made, whatever the answer holds.
+        let read = understood::<Vm>(reply);
+        return read.map_err(|trouble| Trouble::new(ErrorClass::Ambiguous, trouble.detail));
+    }
+    match vm(reply, Does::Write, source) {
+        Ok(_) => {
+            let detail = format!("the machine {source} that is to be cloned does not exist");
+            Err(Trouble::new(ErrorClass::NotFound, detail))
+        }
+        // The words for a source in the wrong state are not known.
+        Err(trouble) if trouble.class == ErrorClass::BadRequest => {
+            let class = ErrorClass::InvalidState;
+            let mend = "maybe a machine is cloned only while it is off";
+            Err(Trouble::new(class, format!("{}; {mend}", trouble.detail)))
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// A write whose answer holds nothing of use, or nothing at all.
+pub(super) fn done(reply: &Reply) -> Result<(), Trouble> {
+    match reply.status.is_success() {
+        true => Ok(()),
+        false => Err(trouble(reply, Does::Write)),
+    }
+}
+
+/// The deletion of the machine of this id; one that is gone is deleted.
+pub(super) fn deleted(reply: &Reply, uuid: &str) -> Result<(), Trouble> {
+    if reply.status.is_success() {
+        return Ok(());
+    }
+    vm(reply, Does::Write, uuid).map(|_| ())
 }
 
 fn understood<T: DeserializeOwned>(reply: &Reply) -> Result<T, Trouble> {

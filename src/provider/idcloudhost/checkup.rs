@@ -3,7 +3,8 @@
 use tokio::time::Instant;
 
 use super::IdCloudHost;
-use crate::engine::machine::ErrorClass;
+use super::answer::Address;
+use crate::engine::machine::{ErrorClass, PublicAddress};
 use crate::provider::mark::Mark;
 use crate::provider::{Checkup, Known, May};
 
@@ -32,11 +33,32 @@ impl IdCloudHost {
             what: format!("machine {uuid} at {location}"),
             credential: list.map(|list| format!("it lists the account's machines: {}", list.len())),
             // A token has no list of what it may do.
-            may: vec![(May::Read, read), (May::Power, Known::Unknown)],
+            may: vec![
+                (May::Read, read),
+                (May::Power, Known::Unknown),
+                (May::Clone, Known::Unknown),
+            ],
             seed,
             asleep: ASLEEP,
             marked,
-            warnings: Vec::new(),
+            warnings: self.free_addresses().await,
         }
+    }
+
+    /// Public addresses that are paid for and that nobody has.
+    async fn free_addresses(&self) -> Vec<String> {
+        let Ok(addresses) = self.cloud.addresses(Instant::now()).await else {
+            return Vec::new();
+        };
+        let free = addresses.iter().filter(|address| address.is_free());
+        let told = |address: &PublicAddress| {
+            let address = address.address;
+            format!(
+                "the public address {address} is assigned to nothing and is paid for; give it back if nobody needs it"
+            )
+        };
+        free.filter_map(Address::public)
+            .map(|it| told(&it))
+            .collect()
     }
 }

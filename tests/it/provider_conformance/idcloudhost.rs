@@ -1,5 +1,6 @@
 //! IDCloudHost, against a server that plays it: nobody gives a test a real account.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anteroom::provider::Provider;
 use anteroom::provider::idcloudhost::{AddressFrom, IdCloudHost, Settings};
 
 use super::{Platform, SEED, TOKEN, conforms, state};
+use crate::support::crash;
 use crate::support::warren::{APIKEY, LOCATION, Manner, Warren};
 
 const UUID: &str = "f80b1d62-ffe4-43ef-9210-60f05445456a";
@@ -22,8 +24,15 @@ fn cloud(manner: Manner) -> Warren {
 }
 
 fn settings(warren: &Warren) -> Settings {
+    settings_at(warren.url())
+}
+
+fn settings_at(base_url: String) -> Settings {
     Settings {
-        base_url: warren.url(),
+        service: "blog".parse().expect("a name"),
+        clone_timeout: Duration::from_secs(60),
+        billing_account: None,
+        base_url,
         location: LOCATION.into(),
         uuid: UUID.into(),
         apikey: APIKEY.into(),
@@ -239,4 +248,138 @@ async fn the_public_address_comes_from_its_own_list_and_a_deleted_machine_is_mis
         })
         .await;
     }
+}
+
+/// A provider that reaches its cloud by this address.
+pub(super) fn behind(gate: SocketAddr, _settings: &str) -> Arc<dyn Provider> {
+    Arc::new(provider(Settings {
+        base_url: format!("http://{gate}/v1"),
+        // What was asked for and did not appear by then never will.
+        clone_timeout: Duration::from_secs(2),
+        ..settings_at(String::new())
+    }))
+}
+
+/// A cloud with a seed that has a public address, and a free one that is somebody else's.
+pub(super) async fn fresh() -> (Warren, crash::Platform) {
+    let warren = cloud(Manner::default());
+    warren.assign("203.0.113.7", UUID);
+    warren.reserve("203.0.113.8");
+    let place = crash::Platform::Tcp(warren.address);
+    (warren, place)
+}
+
+impl crash::Left for Warren {
+    fn clones(&self) -> Vec<String> {
+        let machines = self.machines().into_iter();
+        machines
+            .filter(|(uuid, _)| uuid != UUID)
+            .map(|(_, name)| name)
+            .collect()
+    }
+
+    fn addresses(&self) -> usize {
+        let known = ["203.0.113.7", "203.0.113.8"];
+        let all = self.public_addresses();
+        all.iter()
+            .filter(|(address, _)| !known.contains(&address.as_str()))
+            .count()
+    }
+
+    fn seed_is_untouched(&self) -> bool {
+        let all = self.public_addresses();
+        let its = ("203.0.113.7".to_owned(), Some(UUID.to_owned()));
+        let strangers = ("203.0.113.8".to_owned(), None);
+        let names = self.machines();
+        names.contains(&(UUID.to_owned(), "blog".to_owned()))
+            && all.contains(&its)
+            && all.contains(&strangers)
+            && self.running() == self.clones().len()
+    }
+}
+
+/// Everything about clones that the real one may do either way.
+mod clones {
+    use super::super::clones::clones_conform;
+    use super::*;
+
+    fn cloud_with_strangers(manner: Manner) -> Warren {
+        let warren = cloud(manner);
+        warren.assign("203.0.113.7", UUID);
+        warren.reserve("203.0.113.8");
+        warren
+    }
+
+    mod as_documented {
+        use super::*;
+        clones_conform!(cloud_with_strangers(Manner::default()));
+    }
+
+    mod sparse_with_tombstones_and_late_lists {
+        use super::*;
+        clones_conform!(cloud_with_strangers(Manner {
+            sparse: true,
+            tombstones: true,
+            clones_without_address: true,
+            lists_lag: 2,
+            ..Manner::default()
+        }));
+    }
+
+    mod that_loses_every_answer {
+        use super::*;
+        clones_conform!(cloud_with_strangers(Manner {
+            loses_answers: true,
+            ..Manner::default()
+        }));
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_another_machines_by_now_is_left_alone() {
+    let (warren, _) = fresh().await;
+    let provider = provider(settings(&warren));
+    let clone = super::clones::id(1);
+    provider.make_clone(clone).await.expect("it is made");
+    let addresses = provider.addresses(clone).await.expect("it has one");
+    assert_eq!(addresses.len(), 1);
+    provider.delete(clone).await.expect("it is deleted");
+    let address = addresses[0].address.to_string();
+    assert!(warren.public_addresses().contains(&(address.clone(), None)));
+    warren.reassign(&address, UUID);
+    provider
+        .release(clone, &addresses)
+        .await
+        .expect("left alone");
+    assert!(
+        warren
+            .public_addresses()
+            .contains(&(address.clone(), Some(UUID.to_owned())))
+    );
+    warren.reassign(&address, "");
+    provider
+        .release(clone, &addresses)
+        .await
+        .expect("given back");
+    assert!(
+        warren
+            .public_addresses()
+            .iter()
+            .all(|(it, _)| *it != address)
+    );
+}
+
+#[tokio::test]
+async fn a_seed_that_must_be_off_to_be_cloned_is_told_in_words() {
+    let (warren, _) = fresh().await;
+    let provider = provider(settings(&warren));
+    provider.start(SEED, TOKEN).await.expect("it starts");
+    warren.behave(Manner {
+        clones_what_is_off: true,
+        ..Manner::default()
+    });
+    let refused = provider.make_clone(super::clones::id(1)).await;
+    let refused = refused.expect_err("the seed runs");
+    assert_eq!(refused.class, ErrorClass::InvalidState);
+    assert!(refused.detail.contains("while it is off"), "{refused}");
 }

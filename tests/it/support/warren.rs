@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use super::machine::Machine;
 
+mod made;
+
 pub(crate) const LOCATION: &str = "jkt01";
 pub(crate) const APIKEY: &str = "a-token-of-the-account";
 
@@ -33,6 +35,12 @@ pub(crate) struct Manner {
     pub(crate) ignores_shutdown: bool,
     /// A machine that is gone is told with 200 and the status `Deleted`.
     pub(crate) tombstones: bool,
+    /// A clone gets no public address of its own; else it does, as a machine that is created does.
+    pub(crate) clones_without_address: bool,
+    /// A machine is cloned only while it is off.
+    pub(crate) clones_what_is_off: bool,
+    /// A new machine is missing from so many lists.
+    pub(crate) lists_lag: u32,
     /// Everything is answered 429, with this `Retry-After`.
     pub(crate) rate_limited: Option<u32>,
     /// Everything is answered with this status and HTML.
@@ -55,11 +63,16 @@ struct All {
     gone: BTreeSet<String>,
     /// Public addresses: the address, and the machine that has it.
     addresses: Vec<(String, Option<String>)>,
+    /// Numbers given out: to machines, and to addresses.
+    numbers: u32,
     /// Calls by method and path, without the query.
     calls: BTreeMap<String, u32>,
 }
 
 struct Vm {
+    name: String,
+    /// It is missing from so many lists.
+    hidden: u32,
     running: bool,
     private: String,
     /// What runs while it is on, where a test wants something to.
@@ -89,6 +102,8 @@ impl Warren {
     /// Makes a machine that is off.
     pub(crate) fn make(&self, uuid: &str, private: &str) {
         let vm = Vm {
+            name: "blog".into(),
+            hidden: 0,
             running: false,
             private: private.to_owned(),
             machine: None,
@@ -202,6 +217,22 @@ impl Warren {
                 let form = fields(std::str::from_utf8(&body)?);
                 self.write(&what, form, manner).await?
             }
+            "POST user-resource/vm/clone" | "DELETE user-resource/vm" => {
+                let kind = head.headers.get("content-type");
+                let body = body.collect().await?.to_bytes();
+                if kind.is_none_or(|kind| kind != "application/x-www-form-urlencoded") {
+                    return Ok(said(400, &json!({ "errors": { "uuid": "is required" } })));
+                }
+                let form = fields(std::str::from_utf8(&body)?);
+                self.make_or_delete(&what, form, manner).await?
+            }
+            what if what.contains(" network/ip_addresses/") => {
+                let answer = self.change_address(what);
+                if manner.loses_answers {
+                    return Err("the answer is lost".into());
+                }
+                answer
+            }
             _ => said(
                 404,
                 &json!({ "message": "no route and no API found with those values" }),
@@ -210,9 +241,15 @@ impl Warren {
     }
 
     fn list(&self) -> Response<Full<Bytes>> {
-        let all = self.all();
-        let vms = all.vms.iter();
-        let vms: Vec<_> = vms.map(|(uuid, vm)| shown(uuid, vm, all.manner)).collect();
+        let mut all = self.all();
+        let manner = all.manner;
+        let mut vms = Vec::new();
+        for (uuid, vm) in &mut all.vms {
+            match vm.hidden {
+                0 => vms.push(shown(uuid, vm, manner)),
+                _ => vm.hidden -= 1,
+            }
+        }
         said(200, &json!(vms))
     }
 
@@ -230,9 +267,17 @@ impl Warren {
 
     fn addresses(&self) -> Response<Full<Bytes>> {
         let all = self.all();
-        let address = |(address, vm): &(String, Option<String>)| match vm {
-            Some(vm) => json!({ "address": address, "type": "public", "assigned_to": vm }),
-            None => json!({ "address": address, "type": "public" }),
+        let address = |(address, vm): &(String, Option<String>)| {
+            let last = address
+                .rsplit('.')
+                .next()
+                .and_then(|it| it.parse::<u64>().ok());
+            let mut shown = json!({ "id": last, "address": address, "type": "public" });
+            if let Some(vm) = vm {
+                shown["assigned_to"] = json!(vm);
+                shown["assigned_to_resource_type"] = json!("virtual_machine");
+            }
+            shown
         };
         let addresses: Vec<_> = all.addresses.iter().map(address).collect();
         said(200, &json!(addresses))
@@ -304,7 +349,7 @@ impl Warren {
 fn shown(uuid: &str, vm: &Vm, manner: Manner) -> Value {
     let status = if vm.running { "running" } else { "stopped" };
     let mut shown = json!({
-        "uuid": uuid, "name": "blog", "status": status, "private_ipv4": vm.private,
+        "uuid": uuid, "name": vm.name, "status": status, "private_ipv4": vm.private,
         "billing_account": 6, "memory": 4096, "vcpu": 2, "created_at": "2018-02-22 11:10:17",
     });
     if !manner.sparse {

@@ -1,0 +1,33 @@
+//! A process that is killed at every call of the making and the deleting of a clone leaves nothing behind. Each kind with
+//! clones has its line here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anteroom::provider::Provider;
+
+use super::idcloudhost;
+use crate::support::crash::{Life, live, survives};
+
+/// Not a test by itself: the process that the others kill. Without its parent's word it does nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lives() {
+    live(provider).await;
+}
+
+/// The provider of this kind, behind the gate.
+fn provider(kind: &str, settings: &str, gate: SocketAddr) -> Arc<dyn Provider> {
+    match kind {
+        "idcloudhost" => idcloudhost::behind(gate, settings),
+        other => panic!("no kind {other:?} is killed"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idcloudhost() {
+    let life = Life {
+        kind: "idcloudhost",
+        settings: String::new(),
+    };
+    survives(life, idcloudhost::fresh).await;
+}
