@@ -124,7 +124,7 @@ pub(super) const SECTIONS: &[SectionText] = &[
     part(
         "ec2",
         "provider: ec2",
-        "A virtual machine at AWS EC2: it is started, and stopped or hibernated; never made or removed.",
+        "A virtual machine at AWS EC2: it is started, and stopped or hibernated. It is never made or removed itself; its clones are.",
     ),
     part(
         "libvirt",
@@ -332,6 +332,8 @@ pub(super) const KEYS: &[Key] = &[
     key("ec2", "address", Choice(&["private", "public"]), Value(r#""private""#), "`private`: the address in its private network, which stays. `public`: its public IPv4 address, another one after each start unless it is an Elastic IP.", r#""private""#),
     key("ec2", "sleep", Choice(&["stop", "hibernate"]), Value(r#""stop""#), "`stop`: it is shut down. `hibernate`: its memory is kept on its disk; a machine that was not launched for that is shut down.", r#""hibernate""#),
     key("ec2", "stop_timeout", Duration("1s", "1h"), Value(r#""5m""#), "How long it may take to shut down by itself before it is switched off.", r#""5m""#),
+    key("ec2", "launch_template", Text, Nothing("there are no clones"), "The launch template that clones are launched from, by its name or its id.", r#""blog""#),
+    key("ec2", "launch_template_version", Text, Value(r#""$Default""#), "Which version of it: a number, `$Default` or `$Latest`.", r#""7""#),
     key("ec2", "base_url", Url, Nothing("the region's own"), "EC2's address.", r#""https://ec2.eu-central-1.api.aws""#),
     key("ec2", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),
 

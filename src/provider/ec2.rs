@@ -5,21 +5,24 @@
 //! whole account, so one list is read for all its services. How answers become states and troubles is in [`answer`].
 
 mod answer;
+mod clones;
 mod credentials;
 mod power;
 mod region;
 mod settings;
 mod sign;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Answer, BadSettings, Provider, bare, seed_only};
-use crate::engine::id::{InstanceId, Token};
-use crate::engine::machine::{Machine, MachineState, Trouble};
+use super::mark::Mark;
+use super::{Answer, BadSettings, Provider, Said, bare};
+use crate::engine::id::{CloneId, InstanceId, Token};
+use crate::engine::machine::{Machine, MachineState, Owned, Trouble};
 use crate::engine::policy::Sleep;
 use answer::Instance;
 use region::{Named, Region};
@@ -39,10 +42,19 @@ const CALL_MARGIN: Duration = Duration::from_secs(150);
 /// The provider of `kind = "ec2"`.
 pub struct Ec2 {
     settings: Settings,
+    mark: Mark,
     region: Arc<Region>,
     _named: Named,
-    /// When this provider last made a change, and which way it led.
-    wrote: Mutex<Option<(Instant, MachineState)>>,
+    known: Mutex<Known>,
+}
+
+/// What is remembered for a moment.
+#[derive(Default)]
+struct Known {
+    /// When each machine was last changed, by its id, and which way that led.
+    wrote: BTreeMap<String, (Instant, MachineState)>,
+    /// When each clone was launched, and its id.
+    launched: BTreeMap<CloneId, (Instant, String)>,
 }
 
 impl Ec2 {
@@ -53,19 +65,20 @@ impl Ec2 {
     pub fn new(settings: Settings) -> Result<Ec2, BadSettings> {
         settings.check()?;
         let region = Region::of(&settings)?;
+        let seed = format!("{} {}", settings.region, settings.instance);
         Ok(Ec2 {
+            mark: Mark::new(&settings.service, "ec2", &seed),
             _named: region.name(&settings.instance),
             region,
             settings,
-            wrote: Mutex::new(None),
+            known: Mutex::default(),
         })
     }
 
-    /// The machine as the list has it, or as it was just told to become.
+    /// The seed as the list has it, or as it was just told to become.
     async fn look(&self) -> Result<Machine, Trouble> {
-        let wrote = *self.last_write();
         let young = Instant::now().checked_sub(LIST_AGE_MAX);
-        let since = young.max(wrote.map(|(at, _)| at));
+        let since = young.max(self.latest_write());
         let listed = self
             .region
             .seeds(since.unwrap_or_else(Instant::now))
@@ -76,11 +89,24 @@ impl Ec2 {
             // It may have been named after the list was begun.
             None => self.region.one(id).await?,
         };
-        let Some(instance) = instance else {
-            return Ok(bare(MachineState::Missing));
-        };
+        Ok(match instance {
+            Some(instance) => self.as_it_goes(&instance),
+            None => bare(MachineState::Missing),
+        })
+    }
+
+    async fn look_at(&self, instance: InstanceId) -> Result<Machine, Trouble> {
+        match instance {
+            InstanceId::Seed => self.look().await,
+            InstanceId::Clone(clone) => self.look_at_clone(clone).await,
+        }
+    }
+
+    /// The machine, with what was just changed taken into account: it may be read as it was before.
+    fn as_it_goes(&self, instance: &Instance) -> Machine {
+        let wrote = self.known().wrote.get(&instance.id).copied();
         let lags = wrote.filter(|(at, _)| at.elapsed() < READS_LAG);
-        Ok(match (lags, instance.state()) {
+        match (lags, instance.state()) {
             (
                 Some((_, MachineState::Starting)),
                 MachineState::Stopped | MachineState::Suspended,
@@ -88,8 +114,8 @@ impl Ec2 {
             (Some((_, MachineState::Stopping)), MachineState::Running) => {
                 bare(MachineState::Stopping)
             }
-            _ => self.machine(&instance),
-        })
+            _ => self.machine(instance),
+        }
     }
 
     fn machine(&self, instance: &Instance) -> Machine {
@@ -104,12 +130,18 @@ impl Ec2 {
         Machine { state, address }
     }
 
-    fn wrote(&self, way: MachineState) {
-        *self.last_write() = Some((Instant::now(), way));
+    fn wrote(&self, id: &str, way: MachineState) {
+        let mut known = self.known();
+        known.wrote.retain(|_, (at, _)| at.elapsed() < READS_LAG);
+        known.wrote.insert(id.to_owned(), (Instant::now(), way));
     }
 
-    fn last_write(&self) -> MutexGuard<'_, Option<(Instant, MachineState)>> {
-        self.wrote.lock().unwrap_or_else(PoisonError::into_inner)
+    fn latest_write(&self) -> Option<Instant> {
+        self.known().wrote.values().map(|(at, _)| *at).max()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,30 +159,58 @@ impl Provider for Ec2 {
     }
 
     fn inspect(&self, instance: InstanceId) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.look()),
-            _ => Box::pin(async { Ok(bare(MachineState::Missing)) }),
-        }
+        Box::pin(self.look_at(instance))
     }
 
     fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.wake()),
-            _ => Box::pin(async move { Err(seed_only("ec2", instance)) }),
-        }
+        Box::pin(async move {
+            if let InstanceId::Clone(clone) = instance {
+                // One that was just launched may be unknown by its id yet, and starts by itself.
+                let machine = self.look_at_clone(clone).await?;
+                if matches!(
+                    machine.state,
+                    MachineState::Starting | MachineState::Running
+                ) {
+                    return Ok(machine);
+                }
+            }
+            self.wake(&self.id(instance).await?).await
+        })
     }
 
     fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.put_to_sleep()),
-            _ => Box::pin(async move { Err(seed_only("ec2", instance)) }),
-        }
+        Box::pin(async move {
+            let id = self.id(instance).await?;
+            self.put_to_sleep(instance, &id).await
+        })
     }
 
     fn suspend(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.hibernate()),
-            _ => Box::pin(async move { Err(seed_only("ec2", instance)) }),
-        }
+        Box::pin(async move { self.hibernate(&self.id(instance).await?).await })
+    }
+
+    fn can_clone(&self) -> bool {
+        self.settings.launch_template.is_some()
+    }
+
+    fn find(&self) -> Said<'_, Vec<Owned>> {
+        Box::pin(self.find_clones())
+    }
+
+    fn make_clone(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.make(clone))
+    }
+
+    fn clone_settles(&self) -> Duration {
+        clones::SETTLES
+    }
+
+    /// A launch is known by its token.
+    fn make_clone_repeats(&self) -> bool {
+        true
+    }
+
+    fn delete(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.remove(clone))
     }
 }

@@ -8,6 +8,7 @@ mod crash;
 mod digitalocean;
 mod docker;
 mod ec2;
+mod ec2_clones;
 mod gce;
 mod hetzner;
 mod idcloudhost;

@@ -211,6 +211,7 @@ fn of_proxmox(service: &Service, kind: &Proxmox) -> anyhow::Result<proxmox::Prox
 
 fn of_ec2(service: &Service, kind: &Ec2) -> anyhow::Result<ec2::Ec2> {
     Ok(ec2::Ec2::new(ec2::Settings {
+        service: service.name.clone(),
         region: kind.region.clone(),
         base_url: kind.base_url.clone(),
         instance: kind.instance.clone(),
@@ -227,6 +228,8 @@ fn of_ec2(service: &Service, kind: &Ec2) -> anyhow::Result<ec2::Ec2> {
             Keys::Profile(name) => ec2::Source::Profile(name.clone()),
             Keys::Anywhere => ec2::Source::Anywhere,
         },
+        launch_template: kind.launch_template.clone(),
+        launch_template_version: kind.launch_template_version.clone(),
         surroundings: ec2::Surroundings::of_this_process(),
         port: service.port,
         address: match kind.address {

@@ -18,6 +18,10 @@ pub struct Ec2 {
     pub base_url: Option<String>,
     /// The machine's id.
     pub instance: String,
+    /// The launch template that clones are launched from.
+    pub launch_template: Option<String>,
+    /// Which version of it.
+    pub launch_template_version: String,
     /// Where the keys come from.
     pub keys: Keys,
     /// Which of its addresses is used.
@@ -57,6 +61,11 @@ impl Ec2 {
                 Err("is not the id of a machine; write it like \"i-0123456789abcdef0\"".into())
             }
         });
+        let launch_template = match section.has("launch_template") {
+            true => Some(section.read("launch_template", value::words)?),
+            false => None,
+        };
+        let version = section.read("launch_template_version", value::words);
         let keys = keys(section);
         let base_url = match section.has("base_url") {
             true => Some(section.read("base_url", value::url)?),
@@ -72,6 +81,8 @@ impl Ec2 {
             region: region?,
             base_url,
             instance: instance?,
+            launch_template,
+            launch_template_version: version?,
             keys: keys?,
             address: address?,
             sleep: sleep?,

@@ -34,6 +34,9 @@ const PAGE: &str = "1000";
 /// More pages than any account has.
 const PAGES_MAX: usize = 100;
 
+/// The tag of every machine that an Anteroom launched: its name.
+pub(super) const TAG: &str = "anteroom";
+
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 /// An account in a region.
@@ -45,6 +48,7 @@ pub(super) struct Region {
     /// The machines that services name, and how many do.
     named: Mutex<BTreeMap<String, usize>>,
     seeds: Account<Vec<Instance>>,
+    marked: Account<Vec<Instance>>,
 }
 
 /// Fields of a form.
@@ -104,6 +108,7 @@ impl Region {
             credentials: Credentials::new(settings.credentials.clone(), around.clone())?,
             named: Mutex::default(),
             seeds: Account::new(),
+            marked: Account::new(),
         });
         regions.insert(key, Arc::downgrade(&region));
         Ok(region)
@@ -137,6 +142,17 @@ impl Region {
             .boxed()
         };
         self.seeds.list(since, read).await
+    }
+
+    /// All machines that an Anteroom launched, as of `since` or later.
+    pub(super) async fn marked(
+        self: &Arc<Self>,
+        since: Instant,
+    ) -> Result<Arc<Vec<Instance>>, Trouble> {
+        self.seeds.may_ask()?;
+        let region = Arc::clone(self);
+        let read = move || async move { region.filtered("tag-key", &[TAG.into()]).await }.boxed();
+        self.marked.list(since, read).await
     }
 
     /// Every page of the machines of this filter.

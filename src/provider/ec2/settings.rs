@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::credentials::{Source, Surroundings};
+use crate::engine::id::ServiceName;
 use crate::engine::policy::Sleep;
 use crate::provider::BadSettings;
 
 /// Which machine, in which region, and how its app is reached.
 #[derive(Clone)]
 pub struct Settings {
+    /// The service whose machine it is.
+    pub service: ServiceName,
     /// The region, such as `eu-central-1`.
     pub region: String,
     /// EC2's address, without a slash at its end; none for the region's own.
@@ -21,6 +24,10 @@ pub struct Settings {
     pub credentials: Source,
     /// Where keys are looked for that are not written down.
     pub surroundings: Surroundings,
+    /// The launch template that clones are launched from, by its name or its id (`lt-...`); without one, no clones.
+    pub launch_template: Option<String>,
+    /// Which version of it: a number, `$Default` or `$Latest`.
+    pub launch_template_version: String,
     /// The port the app listens on.
     pub port: u16,
     /// Under which address it is reached from here.

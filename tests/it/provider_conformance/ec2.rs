@@ -10,23 +10,26 @@ use anteroom::provider::Provider;
 use anteroom::provider::ec2::{AddressFrom, Ec2 as Provided, Settings, Source, Surroundings};
 
 use super::{Platform, SEED, TOKEN, becomes, conforms, state};
-use crate::support::ec2::{Ec2, KEY_ID, Manner, REGION, SECRET};
+use crate::support::ec2::{Ec2, KEY_ID, Manner, REGION, SECRET, TEMPLATE};
 use crate::support::ec2_metadata::Metadata;
 use crate::support::ec2_moto::Moto;
 use crate::support::wait::eventually;
 
-const ID: &str = "i-0123456789abcdef0";
+pub(super) const ID: &str = "i-0123456789abcdef0";
 
 /// An account with one machine.
-fn account(manner: Manner) -> Ec2 {
+pub(super) fn account(manner: Manner) -> Ec2 {
     let ec2 = Ec2::start();
     ec2.make(ID, "10.0.0.5");
     ec2.behave(manner);
     ec2
 }
 
-fn settings_at(url: String, instance: &str) -> Settings {
+pub(super) fn settings_at(url: String, instance: &str) -> Settings {
     Settings {
+        service: "blog".parse().expect("a name"),
+        launch_template: Some(TEMPLATE.into()),
+        launch_template_version: "$Default".into(),
         region: REGION.into(),
         base_url: Some(url),
         instance: instance.into(),
@@ -44,11 +47,11 @@ fn settings_at(url: String, instance: &str) -> Settings {
     }
 }
 
-fn settings(ec2: &Ec2) -> Settings {
+pub(super) fn settings(ec2: &Ec2) -> Settings {
     settings_at(ec2.url(), ID)
 }
 
-fn provider(settings: Settings) -> Provided {
+pub(super) fn provider(settings: Settings) -> Provided {
     Provided::new(settings).expect("good settings")
 }
 

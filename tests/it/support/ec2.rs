@@ -1,6 +1,9 @@
 //! AWS EC2 for one account in one region: strict where the real one is, and able to be slow, to lag, to lose answers and
 //! to refuse. It checks each signature by the published rules, and takes no parameter that it does not know.
 
+mod launch;
+mod signature;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -8,17 +11,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
-use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use sha2::{Digest, Sha256};
 
 pub(crate) const REGION: &str = "eu-central-1";
 pub(crate) const KEY_ID: &str = "AKIAIOSFODNN7EXAMPLE";
 pub(crate) const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+/// The one launch template.
+pub(crate) const TEMPLATE: &str = "blog";
 
 /// How it behaves where the real one may, or is known to now and then.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +55,8 @@ pub(crate) struct Ec2 {
 struct All {
     manner: Manner,
     instances: BTreeMap<String, Instance>,
+    /// Launches by their token: what was asked, and what it made.
+    launched: BTreeMap<String, (Fields, String)>,
     calls: Vec<String>,
 }
 
@@ -63,6 +68,8 @@ struct Instance {
     since: Instant,
     private: String,
     tags: BTreeMap<String, String>,
+    /// It was launched, and nothing was done to it since.
+    is_new: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,6 +152,7 @@ impl Ec2 {
             since: Instant::now(),
             private: private.to_owned(),
             tags: BTreeMap::new(),
+            is_new: false,
         };
         self.all().instances.insert(id.to_owned(), instance);
     }
@@ -209,7 +217,7 @@ impl Ec2 {
         };
         let action = fields.remove("Action").unwrap_or_default();
         let writes = !action.starts_with("Describe");
-        let answer = signature_is_good(&head, &body, &manner)
+        let answer = signature::is_good(&head, &body, &manner)
             .and_then(|()| refused_anyhow(&manner, &action))
             .and_then(|()| self.act(&action, fields, &manner));
         if writes && manner.loses_answers && answer.is_ok() {
@@ -248,6 +256,8 @@ impl Ec2 {
             "DescribeInstances" => (&["MaxResults", "NextToken"], true),
             "StartInstances" => (&[], false),
             "StopInstances" => (&["Force", "Hibernate"], false),
+            "TerminateInstances" => (&[], false),
+            "RunInstances" => return self.launch(fields, dry, manner),
             _ => return refuse("InvalidAction", format!("The action {action} is not valid")),
         };
         if let Some(field) = fields.keys().find(|field| !known.contains(&field.as_str())) {
@@ -283,7 +293,8 @@ impl Ec2 {
         manner: &Manner,
     ) -> Result<String, Refusal> {
         let all = self.all();
-        if let Some(id) = ids.iter().find(|id| !all.instances.contains_key(*id)) {
+        let known = |id: &String| all.instances.get(id).is_some_and(|it| it.is_known(manner));
+        if let Some(id) = ids.iter().find(|id| !known(id)) {
             return refuse(
                 "InvalidInstanceID.NotFound",
                 format!("The instance ID '{id}' does not exist"),
@@ -316,10 +327,15 @@ impl Ec2 {
                         .tags
                         .get(tag)
                         .is_some_and(|value| values.contains(value)),
+                    None if name == "tag-key" => {
+                        values.iter().any(|tag| instance.tags.contains_key(tag))
+                    }
                     None => name == "instance-id" && values.contains(id),
                 })
         };
         let wanted = all.instances.iter();
+        // What was just launched is not in every list yet.
+        let wanted = wanted.filter(|(_, instance)| instance.is_known(manner));
         let wanted = wanted
             .filter(|(id, instance)| (ids.is_empty() || ids.contains(id)) && fits(id, instance));
         let first: usize = match fields.get("NextToken") {
@@ -386,10 +402,13 @@ impl Ec2 {
                     | State::Hibernated
                     | State::To(Rest::Stopped | Rest::Hibernated),
                 ) => now,
+                ("TerminateInstances", State::Terminated | State::To(Rest::Terminated)) => now,
+                ("TerminateInstances", _) => State::To(Rest::Terminated),
                 _ => return refuse("IncorrectInstanceState", said),
             };
             if next != now {
                 (instance.before, instance.state, instance.since) = (now, next, Instant::now());
+                instance.is_new = false;
             }
             let (code, name) = next.code();
             let (old, was) = now.code();
@@ -406,6 +425,10 @@ impl Ec2 {
 }
 
 impl Instance {
+    fn is_known(&self, manner: &Manner) -> bool {
+        !self.is_new || self.since.elapsed() >= manner.lags
+    }
+
     fn now(&self, takes: Duration) -> State {
         match self.since.elapsed() >= takes {
             true => self.state.arrived(),
@@ -454,94 +477,6 @@ fn refused_anyhow(manner: &Manner, action: &str) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
-}
-
-/// Signature Version 4, from its published rules.
-fn signature_is_good(head: &Parts, body: &[u8], manner: &Manner) -> Result<(), Refusal> {
-    let denied = |code, said: &str| Err(Refusal(401, code, said.to_owned()));
-    let value = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let session = value("x-amz-security-token");
-    let Some(told) = value("authorization") else {
-        return denied(
-            "MissingAuthenticationToken",
-            "Request is missing Authentication Token",
-        );
-    };
-    let part = |name: &str| {
-        let rest = told.split_once(&format!("{name}="))?.1;
-        rest.split(',').next()
-    };
-    let (Some(credential), Some(signed), Some(signature)) =
-        (part("Credential"), part("SignedHeaders"), part("Signature"))
-    else {
-        return denied(
-            "IncompleteSignature",
-            "Authorization header is not complete",
-        );
-    };
-    let scope: Vec<&str> = credential.split('/').collect();
-    let [id, day, region, "ec2", "aws4_request"] = scope.as_slice() else {
-        return denied(
-            "SignatureDoesNotMatch",
-            "Credential should be scoped to ec2",
-        );
-    };
-    if *id != KEY_ID || session != manner.session.as_deref() {
-        return denied(
-            "AuthFailure",
-            "AWS was not able to validate the provided access credentials",
-        );
-    }
-    let at = value("x-amz-date").unwrap_or_default();
-    let now = jiff::Timestamp::now();
-    let sent: Option<jiff::civil::DateTime> = jiff::fmt::strtime::parse("%Y%m%dT%H%M%SZ", at)
-        .ok()
-        .and_then(|time| time.to_datetime().ok());
-    let sent = sent.and_then(|time| time.to_zoned(jiff::tz::TimeZone::UTC).ok());
-    let fresh = sent.is_some_and(|sent| sent.timestamp().duration_since(now).abs().as_secs() < 300);
-    if !fresh || !at.starts_with(day) || *region != REGION {
-        return denied("RequestExpired", "Request has expired");
-    }
-    let names: Vec<&str> = signed.split(';').collect();
-    let sent: Vec<&str> = head.headers.keys().map(http::HeaderName::as_str).collect();
-    let must = |name: &&&str| **name == "host" || name.starts_with("x-amz-");
-    if let Some(name) = sent.iter().filter(must).find(|name| !names.contains(name)) {
-        return denied("SignatureDoesNotMatch", &format!("{name} must be signed"));
-    }
-    let mut canonical = format!(
-        "{}\n{}\n{}\n",
-        head.method,
-        head.uri.path(),
-        head.uri.query().unwrap_or_default()
-    );
-    for name in &names {
-        let value = value(name).unwrap_or_default();
-        let value = value.split_whitespace().collect::<Vec<_>>().join(" ");
-        writeln!(canonical, "{name}:{value}").expect("memory");
-    }
-    write!(canonical, "\n{signed}\n{}", hex(&Sha256::digest(body))).expect("memory");
-    let scope = scope[1..].join("/");
-    let canonical = hex(&Sha256::digest(&canonical));
-    let to_sign = format!("AWS4-HMAC-SHA256\n{at}\n{scope}\n{canonical}");
-    let start = format!("AWS4{SECRET}").into_bytes();
-    let key = scope.split('/').fold(start, |key, part| mac(&key, part));
-    match hex(&mac(&key, &to_sign)) == signature {
-        true => Ok(()),
-        false => denied(
-            "SignatureDoesNotMatch",
-            "The request signature we calculated does not match",
-        ),
-    }
-}
-
-fn mac(key: &[u8], message: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
-    mac.update(message.as_bytes());
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Takes the values of `name1`, `name2` and so on.
