@@ -104,7 +104,7 @@ pub(super) const SECTIONS: &[SectionText] = &[
     part(
         "gce",
         "provider: gce",
-        "A virtual machine at Google Compute Engine: it is started, and stopped or suspended, never made or removed.",
+        "A virtual machine at Google Compute Engine: it is started, and stopped or suspended, never removed. With `clone_from`, clones of it can be made and deleted.",
     ),
     part(
         "digitalocean",
@@ -290,6 +290,7 @@ pub(super) const KEYS: &[Key] = &[
     key("gce", "credentials", Path, Nothing("found as Google's own programs find them"), "A file: the key of a service account, or a person's own login. Without it, what `GOOGLE_APPLICATION_CREDENTIALS` names, then the file that gcloud writes, then the metadata server of the machine that Anteroom runs on.", r#""/etc/anteroom/gce.json""#),
     key("gce", "sleep", Choice(&["stop", "suspend"]), Value(r#""stop""#), "`stop`: it is shut down. `suspend`: its memory is kept, for 60 days at most; a machine that can't be suspended is stopped.", r#""suspend""#),
     key("gce", "address", Choice(&["private", "public"]), Value(r#""private""#), "`private`: the address in the network of its first interface. `public`: its external address, whichever it has after each start.", r#""private""#),
+    key("gce", "clone_from", Special("the path of a machine image or an instance template"), Nothing("no clones are made"), "What clones of the machine are made of: a machine image, or an instance template (also a regional one).", r#""projects/blog-471008/global/machineImages/blog-1""#),
     key("gce", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before that is cut short.", r#""2m""#),
     key("gce", "base_url", Url, Value(r#""https://compute.googleapis.com/compute/v1""#), "The cloud's address, up to the version in its path.", r#""https://compute.googleapis.com/compute/v1""#),
     key("gce", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/ca.pem""#),

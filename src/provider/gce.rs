@@ -3,10 +3,11 @@
 //! Facts that shape this file: a write answers at once with an operation that goes on by itself, and why it failed
 //! stands in the operation alone; every write takes a `requestId`, and a repeated one is not carried out again; for a
 //! moment after a write the machine still reads as before; and a machine that is suspended must be resumed, one that is
-//! stopped must be started. How a machine is woken and put to sleep is in [`power`], what the answers mean in
-//! [`answer`] and [`trouble`], who we are in [`credentials`] and [`token`].
+//! stopped must be started. How a machine is woken and put to sleep is in [`power`], how clones are made and deleted in
+//! [`clones`], what the answers mean in [`answer`] and [`trouble`], who we are in [`credentials`] and [`token`].
 
 mod answer;
+mod clones;
 mod credentials;
 mod power;
 mod project;
@@ -21,14 +22,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Answer, BadSettings, Provider, bare, seed_only};
-use crate::engine::id::{InstanceId, Token};
-use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use super::mark::Mark;
+use super::{Answer, BadSettings, Provider, Said, bare};
+use crate::engine::id::{CloneId, InstanceId, ServiceName, Token};
+use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, PublicAddress, Trouble};
 use crate::engine::policy::Sleep;
+use answer::Instance;
 use power::Asked;
 use project::Member;
 
 pub use answer::AddressFrom;
+pub use clones::CloneFrom;
 pub use credentials::Surroundings;
 
 /// Where Compute Engine is.
@@ -47,6 +51,16 @@ const START_FOLLOWED: Duration = Duration::from_secs(30);
 /// A stop without the machine's own shutdown is followed so long.
 const FORCED_FOLLOWED: Duration = Duration::from_secs(60);
 
+/// The making of a clone is followed so long: its disks are copied meanwhile.
+const INSERT_FOLLOWED: Duration = Duration::from_secs(240);
+
+/// The deletion of a clone is followed so long.
+const DELETE_FOLLOWED: Duration = Duration::from_secs(120);
+
+/// A clone whose making was answered by silence shows within so long, or never: a request that the cloud received has
+/// begun an operation by then.
+const CLONE_SETTLES: Duration = Duration::from_secs(120);
+
 /// A machine that is on its way down when it is wanted is waited for so long.
 const REST_WITHIN: Duration = Duration::from_secs(120);
 
@@ -56,6 +70,8 @@ const CALL_MARGIN: Duration = Duration::from_secs(150);
 /// Which machine, in which project, and how its app is reached.
 #[derive(Clone)]
 pub struct Settings {
+    /// The service whose machine it is.
+    pub service: ServiceName,
     /// The cloud's address, up to the version in its path, without a slash at its end.
     pub base_url: String,
     /// The project's id.
@@ -74,6 +90,8 @@ pub struct Settings {
     pub address: AddressFrom,
     /// What asleep means. A suspended machine is kept for 60 days at most.
     pub sleep: Sleep,
+    /// What clones are made of; none for no clones.
+    pub clone_from: Option<CloneFrom>,
     /// How long it may take to shut down by itself before that is cut short.
     pub stop_timeout: Duration,
     /// Certificates (PEM) that are believed beside those of the system.
@@ -94,6 +112,7 @@ impl fmt::Debug for Settings {
 /// The provider of `kind = "gce"`.
 pub struct Gce {
     settings: Settings,
+    mark: Mark,
     project: Member,
     /// What we know better than what is read, by the machine's name.
     asked: Mutex<BTreeMap<String, Asked>>,
@@ -122,7 +141,9 @@ impl Gce {
                 return Err(BadSettings(format!("`{key}` {text:?} is not of {rule}")));
             }
         }
+        let seed = [&settings.project, &settings.zone, &settings.instance].map(String::as_str);
         Ok(Gce {
+            mark: Mark::new(&settings.service, "gce", &seed.join("/")),
             project: Member::of(&settings)?,
             settings,
             asked: Mutex::default(),
@@ -132,21 +153,26 @@ impl Gce {
 
     /// The machine as it is, or was in a list that is young enough and not from before our last write.
     async fn look(&self, name: &str) -> Result<Machine, Trouble> {
-        if self.project.is_alone() {
+        let seed = name == self.settings.instance;
+        if seed && self.project.is_alone() {
             return self.look_closely(name).await;
         }
-        let young = Instant::now().checked_sub(self.project.list_age_max());
-        let wrote = *self.wrote();
-        let since = young.max(wrote).unwrap_or_else(Instant::now);
-        let listed = self.project.instances(since).await?;
+        let listed = self.project.instances(self.young()).await?;
         match listed.instance(&self.settings.zone, name) {
-            Some(instance) => {
+            Some(instance) if seed || self.is_ours(instance) => {
                 let machine = instance.machine(self.settings.address, self.settings.port);
                 self.weighed(name, machine).await
             }
             // A list and the machine's own page may disagree for a moment, and a zone may be missing in the list.
-            None => self.look_closely(name).await,
+            _ => self.look_closely(name).await,
         }
+    }
+
+    /// Since when a list must be.
+    fn young(&self) -> Instant {
+        let young = Instant::now().checked_sub(self.project.list_age_max());
+        let wrote = *self.wrote();
+        young.max(wrote).unwrap_or_else(Instant::now)
     }
 
     /// The same, asked of the machine's own page.
@@ -158,10 +184,18 @@ impl Gce {
     /// What the machine's own page says, whatever we know better.
     async fn read(&self, name: &str) -> Result<Machine, Trouble> {
         let instance = self.project.instance(&self.settings.zone, name).await?;
-        Ok(match instance {
+        let ours = |instance: &Instance| name == self.settings.instance || self.is_ours(instance);
+        Ok(match instance.filter(ours) {
             Some(instance) => instance.machine(self.settings.address, self.settings.port),
             None => bare(MachineState::Missing),
         })
+    }
+
+    fn name(&self, instance: InstanceId) -> Result<String, Trouble> {
+        match instance {
+            InstanceId::Seed => Ok(self.settings.instance.clone()),
+            InstanceId::Clone(clone) => self.name_of(clone),
+        }
     }
 
     fn missing(&self, name: &str) -> Trouble {
@@ -184,7 +218,7 @@ impl Provider for Gce {
     fn call_timeout(&self) -> Duration {
         let down = self.settings.stop_timeout + FORCED_FOLLOWED;
         let up = REST_WITHIN + START_FOLLOWED;
-        down.max(up) + CALL_MARGIN
+        down.max(up).max(INSERT_FOLLOWED) + CALL_MARGIN
     }
 
     fn sleep(&self) -> Sleep {
@@ -192,30 +226,54 @@ impl Provider for Gce {
     }
 
     fn inspect(&self, instance: InstanceId) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.look(&self.settings.instance)),
-            _ => Box::pin(async { Ok(bare(MachineState::Missing)) }),
-        }
+        Box::pin(async move { self.look(&self.name(instance)?).await })
     }
 
     fn start(&self, instance: InstanceId, token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.wake(&self.settings.instance, token)),
-            _ => Box::pin(async move { Err(seed_only("gce", instance)) }),
-        }
+        Box::pin(async move { self.wake(&self.name(instance)?, token).await })
     }
 
     fn stop(&self, instance: InstanceId, token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.shut_down(&self.settings.instance, token)),
-            _ => Box::pin(async move { Err(seed_only("gce", instance)) }),
-        }
+        Box::pin(async move { self.shut_down(&self.name(instance)?, token).await })
     }
 
     fn suspend(&self, instance: InstanceId, token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.put_to_rest(&self.settings.instance, token)),
-            _ => Box::pin(async move { Err(seed_only("gce", instance)) }),
-        }
+        Box::pin(async move { self.put_to_rest(&self.name(instance)?, token).await })
+    }
+
+    fn can_clone(&self) -> bool {
+        self.settings.clone_from.is_some()
+    }
+
+    fn find(&self) -> Said<'_, Vec<Owned>> {
+        Box::pin(self.find_clones())
+    }
+
+    fn make_clone(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.make(clone))
+    }
+
+    fn clone_settles(&self) -> Duration {
+        CLONE_SETTLES
+    }
+
+    fn make_clone_repeats(&self) -> bool {
+        true
+    }
+
+    fn addresses(&self, clone: CloneId) -> Said<'_, Vec<PublicAddress>> {
+        Box::pin(self.public_addresses(clone))
+    }
+
+    fn strips(&self) -> bool {
+        self.settings.address == AddressFrom::Private
+    }
+
+    fn release<'a>(&'a self, clone: CloneId, addresses: &'a [PublicAddress]) -> Said<'a, ()> {
+        Box::pin(self.release_all(clone, addresses))
+    }
+
+    fn delete(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.delete_clone(clone))
     }
 }

@@ -134,7 +134,9 @@ fn of_wol(service: &Service, kind: &Wol) -> anyhow::Result<wol::Wol> {
 }
 
 fn of_gce(service: &Service, kind: &Gce) -> anyhow::Result<gce::Gce> {
+    let clone_from = kind.clone_from.as_deref().map(str::parse);
     Ok(gce::Gce::new(gce::Settings {
+        service: service.name.clone(),
         base_url: kind.base_url.clone(),
         project: kind.project.clone(),
         zone: kind.zone.clone(),
@@ -147,6 +149,7 @@ fn of_gce(service: &Service, kind: &Gce) -> anyhow::Result<gce::Gce> {
             MachineAddress::Public => gce::AddressFrom::Public,
         },
         sleep: kind.sleep,
+        clone_from: clone_from.transpose().map_err(anyhow::Error::msg)?,
         stop_timeout: kind.stop_timeout.into(),
         ca: kind.ca.clone(),
     })?)

@@ -25,6 +25,8 @@ pub struct Gce {
     pub sleep: Sleep,
     /// Which of its addresses is used.
     pub address: MachineAddress,
+    /// What clones are made of, as its path at Google; none for no clones.
+    pub clone_from: Option<String>,
     /// How long it may take to shut down before that is cut short; 1 s to 1 h.
     pub stop_timeout: Span,
     /// A file of certificates that are believed beside those of the system.
@@ -51,6 +53,7 @@ impl Gce {
             credentials: section.read("credentials", value::words).map(PathBuf::from),
             sleep: sleep?,
             address: address?,
+            clone_from: section.read("clone_from", clone_from),
             stop_timeout: stop_timeout?,
             ca: section.read("ca", value::words).map(PathBuf::from),
         })
@@ -87,6 +90,31 @@ fn project(text: &str) -> Result<String, String> {
     }
 }
 
+/// A machine image or an instance template, by its path.
+fn clone_from(text: &str) -> Result<String, String> {
+    let parts: Vec<_> = text.split('/').collect();
+    let named = match parts[..] {
+        [
+            "projects",
+            id,
+            "global",
+            "machineImages" | "instanceTemplates",
+            image,
+        ] => project(id).and(name(image)),
+        [
+            "projects",
+            id,
+            "regions",
+            region,
+            "instanceTemplates",
+            template,
+        ] => project(id).and(name(region)).and(name(template)),
+        _ => Err(String::new()),
+    };
+    let form = "is not like \"projects/PROJECT/global/machineImages/NAME\" (or instanceTemplates)";
+    named.map(|_| text.to_owned()).map_err(|_| form.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +136,25 @@ mod tests {
             &"x".repeat(64),
         ] {
             assert!(name(bad).is_err() && project(bad).is_err(), "{bad}");
+        }
+        for good in [
+            "global/machineImages/a",
+            "global/instanceTemplates/a",
+            "regions/r/instanceTemplates/a",
+        ] {
+            assert!(
+                clone_from(&format!("projects/example.com:p/{good}")).is_ok(),
+                "{good}"
+            );
+        }
+        for bad in [
+            "",
+            "blog",
+            "global/machineImages/a",
+            "projects/p/global/images/a",
+            "projects/p/global/machineImages/A",
+        ] {
+            assert!(clone_from(bad).is_err(), "{bad}");
         }
         assert!(project("example.com:blog").is_ok());
         assert!(project("example..com:blog").is_err());

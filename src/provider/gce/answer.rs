@@ -29,22 +29,58 @@ pub enum AddressFrom {
 pub(super) struct Instance {
     pub(super) name: String,
     status: String,
-    network_interfaces: Vec<Interface>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) network_interfaces: Vec<Interface>,
+    pub(super) disks: Vec<Disk>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Interface {
+pub(super) struct Interface {
+    pub(super) name: String,
+    pub(super) network: Option<String>,
+    pub(super) subnetwork: Option<String>,
     #[serde(rename = "networkIP")]
     network_ip: Option<String>,
-    access_configs: Vec<AccessConfig>,
+    pub(super) access_configs: Vec<AccessConfig>,
 }
 
+/// What gives an interface a public address.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct AccessConfig {
+pub(super) struct AccessConfig {
+    pub(super) name: String,
     #[serde(rename = "natIP")]
     nat_ip: Option<String>,
+}
+
+impl AccessConfig {
+    /// The address; none before it is given.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        self.nat_ip.as_ref()?.parse().ok()
+    }
+}
+
+/// A disk at a machine.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Disk {
+    boot: bool,
+    auto_delete: bool,
+    pub(super) device_name: String,
+    source: Option<String>,
+}
+
+impl Disk {
+    /// Whether it was made for this machine and would outlive it. A data disk of another name may be anybody's.
+    pub(super) fn would_stay_of(&self, instance: &str) -> bool {
+        let source = self.source.as_deref().unwrap_or_default();
+        let own = source
+            .rsplit('/')
+            .next()
+            .is_some_and(|name| name.starts_with(instance));
+        !self.auto_delete && (self.boot || own)
+    }
 }
 
 impl Instance {

@@ -8,6 +8,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Method;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -26,6 +27,9 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 /// An operation that is not done after so long is no longer believed to come.
 const OPERATION_LIVES: Duration = Duration::from_secs(600);
 
+/// What was asked of a machine so long ago is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
 /// Between two looks at what takes its time: at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(4);
@@ -39,6 +43,8 @@ pub(super) enum Verb {
     /// A stop that does not wait for the guest's own shutdown.
     ForcedStop,
     Suspend,
+    Insert,
+    Delete,
 }
 
 impl Verb {
@@ -48,41 +54,40 @@ impl Verb {
             Verb::Resume => "instances.resume",
             Verb::Stop | Verb::ForcedStop => "instances.stop",
             Verb::Suspend => "instances.suspend",
-        }
-    }
-
-    const fn path(self) -> &'static str {
-        match self {
-            Verb::Start => "start",
-            Verb::Resume => "resume",
-            Verb::Stop | Verb::ForcedStop => "stop",
-            Verb::Suspend => "suspend",
+            Verb::Insert => "instances.insert",
+            Verb::Delete => "instances.delete",
         }
     }
 
     /// What the machine is while it goes on.
     const fn towards(self) -> MachineState {
         match self {
-            Verb::Start | Verb::Resume => MachineState::Starting,
-            Verb::Stop | Verb::ForcedStop | Verb::Suspend => MachineState::Stopping,
+            Verb::Start | Verb::Resume | Verb::Insert => MachineState::Starting,
+            Verb::Stop | Verb::ForcedStop | Verb::Suspend | Verb::Delete => MachineState::Stopping,
         }
     }
 
     /// Whether a machine in this state is as it was asked to be, or on its way there.
-    fn is_met_by(self, state: MachineState) -> bool {
-        use MachineState::{Running, Starting, Stopped, Stopping, Suspended};
-        match self.towards() {
-            Starting => matches!(state, Starting | Running),
-            _ => matches!(state, Stopping | Stopped | Suspended),
+    const fn is_met_by(self, state: MachineState) -> bool {
+        use MachineState::{Missing, Running, Starting, Stopped, Stopping, Suspended};
+        match self {
+            Verb::Start | Verb::Resume => matches!(state, Starting | Running),
+            Verb::Stop | Verb::ForcedStop | Verb::Suspend => {
+                matches!(state, Stopping | Stopped | Suspended)
+            }
+            Verb::Insert => !matches!(state, Missing),
+            Verb::Delete => matches!(state, Stopping | Missing),
         }
     }
 
     /// Whether a machine that reads so may be read as it was before this change.
     const fn may_be_from_before(self, state: MachineState) -> bool {
-        use MachineState::{Failed, Running, Starting, Stopped, Suspended};
-        match self.towards() {
-            Starting => matches!(state, Stopped | Suspended | Failed),
-            _ => matches!(state, Running | Starting),
+        use MachineState::{Failed, Missing, Running, Starting, Stopped, Suspended};
+        match self {
+            Verb::Start | Verb::Resume => matches!(state, Stopped | Suspended | Failed),
+            Verb::Stop | Verb::ForcedStop | Verb::Suspend => matches!(state, Running | Starting),
+            Verb::Insert => matches!(state, Missing),
+            Verb::Delete => !self.is_met_by(state),
         }
     }
 }
@@ -90,12 +95,16 @@ impl Verb {
 /// What was asked last of a machine.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
+    at: Instant,
     intent: Token,
     /// How many operations of this intent have failed. They are over: what is asked after them is new.
     failed: u32,
     /// What goes on, while a machine that reads otherwise is read too early.
     change: Option<Change>,
 }
+
+/// A method, a zone, and what follows it in the path.
+pub(super) type Place<'a> = (Method, &'a str, &'a str);
 
 #[derive(Clone, Debug)]
 struct Change {
@@ -187,7 +196,19 @@ impl Gce {
         intent: Token,
         within: Duration,
     ) -> Result<Machine, Trouble> {
-        let begun = self.begin(name, verb, intent).await;
+        let what = match verb {
+            Verb::Start => "start",
+            Verb::Resume => "resume",
+            Verb::Suspend => "suspend",
+            _ => "stop",
+        };
+        let what = format!("instances/{name}/{what}");
+        let place = (Method::POST, self.settings.zone.as_str(), what.as_str());
+        let query = match verb {
+            Verb::ForcedStop => vec![("noGracefulShutdown", "true")],
+            _ => Vec::new(),
+        };
+        let begun = self.begin(name, verb, intent, place, query, None).await;
         let operation = match begun {
             Ok(operation) => operation,
             Err(trouble) => return self.settled(name, verb, trouble).await,
@@ -205,22 +226,29 @@ impl Gce {
         }
     }
 
-    /// Sends the write; once more with the same id when its answer was lost, which changes nothing twice.
-    async fn begin(&self, name: &str, verb: Verb, intent: Token) -> Result<Operation, Trouble> {
-        let id = request_id(intent, verb, self.forget_change(name, intent));
-        let mut query = vec![("requestId", id.as_str())];
-        if verb == Verb::ForcedStop {
-            query.push(("noGracefulShutdown", "true"));
+    /// Begins a change with the id of its intent, and remembers it. An operation that has failed when it is begun is
+    /// most likely one of an earlier try, before a restart: then it is begun anew.
+    pub(super) async fn begin(
+        &self,
+        name: &str,
+        verb: Verb,
+        intent: Token,
+        place: Place<'_>,
+        query: Vec<(&str, &str)>,
+        body: Option<&Value>,
+    ) -> Result<Operation, Trouble> {
+        let failed = self.forget_change(name, intent);
+        let mut sent = self
+            .send_as(verb, (intent, failed), &place, &query, body)
+            .await;
+        let failed_at_once = |sent: &Result<Operation, Trouble>| {
+            let outcome = sent.as_ref().ok().and_then(Operation::outcome);
+            outcome.is_some_and(|outcome| outcome.is_err())
+        };
+        if failed == 0 && failed_at_once(&sent) {
+            self.failed(name);
+            sent = self.send_as(verb, (intent, 1), &place, &query, body).await;
         }
-        let what = format!("instances/{name}/{}", verb.path());
-        let place = (Method::POST, self.settings.zone.as_str(), what.as_str());
-        let send = || self.project.write(verb.call(), place.clone(), &query, None);
-        let mut sent = send().await;
-        if matches!(&sent, Err(trouble) if trouble.class == ErrorClass::Ambiguous) {
-            sent = send().await;
-        }
-        // Also when the answer was lost: it may have been done.
-        *self.wrote() = Some(Instant::now());
         if let Ok(operation) = &sent
             && let Some(asked) = self.asked().get_mut(name)
         {
@@ -233,8 +261,39 @@ impl Gce {
         sent
     }
 
+    async fn send_as(
+        &self,
+        verb: Verb,
+        (intent, failed): (Token, u32),
+        place: &Place<'_>,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Operation, Trouble> {
+        let id = request_id(intent, verb, failed);
+        let mut query = query.to_vec();
+        query.push(("requestId", &id));
+        self.send(verb.call(), place.clone(), &query, body).await
+    }
+
+    /// Sends a write; once more with the same id when its answer was lost, which changes nothing twice.
+    pub(super) async fn send(
+        &self,
+        call: &'static str,
+        place: Place<'_>,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Operation, Trouble> {
+        let mut sent = self.project.write(call, place.clone(), query, body).await;
+        if matches!(&sent, Err(trouble) if trouble.class == ErrorClass::Ambiguous) {
+            sent = self.project.write(call, place, query, body).await;
+        }
+        // Also when the answer was lost: it may have been done.
+        *self.wrote() = Some(Instant::now());
+        sent
+    }
+
     /// The operation's end; none when that did not come `within`, or can't be seen.
-    async fn follow(
+    pub(super) async fn follow(
         &self,
         mut operation: Operation,
         within: Duration,
@@ -271,7 +330,12 @@ impl Gce {
 
     /// What came of a write that failed: another's may have done the same, and the answer may have been lost. That shows
     /// within moments, or not at all.
-    async fn settled(&self, name: &str, verb: Verb, trouble: Trouble) -> Result<Machine, Trouble> {
+    pub(super) async fn settled(
+        &self,
+        name: &str,
+        verb: Verb,
+        trouble: Trouble,
+    ) -> Result<Machine, Trouble> {
         let within = match trouble.class {
             ErrorClass::BadRequest | ErrorClass::InvalidState => Duration::ZERO,
             ErrorClass::Busy | ErrorClass::Ambiguous => SHOWS_WITHIN,
@@ -323,8 +387,14 @@ impl Gce {
         (Instant::now() < change.until).then_some(change)
     }
 
+    /// Whether the machine was asked for, and is not known to be there.
+    pub(super) fn is_being_made(&self, name: &str) -> bool {
+        let change = self.change_of(name);
+        change.is_some_and(|change| change.verb == Verb::Insert)
+    }
+
     /// The change is done: soon it shows everywhere.
-    fn done(&self, name: &str) {
+    pub(super) fn done(&self, name: &str) {
         if let Some(asked) = self.asked().get_mut(name)
             && let Some(change) = &mut asked.change
             && change.operation.take().is_some()
@@ -333,7 +403,7 @@ impl Gce {
         }
     }
 
-    fn failed(&self, name: &str) {
+    pub(super) fn failed(&self, name: &str) {
         if let Some(asked) = self.asked().get_mut(name) {
             asked.failed += 1;
             asked.change = None;
@@ -346,7 +416,10 @@ impl Gce {
         let mut all = self.asked();
         let known = all.get(name).filter(|asked| asked.intent == intent);
         let failed = known.map_or(0, |asked| asked.failed);
+        let now = Instant::now();
+        all.retain(|_, asked| now < asked.at + FORGOTTEN_AFTER);
         let asked = Asked {
+            at: now,
             intent,
             failed,
             change: None,

@@ -47,6 +47,19 @@ impl Listed {
         self.instances.get(zone)?.get(name)
     }
 
+    /// The instances of a zone.
+    pub(super) fn zone(&self, zone: &str) -> impl Iterator<Item = &Instance> {
+        self.instances
+            .get(zone)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+    }
+
+    /// Whether there may be more in this zone.
+    pub(super) fn is_partial(&self, zone: &str) -> bool {
+        self.partial.contains(zone)
+    }
+
     fn add(&mut self, page: Page) {
         let zone = |scope: &str| scope.rsplit('/').next().unwrap_or_default().to_owned();
         for (scope, content) in page.items {

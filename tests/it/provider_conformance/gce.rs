@@ -1,6 +1,8 @@
 //! Google Compute Engine, against a server that takes what Google's own discovery document describes: nobody gives a
 //! test a real project.
 
+mod clones;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ fn cloud(manner: Manner) -> Google {
 /// With the credentials of the machine that we run on.
 fn settings(google: &Google) -> Settings {
     Settings {
+        service: "blog".parse().expect("a name"),
         base_url: google.url(),
         project: PROJECT.into(),
         zone: ZONE.into(),
@@ -41,6 +44,7 @@ fn settings(google: &Google) -> Settings {
         port: 80,
         address: AddressFrom::Private,
         sleep: Sleep::Stop,
+        clone_from: None,
         stop_timeout: Duration::from_secs(20),
         ca: None,
     }

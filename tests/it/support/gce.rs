@@ -6,7 +6,7 @@ pub(crate) mod discovery;
 mod shown;
 pub(crate) mod tokens;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -59,6 +59,12 @@ pub(crate) struct Manner {
     pub(crate) broken: Option<u16>,
     /// Each operation that begins will fail with this code.
     pub(crate) fails: Option<&'static str>,
+    /// A new machine gets a public address, also when none is asked for.
+    pub(crate) gives_addresses: bool,
+    /// Lists lack the zone, and say so.
+    pub(crate) partial: bool,
+    /// The permissions that are not granted, by a word that is in them.
+    pub(crate) grants_no: Option<&'static str>,
     /// The state that machines are told to be in, whatever they are.
     pub(crate) word: Option<&'static str>,
 }
@@ -75,6 +81,10 @@ pub(crate) struct Google {
 struct All {
     manner: Manner,
     vms: BTreeMap<(String, String), Vm>,
+    /// Disks of machines that were deleted and did not take them along.
+    disks_left: Vec<String>,
+    /// The machine images that there are.
+    images: BTreeSet<String>,
     operations: Vec<Operation>,
     /// What was begun with each `requestId`.
     requests: BTreeMap<String, usize>,
@@ -90,9 +100,15 @@ struct Vm {
     states: Vec<(Instant, &'static str)>,
     private: String,
     public: Option<String>,
+    labels: BTreeMap<String, String>,
+    /// Whether the disk goes with the machine.
+    disk_goes: bool,
     /// What runs while it is on, where a test wants something to.
     machine: Option<Machine>,
 }
+
+/// The state of a machine that is not there any more.
+const GONE: &str = "gone";
 
 /// Work that goes on by itself.
 struct Operation {
@@ -113,6 +129,11 @@ impl Vm {
     fn state(&self, at: Instant) -> &'static str {
         let then = self.states.iter().rev().find(|(since, _)| *since <= at);
         then.or(self.states.first()).expect("it has a state").1
+    }
+
+    /// Whether it is there: made, and not deleted.
+    fn exists(&self, at: Instant) -> bool {
+        self.states[0].0 <= at && self.state(at) != GONE
     }
 }
 
@@ -140,11 +161,15 @@ impl Google {
     pub(crate) fn make(&self, name: &str, private: &str) {
         let mut all = self.all();
         let number = 1000 + u64::try_from(all.vms.len()).expect("few");
+        let now = Instant::now();
+        let long_ago = now.checked_sub(Duration::from_secs(60)).unwrap_or(now);
         let vm = Vm {
             number,
-            states: vec![(Instant::now(), "TERMINATED")],
+            states: vec![(long_ago, "TERMINATED")],
             private: private.to_owned(),
             public: None,
+            labels: BTreeMap::new(),
+            disk_goes: true,
             machine: None,
         };
         all.vms.insert((ZONE.into(), name.into()), vm);
@@ -191,6 +216,40 @@ impl Google {
             .values()
             .filter(|vm| vm.state(now) == "RUNNING")
             .count()
+    }
+
+    /// Makes a machine image.
+    pub(crate) fn make_image(&self, path: &str) {
+        self.all().images.insert(path.to_owned());
+    }
+
+    /// Makes a machine with these labels, by somebody else's hand.
+    pub(crate) fn make_labelled(&self, name: &str, labels: &[(&str, &str)]) {
+        self.make(name, "10.132.0.99");
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        self.vm(name, |vm| vm.labels = labels.iter().map(owned).collect());
+    }
+
+    /// The names of all machines that there are.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let (all, now) = (self.all(), Instant::now());
+        let there = all.vms.iter().filter(|(_, vm)| vm.exists(now));
+        there.map(|((_, name), _)| name.clone()).collect()
+    }
+
+    /// Disks without a machine.
+    pub(crate) fn disks_left(&self) -> Vec<String> {
+        self.tell_machines();
+        self.all().disks_left.clone()
+    }
+
+    /// What a machine says of its labels and its public address.
+    pub(crate) fn shown(&self, name: &str) -> (BTreeMap<String, String>, Option<String>) {
+        let mut shown = None;
+        self.vm(name, |vm| {
+            shown = Some((vm.labels.clone(), vm.public.clone()))
+        });
+        shown.expect("it was just there")
     }
 
     /// How often this was called, by the name in the discovery document without `compute.`.
@@ -292,10 +351,15 @@ impl Google {
         let answer = match asked.method.as_str() {
             "compute.instances.get" => self.one(&target(asked)),
             "compute.instances.aggregatedList" => self.list(asked, manner),
-            "compute.instances.start"
+            "compute.instances.insert"
+            | "compute.instances.delete"
+            | "compute.instances.setDiskAutoDelete"
+            | "compute.instances.deleteAccessConfig"
+            | "compute.instances.start"
             | "compute.instances.stop"
             | "compute.instances.suspend"
             | "compute.instances.resume" => self.write(asked, manner),
+            "compute.instances.testIamPermissions" => Ok(self.permissions(asked, manner)),
             "compute.zoneOperations.get" => self.operation(asked),
             "compute.zoneOperations.wait" => {
                 let until = Instant::now() + WAIT_MAX;
@@ -356,14 +420,22 @@ impl Google {
 
     fn one(&self, of: &(String, String)) -> Result<Value, Refused> {
         let all = self.all();
-        let at = Instant::now().checked_sub(all.manner.reads_old);
-        let vm = all.vms.get(of).ok_or_else(|| missing(of))?;
+        let at = Instant::now()
+            .checked_sub(all.manner.reads_old)
+            .expect("a moment");
+        let vm = all
+            .vms
+            .get(of)
+            .filter(|vm| vm.exists(at))
+            .ok_or_else(|| missing(of))?;
         Ok(shown::instance(of, vm, at, all.manner))
     }
 
     fn list(&self, asked: &Asked, manner: Manner) -> Result<Value, Refused> {
         let all = self.all();
-        let at = Instant::now().checked_sub(manner.lists_old);
+        let at = Instant::now()
+            .checked_sub(manner.lists_old)
+            .expect("a moment");
         let number = |name: &str| asked.query.get(name).and_then(|text| text.parse().ok());
         let from: usize = number("pageToken").unwrap_or_default();
         let most: usize = number("maxResults").unwrap_or(500).min(500);
@@ -372,12 +444,22 @@ impl Google {
         } else {
             most.min(manner.per_page)
         };
-        let page: Vec<_> = all.vms.iter().skip(from).take(most).collect();
+        let there: Vec<_> = all.vms.iter().filter(|(_, vm)| vm.exists(at)).collect();
+        let page: Vec<_> = there.iter().copied().skip(from).take(most).collect();
         let mut answer = shown::list(&page, at, manner);
-        if from + most < all.vms.len() {
+        if from + most < there.len() {
             answer["nextPageToken"] = json!((from + most).to_string());
         }
         Ok(answer)
+    }
+
+    fn permissions(&self, asked: &Asked, manner: Manner) -> Value {
+        let all = asked.body["permissions"].as_array().into_iter().flatten();
+        let granted = |permission: &&Value| {
+            let text = permission.as_str().expect("a text");
+            manner.grants_no.is_none_or(|no| !text.contains(no))
+        };
+        json!({ "permissions": all.filter(granted).collect::<Vec<_>>() })
     }
 
     fn operation(&self, asked: &Asked) -> Result<Value, Refused> {
@@ -416,12 +498,27 @@ impl Google {
                 return Ok(shown::operation(*number, &all.operations[*number]));
             }
         }
-        let (target, now) = (target(asked), Instant::now());
-        let vm = all.vms.get(&target).ok_or_else(|| missing(&target))?;
-        let (state, verb) = (
-            vm.state(now),
-            asked.method.rsplit('.').next().expect("a name"),
-        );
+        let now = Instant::now();
+        let verb = asked.method.rsplit('.').next().expect("a name");
+        if verb == "insert" {
+            return all.insert(asked, request, manner);
+        }
+        let target = target(asked);
+        let vm = all.vms.get(&target).filter(|vm| vm.exists(now));
+        let vm = vm.ok_or_else(|| missing(&target))?;
+        let state = vm.state(now);
+        let interface = asked.query.get("networkInterface");
+        if verb == "deleteAccessConfig"
+            && (vm.public.is_none() || interface.is_none_or(|name| name != "nic0"))
+        {
+            let message =
+                "Invalid value for field 'accessConfig': there is none of this name.".into();
+            return Err(Refused {
+                status: 400,
+                reason: "invalid",
+                message,
+            });
+        }
         let forced = asked
             .query
             .get("noGracefulShutdown")
@@ -462,6 +559,8 @@ impl Google {
             ("stop", "RUNNING" | "PENDING_STOP") => {
                 Ok(vec![(now, "STOPPING"), (ends, "TERMINATED")])
             }
+            ("delete", _) => Ok(vec![(now, "STOPPING"), (ends, GONE)]),
+            ("setDiskAutoDelete" | "deleteAccessConfig", _) => Ok(Vec::new()),
             ("suspend", "RUNNING") if !manner.suspends_not => {
                 Ok(vec![(now, "SUSPENDING"), (ends, "SUSPENDED")])
             }
@@ -482,6 +581,13 @@ impl Google {
             }
             Err(_) => {}
         }
+        match verb {
+            "setDiskAutoDelete" if error.is_none() => {
+                vm.disk_goes = asked.query["autoDelete"] == "true";
+            }
+            "deleteAccessConfig" if error.is_none() => vm.public = None,
+            _ => {}
+        }
         if hurries {
             let waiting = all
                 .operations
@@ -489,19 +595,15 @@ impl Google {
                 .filter(|known| known.target == target);
             waiting.for_each(|known| known.ends = known.ends.or(Some(now)));
         }
-        let number = all.operations.len();
         let ends = (!endless).then_some(ends);
-        let operation = Operation {
+        Ok(all.begin(Operation {
             kind: verb.to_owned(),
             target,
-            request: request.clone(),
+            request,
             ends,
             error,
             told: false,
-        };
-        all.requests.extend(request.map(|id| (id, number)));
-        all.operations.push(operation);
-        Ok(shown::operation(number, &all.operations[number]))
+        }))
     }
 
     /// Switches the real machines of operations that are done.
@@ -509,7 +611,10 @@ impl Google {
         let mut all = self.all();
         let now = Instant::now();
         let All {
-            operations, vms, ..
+            operations,
+            vms,
+            disks_left,
+            ..
         } = &mut *all;
         for operation in operations
             .iter_mut()
@@ -520,11 +625,92 @@ impl Google {
                 .get(&operation.target)
                 .and_then(|vm| vm.machine.as_ref());
             match (machine, operation.kind.as_str(), operation.error) {
-                (Some(machine), "start" | "resume", None) => machine.start(),
-                (Some(machine), "stop" | "suspend", None) => machine.crash(),
+                (Some(machine), "start" | "resume" | "insert", None) => machine.start(),
+                (Some(machine), "stop" | "suspend" | "delete", None) => machine.crash(),
                 _ => {}
             }
+            let stays = vms.get(&operation.target).is_some_and(|vm| !vm.disk_goes);
+            if operation.kind == "delete" && operation.error.is_none() && stays {
+                disks_left.push(operation.target.1.clone());
+            }
         }
+    }
+}
+
+impl All {
+    fn begin(&mut self, operation: Operation) -> Value {
+        let number = self.operations.len();
+        let id = operation.request.clone();
+        self.requests.extend(id.map(|id| (id, number)));
+        self.operations.push(operation);
+        shown::operation(number, &self.operations[number])
+    }
+
+    /// A machine of a machine image or of a template: its disk stays when it goes, unless that is asked for.
+    fn insert(
+        &mut self,
+        asked: &Asked,
+        request: Option<String>,
+        manner: Manner,
+    ) -> Result<Value, Refused> {
+        let refused = |status, reason, message: String| Refused {
+            status,
+            reason,
+            message,
+        };
+        let sources = ["sourceMachineImage", "sourceInstanceTemplate"];
+        let source = sources.iter().find_map(|key| asked.query.get(*key));
+        let source = source.ok_or_else(|| refused(400, "required", "no disks".into()))?;
+        if !self.images.contains(source) {
+            let told = format!("The resource '{source}' was not found");
+            return Err(refused(404, "notFound", told));
+        }
+        let body = &asked.body;
+        let name = body["name"].as_str().unwrap_or_default();
+        let fine = |text: &str, least: usize| {
+            let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"_-".contains(&c);
+            (least..=63).contains(&text.len()) && text.bytes().all(inner)
+        };
+        let labels: BTreeMap<String, String> =
+            serde_json::from_value(body["labels"].clone()).unwrap_or_default();
+        let labelled = |(key, value): (&String, &String)| fine(key, 1) && fine(value, 0);
+        if name.is_empty() || !labels.iter().all(labelled) {
+            return Err(refused(400, "invalid", "name or labels".into()));
+        }
+        let target = (asked.path["zone"].clone(), name.to_owned());
+        let (now, number) = (Instant::now(), self.vms.len());
+        if self.vms.get(&target).is_some_and(|vm| vm.exists(now)) {
+            let told = format!(
+                "The resource 'projects/{PROJECT}/zones/{ZONE}/instances/{name}' already exists"
+            );
+            return Err(refused(409, "alreadyExists", told));
+        }
+        let given = body["networkInterfaces"][0]["accessConfigs"].as_array();
+        let public = given.is_none_or(|given| !given.is_empty()) || manner.gives_addresses;
+        let ends = now + manner.takes;
+        let last = if manner.fails.is_some() {
+            GONE
+        } else {
+            "RUNNING"
+        };
+        let vm = Vm {
+            number: 5000 + u64::try_from(number).expect("few"),
+            states: vec![(now, "PROVISIONING"), (ends, last)],
+            private: format!("10.132.1.{number}"),
+            public: public.then(|| format!("203.0.113.{number}")),
+            labels,
+            disk_goes: false,
+            machine: None,
+        };
+        self.vms.insert(target.clone(), vm);
+        Ok(self.begin(Operation {
+            kind: "insert".into(),
+            target,
+            request,
+            ends: Some(ends),
+            error: manner.fails,
+            told: false,
+        }))
     }
 }
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use http::Method;
-use regex_automata::meta::Regex;
+use regex_automata::{meta::Regex, util::syntax};
 use serde_json::{Map, Value};
 
 /// What a request asks for.
@@ -306,10 +306,9 @@ fn check(name: &str, text: &str, described: &Value) -> Result<(), Refused> {
         (_, Some("int64")) => number(i64::MIN.into(), i64::MAX.into()),
         _ => true,
     };
-    let matches = described["pattern"].as_str().is_none_or(|pattern| {
-        let whole = Regex::new(&format!("^(?:{pattern})$")).expect("a pattern of Google's");
-        whole.is_match(text)
-    });
+    let matches = described["pattern"]
+        .as_str()
+        .is_none_or(|pattern| matches(pattern, text));
     let word = described["enum"]
         .as_array()
         .is_none_or(|words| words.iter().any(|word| word == text));
@@ -318,6 +317,20 @@ fn check(name: &str, text: &str, described: &Value) -> Result<(), Refused> {
     } else {
         Err(bad())
     }
+}
+
+/// Google's patterns are those of RE2, whose `\\w` is of ASCII alone. Each is built once.
+fn matches(pattern: &str, text: &str) -> bool {
+    static BUILT: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().expect("no test panics here");
+    let regex = built.entry(pattern.to_owned()).or_insert_with(|| {
+        let ascii = syntax::Config::new().unicode(false).utf8(false);
+        let built = Regex::builder()
+            .syntax(ascii)
+            .build(&format!("^(?:{pattern})$"));
+        built.expect("a pattern of Google's")
+    });
+    regex.is_match(text)
 }
 
 /// What is kept of an answer: names, and what is kept below each; nothing below means all.

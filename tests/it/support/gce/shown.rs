@@ -14,10 +14,10 @@ fn url(what: &str) -> String {
 pub(super) fn instance(
     (zone, name): &(String, String),
     vm: &Vm,
-    at: Option<Instant>,
+    at: Instant,
     manner: Manner,
 ) -> Value {
-    let state = vm.state(at.unwrap_or_else(Instant::now));
+    let state = vm.state(at);
     let mut interface = json!({
         "kind": "compute#networkInterface", "name": "nic0", "networkIP": vm.private,
         "network": url("global/networks/default"), "subnetwork": url("regions/europe-west1/subnetworks/default"),
@@ -34,20 +34,19 @@ pub(super) fn instance(
         "selfLink": url(&format!("zones/{zone}/instances/{name}")),
         "creationTimestamp": "2026-11-20T08:14:09.123-08:00",
         "machineType": url(&format!("zones/{zone}/machineTypes/e2-small")),
-        "status": manner.word.unwrap_or(state), "labelFingerprint": "42WmSpB8rSM=",
+        "status": manner.word.unwrap_or(state), "labels": vm.labels, "labelFingerprint": "42WmSpB8rSM=",
         "networkInterfaces": [interface],
-        "disks": [{ "kind": "compute#attachedDisk", "boot": true, "autoDelete": true, "deviceName": "persistent-disk-0" }],
+        "disks": [{
+            "kind": "compute#attachedDisk", "boot": true, "autoDelete": vm.disk_goes, "type": "PERSISTENT",
+            "deviceName": "persistent-disk-0", "mode": "READ_WRITE", "source": url(&format!("zones/{zone}/disks/{name}")),
+        }],
         "scheduling": { "provisioningModel": "STANDARD", "automaticRestart": true, "preemptible": false },
         "deletionProtection": false,
     })
 }
 
 /// A page of `aggregatedList`, with a zone in which there is nothing.
-pub(super) fn list(
-    page: &[(&(String, String), &Vm)],
-    at: Option<Instant>,
-    manner: Manner,
-) -> Value {
+pub(super) fn list(page: &[(&(String, String), &Vm)], at: Instant, manner: Manner) -> Value {
     let shown: Vec<_> = page
         .iter()
         .map(|(of, vm)| instance(of, vm, at, manner))
@@ -57,6 +56,12 @@ pub(super) fn list(
         nothing.clone()
     } else {
         json!({ "instances": shown })
+    };
+    let here = match manner.partial {
+        true => {
+            json!({ "warning": { "code": "UNREACHABLE", "message": "The zone could not be reached." } })
+        }
+        false => here,
     };
     json!({
         "kind": "compute#instanceAggregatedList", "id": "projects/blog-project/aggregated/instances",
