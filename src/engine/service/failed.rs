@@ -8,7 +8,17 @@ use crate::engine::time::{Span, Time};
 use crate::engine::view::Failure;
 
 /// The least wait before a failed wake is tried again by itself.
-const RETRY_WAIT_MIN: Span = Span::secs(10);
+const fn least_wait(failure: Failure) -> Span {
+    match failure {
+        // Only a person mends these.
+        Failure::Quota | Failure::Refused | Failure::MachineMissing => Span::mins(1),
+        Failure::NoCapacity => Span::secs(30),
+        Failure::AppSilent
+        | Failure::MachineSilent
+        | Failure::MachineDied
+        | Failure::ProviderDown => Span::secs(10),
+    }
+}
 
 /// A failure is shown at least so long before the service is given up.
 const SHOWN_MIN: Span = Span::secs(30);
@@ -25,7 +35,7 @@ impl Service {
             ),
             _ => (self.now, Stage::Asked, 0, None, None),
         };
-        let retry_at = self.now + RETRY_WAIT_MIN + self.wait_after(tries + 1);
+        let retry_at = self.now + least_wait(failure) + self.wait_after(tries + 1);
         self.want_routing(Routing::Asleep);
         let tries = tries + 1;
         let failed = Failed {

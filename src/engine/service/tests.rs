@@ -410,3 +410,40 @@ fn a_recorded_awake_service_whose_machine_is_off_rests_and_is_not_started() {
     assert_eq!(play.phase(), Phase::Asleep);
     assert_eq!(play.asked(is_start), 0);
 }
+
+#[test]
+fn what_waiting_does_not_mend_is_told_at_once_and_not_hammered() {
+    for (class, failure, least) in [
+        (ErrorClass::Capacity, Failure::NoCapacity, 30),
+        (ErrorClass::Quota, Failure::Quota, 60),
+        (ErrorClass::Auth, Failure::Refused, 60),
+        (ErrorClass::Forbidden, Failure::Refused, 60),
+    ] {
+        let mut play = Play::asleep();
+        play.give(Input::Triggered(trigger()));
+        play.give(Input::Started(play.call(), Err(refused(class))));
+        let told = play.engine.view().failure.expect("it failed");
+        assert_eq!(told.failure, failure);
+        let retry_at = told.retry_at.expect("somebody waits");
+        assert!(retry_at.since(play.now) >= Span::secs(least), "{class}");
+    }
+}
+
+#[test]
+fn a_credential_that_is_refused_twice_fails_the_wake() {
+    let mut play = Play::resumed(Stand::Waking {
+        since: Time(1_000_000_000),
+    });
+    play.inspected(MachineState::Starting);
+    for _ in 0..2 {
+        assert_eq!(play.phase(), Phase::Waking);
+        while play.engine.call.is_none() {
+            play.pass(SECOND);
+        }
+        play.give(Input::Inspected(
+            play.call(),
+            Err(refused(ErrorClass::Auth)),
+        ));
+    }
+    assert_eq!(play.phase(), Phase::Failed);
+}

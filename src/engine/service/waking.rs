@@ -180,13 +180,17 @@ impl Service {
     }
 
     fn waking_call_failed(&mut self, kind: CallKind, trouble: Trouble, out: &mut Vec<Effect>) {
-        if kind != CallKind::Inspect && !trouble.class.passes_by_itself() {
-            return self.fail_wake(Failure::of(trouble.class), trouble.to_string(), out);
-        }
         let State::Waking(waking) = &mut self.state else {
             return;
         };
         waking.failures += 1;
+        // One look that is refused may be a credential that is being renewed.
+        let is_sure = kind != CallKind::Inspect || waking.failures > 1;
+        // Capacity comes back, but nobody knows when: visitors are told so at once, not at the end of the timeout.
+        let is_lasting = !trouble.class.passes_by_itself() || trouble.class == ErrorClass::Capacity;
+        if is_sure && is_lasting {
+            return self.fail_wake(Failure::of(trouble.class), trouble.to_string(), out);
+        }
         let failures = waking.failures;
         let wait = match trouble.class {
             ErrorClass::RateLimited(Some(after)) => after,
