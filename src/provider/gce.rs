@@ -7,6 +7,7 @@
 //! [`clones`], what the answers mean in [`answer`] and [`trouble`], who we are in [`credentials`] and [`token`].
 
 mod answer;
+mod checkup;
 mod clones;
 mod credentials;
 mod power;
@@ -20,10 +21,11 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::mark::Mark;
-use super::{Answer, BadSettings, Provider, Said, bare};
+use super::{Answer, BadSettings, Checkup, Provider, Said, bare};
 use crate::engine::id::{CloneId, InstanceId, ServiceName, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, PublicAddress, Trouble};
 use crate::engine::policy::Sleep;
@@ -275,5 +277,9 @@ impl Provider for Gce {
 
     fn delete(&self, clone: CloneId) -> Answer<'_> {
         Box::pin(self.delete_clone(clone))
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        Box::pin(self.examine())
     }
 }

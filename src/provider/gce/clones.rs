@@ -64,6 +64,13 @@ impl std::str::FromStr for CloneFrom {
     }
 }
 
+impl CloneFrom {
+    /// Its path at Google.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
 impl Gce {
     /// Whether this machine is the clone of that name, and not somebody else's.
     pub(super) fn is_ours(&self, instance: &Instance) -> bool {

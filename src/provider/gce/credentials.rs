@@ -71,6 +71,18 @@ pub(super) enum Identity {
     Machine(String),
 }
 
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::Key(key) => write!(f, "the key of {}", key.email),
+            Identity::User { .. } => f.write_str("a person's own login"),
+            Identity::Machine(host) => {
+                write!(f, "the service account of this machine, told by {host}")
+            }
+        }
+    }
+}
+
 /// The key of a service account.
 pub(super) struct Key {
     pub(super) token_uri: String,

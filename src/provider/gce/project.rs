@@ -60,6 +60,11 @@ impl Listed {
         self.partial.contains(zone)
     }
 
+    /// All instances of the project.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.values().flat_map(BTreeMap::values)
+    }
+
     fn add(&mut self, page: Page) {
         let zone = |scope: &str| scope.rsplit('/').next().unwrap_or_default().to_owned();
         for (scope, content) in page.items {
@@ -273,6 +278,49 @@ impl Project {
         };
         let reply = self.ask(call).await?;
         answer::begun(&reply).inspect_err(|trouble| self.list.heed(trouble))
+    }
+
+    /// Who we are, when that is good for a token.
+    pub(super) async fn who(&self) -> Result<String, Trouble> {
+        self.tokens.who().await
+    }
+
+    /// Which of these permissions we have on an instance.
+    pub(super) async fn granted(
+        &self,
+        zone: &str,
+        name: &str,
+        wanted: &[&str],
+    ) -> Result<Vec<String>, Trouble> {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Granted {
+            permissions: Vec<String>,
+        }
+        let body = serde_json::json!({ "permissions": wanted });
+        let call = Call {
+            name: "instances.testIamPermissions",
+            does: Does::Read,
+            method: Method::POST,
+            path: self.path(zone, &format!("instances/{name}/testIamPermissions")),
+            body: Some(("application/json", body.to_string().into_bytes())),
+            within: READ_WITHIN,
+        };
+        let granted: Granted = answer::read(&self.ask(call).await?)?;
+        Ok(granted.permissions)
+    }
+
+    /// Why a machine image or an instance template can't be used now, when it can't.
+    pub(super) async fn source(&self, path: &str) -> Result<Option<String>, Trouble> {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Source {
+            status: Option<String>,
+        }
+        let reply = self.read("clone_from", &format!("/{path}"), &[]).await?;
+        let source: Source = answer::read(&reply)?;
+        // Templates have no status.
+        Ok(source.status.filter(|status| status != "READY"))
     }
 
     fn path(&self, zone: &str, what: &str) -> String {

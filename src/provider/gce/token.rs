@@ -123,6 +123,13 @@ impl Tokens {
         asking.await
     }
 
+    /// Who we are, when that is good for a token.
+    pub(super) async fn who(&self) -> Result<String, Trouble> {
+        let found = Identity::find(self.desk.configured.as_deref(), &self.desk.around).await;
+        let who = found?.to_string();
+        self.token().await.map(|_| who)
+    }
+
     /// This token was refused: it is not used again. One that came after it stays.
     pub(super) fn refused(&self, token: &Token) {
         let mut state = self.state();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anteroom::provider::Provider;
 
-use super::idcloudhost;
+use super::{gce, idcloudhost};
 use crate::support::crash::{Life, live, survives};
 
 /// Not a test by itself: the process that the others kill. Without its parent's word it does nothing.
@@ -18,6 +18,7 @@ async fn lives() {
 /// The provider of this kind, behind the gate.
 fn provider(kind: &str, settings: &str, gate: SocketAddr) -> Arc<dyn Provider> {
     match kind {
+        "gce" => gce::clones::behind(gate),
         "idcloudhost" => idcloudhost::behind(gate, settings),
         other => panic!("no kind {other:?} is killed"),
     }
@@ -30,4 +31,13 @@ async fn idcloudhost() {
         settings: String::new(),
     };
     survives(life, idcloudhost::fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gce() {
+    let life = Life {
+        kind: "gce",
+        settings: String::new(),
+    };
+    survives(life, gce::clones::fresh).await;
 }

@@ -1,7 +1,7 @@
 //! Google Compute Engine, against a server that takes what Google's own discovery document describes: nobody gives a
 //! test a real project.
 
-mod clones;
+pub(super) mod clones;
 
 use std::sync::Arc;
 use std::time::Duration;

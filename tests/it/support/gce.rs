@@ -237,6 +237,13 @@ impl Google {
         there.map(|((_, name), _)| name.clone()).collect()
     }
 
+    /// How many operations there were on a machine.
+    pub(crate) fn changes(&self, name: &str) -> usize {
+        let all = self.all();
+        let of = all.operations.iter().filter(|it| it.target.1 == name);
+        of.count()
+    }
+
     /// Disks without a machine.
     pub(crate) fn disks_left(&self) -> Vec<String> {
         self.tell_machines();
@@ -359,6 +366,7 @@ impl Google {
             | "compute.instances.stop"
             | "compute.instances.suspend"
             | "compute.instances.resume" => self.write(asked, manner),
+            "compute.machineImages.get" | "compute.instanceTemplates.get" => self.source(asked),
             "compute.instances.testIamPermissions" => Ok(self.permissions(asked, manner)),
             "compute.zoneOperations.get" => self.operation(asked),
             "compute.zoneOperations.wait" => {
@@ -451,6 +459,23 @@ impl Google {
             answer["nextPageToken"] = json!((from + most).to_string());
         }
         Ok(answer)
+    }
+
+    fn source(&self, asked: &Asked) -> Result<Value, Refused> {
+        let (kind, name) = match asked.path.get("machineImage") {
+            Some(image) => ("machineImages", image),
+            None => ("instanceTemplates", &asked.path["instanceTemplate"]),
+        };
+        let path = format!("projects/{PROJECT}/global/{kind}/{name}");
+        match (self.all().images.contains(&path), kind) {
+            (false, _) => Err(Refused {
+                status: 404,
+                reason: "notFound",
+                message: format!("The resource '{path}' was not found"),
+            }),
+            (true, "machineImages") => Ok(json!({ "name": name, "status": "READY" })),
+            (true, _) => Ok(json!({ "name": name })),
+        }
     }
 
     fn permissions(&self, asked: &Asked, manner: Manner) -> Value {

@@ -1,10 +1,14 @@
 //! Clones at Compute Engine.
 
+use std::net::SocketAddr;
+
 use anteroom::engine::id::{CloneId, InstanceId};
 use anteroom::engine::machine::MachineState::{Missing, Running, Starting, Stopped, Stopping};
+use anteroom::provider::{Known, May};
 use futures_util::future::join_all;
 
 use super::*;
+use crate::support::crash;
 
 const IMAGE: &str = "projects/blog-project/global/machineImages/blog-1";
 
@@ -285,4 +289,137 @@ async fn a_list_that_lacks_the_zone_is_no_list_of_clones_and_other_services_have
     let unsure = gce.find().await.expect_err("it may be there");
     assert_eq!(unsure.class, ErrorClass::Transient);
     clone_becomes(&gce, id(1), Stopped).await;
+}
+
+#[tokio::test]
+async fn a_checkup_reads_what_the_credential_may_do_and_changes_nothing() {
+    let google = cloning(Manner::default());
+    let gce = cloner(&google);
+    gce.make_clone(id(1)).await.expect("it is made");
+    let writes = google.changes(NAME);
+    let well = gce.checkup().await;
+    assert!(
+        well.what.contains(NAME) && well.what.contains(PROJECT),
+        "{}",
+        well.what
+    );
+    assert!(
+        well.credential
+            .is_ok_and(|who| who.contains("this machine"))
+    );
+    let all = [
+        (May::Read, Known::Yes),
+        (May::Power, Known::Yes),
+        (May::Clone, Known::Unknown),
+    ];
+    assert_eq!((well.may, well.warnings), (all.to_vec(), Vec::new()));
+    assert_eq!(well.seed.map(|seed| seed.state), Ok(Stopped));
+    let marked = well.marked.expect("the list is read");
+    assert!(
+        marked.len() == 1 && marked[0].starts_with("ar-blog-"),
+        "{marked:?}"
+    );
+
+    for (word, may) in [
+        ("stop", (May::Power, Known::No)),
+        ("delete", (May::Clone, Known::No)),
+    ] {
+        google.behave(Manner {
+            grants_no: Some(word),
+            ..Manner::default()
+        });
+        let lacking = gce.checkup().await;
+        assert!(lacking.may.contains(&may), "{:?}", lacking.may);
+    }
+    google.behave(Manner {
+        grants_no: Some("suspend"),
+        ..Manner::default()
+    });
+    let odd = provider(Settings {
+        sleep: Sleep::Suspend,
+        clone_from: Some(
+            "projects/blog-project/global/machineImages/none"
+                .parse()
+                .expect("a path"),
+        ),
+        ..settings(&google)
+    });
+    let warnings = odd.checkup().await.warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("sleep = \"stop\"") && warnings[1].contains("not there"));
+    let elsewhere = provider(Settings {
+        project: "another".into(),
+        ..settings(&google)
+    });
+    let refused = elsewhere.checkup().await;
+    assert!(refused.credential.is_ok(), "the token is good");
+    assert!(refused.may.contains(&(May::Read, Known::No)));
+    google.desk.give(Giving {
+        lives: 3600,
+        broken: Some(404),
+        hiccups: 0,
+    });
+    let around = Surroundings {
+        named: Some("/not-there".into()),
+        ..Surroundings::default()
+    };
+    let nobody = provider(Settings {
+        around,
+        ..settings(&google)
+    });
+    assert!(nobody.checkup().await.credential.is_err());
+    assert_eq!(google.changes(NAME), writes, "the seed was only read");
+}
+
+/// What the process that is killed knows the cloud by.
+pub(in crate::provider_conformance) fn behind(gate: SocketAddr) -> Arc<dyn Provider> {
+    let gce = Gce::new(Settings {
+        service: "blog".parse().expect("a name"),
+        base_url: format!("http://{gate}/compute/v1"),
+        project: PROJECT.into(),
+        zone: ZONE.into(),
+        instance: NAME.into(),
+        credentials: None,
+        around: Surroundings {
+            metadata_host: Some(gate.to_string()),
+            ..Surroundings::default()
+        },
+        port: 80,
+        address: AddressFrom::Private,
+        sleep: Sleep::Stop,
+        clone_from: Some(IMAGE.parse().expect("a path")),
+        stop_timeout: Duration::from_secs(20),
+        ca: None,
+    });
+    Arc::new(gce.expect("good settings"))
+}
+
+/// A cloud that gives addresses that nobody asked for.
+pub(in crate::provider_conformance) async fn fresh() -> (Google, crash::Platform) {
+    let google = cloning(Manner {
+        takes: Duration::from_millis(20),
+        reads_old: Duration::from_millis(20),
+        gives_addresses: true,
+        ..Manner::default()
+    });
+    let place = crash::Platform::Tcp(google.address);
+    (google, place)
+}
+
+impl crash::Left for Google {
+    fn clones(&self) -> Vec<String> {
+        let names = self.names().into_iter().filter(|name| name != NAME);
+        // A disk that stays is paid as well.
+        names.chain(self.disks_left()).collect()
+    }
+
+    fn addresses(&self) -> usize {
+        let names = self.names();
+        let public = |name: &&String| self.shown(name).1.is_some();
+        names.iter().filter(public).count()
+    }
+
+    fn seed_is_untouched(&self) -> bool {
+        self.names().iter().any(|name| name == NAME) && self.changes(NAME) == 0
+    }
 }
