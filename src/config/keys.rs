@@ -119,7 +119,7 @@ pub(super) const SECTIONS: &[SectionText] = &[
     part(
         "proxmox",
         "provider: proxmox",
-        "A virtual machine or a container on Proxmox VE: it is started, and stopped or suspended; never made or removed.",
+        "A virtual machine or a container on Proxmox VE: it is started, and stopped or suspended. It is never made or removed itself; its clones are.",
     ),
     part(
         "ec2",
@@ -320,6 +320,10 @@ pub(super) const KEYS: &[Key] = &[
     key("proxmox", "address", Special("`guest`, a host, or a host and a port"), Value(r#""guest""#), "Where the app is reached. `guest`: the address that the guest tells, a virtual machine by its guest agent. Else where the app listens; without a port, the service's `port`.", r#""10.0.0.7""#),
     key("proxmox", "sleep", Choice(&["stop", "suspend"]), Value(r#""stop""#), "`stop`: it is shut down. `suspend`: its memory is written to disk, and read back when it is woken; a container is shut down.", r#""suspend""#),
     key("proxmox", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
+    key("proxmox", "clone", Choice(&["full", "linked"]), Value(r#""full""#), "`full`: a clone has disks of its own. `linked`: it holds what differs from what it was made from, which must be a template.", r#""linked""#),
+    key("proxmox", "clone_from", Integer(100, 999_999_999), Nothing("the guest itself"), "The number of the guest that clones are made from, for example a template.", "9000"),
+    key("proxmox", "pool", Text, Nothing("none"), "The pool that clones are put in; a token may have its rights on that pool alone.", r#""anteroom""#),
+    key("proxmox", "storage", Text, Nothing("where the disks of their source are"), "Where the disks of full clones go.", r#""local-lvm""#),
     key("proxmox", "fingerprint", Special("the SHA-256 of a certificate"), Nothing("its authority and its name are checked"), "The one certificate that is believed, whoever signed it: 64 hexadecimal digits, as the node's page of certificates shows them.", r#""9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08""#),
     key("proxmox", "ca", Path, Nothing("the system's authorities alone"), "A file of certificates (PEM) that are believed beside those of the system.", r#""/etc/anteroom/pve-root-ca.pem""#),
 

@@ -7,22 +7,29 @@
 
 mod address;
 mod answer;
+mod checkup;
+mod clones;
 mod cluster;
 mod power;
+mod rights;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use super::cloud::pinned::Fingerprint;
-pub use settings::{AddressFrom, GuestKind, Settings};
+pub use settings::{AddressFrom, CloneKind, GuestKind, Settings};
 
-use super::{Answer, BadSettings, Provider, bare, seed_only};
-use crate::engine::id::{InstanceId, Token};
-use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use super::mark::Mark;
+use super::{Answer, BadSettings, Checkup, Provider, Said, bare};
+use crate::engine::id::{CloneId, InstanceId, Token};
+use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, Trouble};
 use crate::engine::policy::Sleep;
 use cluster::{Cluster, Place};
 use power::{START_FOLLOWED, STOP_FOLLOWED_ON};
@@ -46,17 +53,20 @@ const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 /// The provider of `kind = "proxmox"`.
 pub struct Proxmox {
     settings: Settings,
+    mark: Mark,
     cluster: Arc<Cluster>,
+    /// Clones are made and deleted one at a time.
+    turn: Arc<Semaphore>,
     known: Mutex<Known>,
 }
 
-/// What is remembered of the guest.
+/// What is remembered of guests, by their numbers.
 #[derive(Default)]
 struct Known {
-    /// When this provider last wrote.
-    wrote: Option<Instant>,
+    /// When this provider last changed one.
+    wrote: BTreeMap<u32, Instant>,
     /// Its address, and when it told it.
-    ip: Option<(Instant, IpAddr)>,
+    ips: BTreeMap<u32, (Instant, IpAddr)>,
 }
 
 /// A guest, looked at closely.
@@ -77,21 +87,34 @@ impl Proxmox {
     /// certificates can't be read.
     pub fn new(settings: Settings) -> Result<Proxmox, BadSettings> {
         settings.check()?;
+        let seed = settings.vmid.to_string();
         Ok(Proxmox {
+            mark: Mark::new(&settings.service, "proxmox", &seed),
             cluster: Cluster::of(&settings)?,
             settings,
-            known: Mutex::new(Known::default()),
+            turn: Arc::new(Semaphore::new(1)),
+            known: Mutex::default(),
         })
     }
 
     /// The guest as the list has it, where that is sure, else as it says itself.
-    async fn look(&self) -> Result<Machine, Trouble> {
-        let wrote = self.known().wrote;
+    async fn look(&self, instance: InstanceId) -> Result<Machine, Trouble> {
         let young = Instant::now().checked_sub(LIST_AGE_MAX);
-        let since = young.max(wrote).unwrap_or_else(Instant::now);
-        let Some((place, listed)) = self.find(since).await? else {
-            return Ok(bare(MachineState::Missing));
-        };
+        let since = young.max(self.latest_write());
+        let found = self.find_it(instance, since.unwrap_or_else(Instant::now));
+        match found.await? {
+            Some((place, listed)) => self.machine_at(place, listed).await,
+            None => Ok(bare(MachineState::Missing)),
+        }
+    }
+
+    /// The guest at this place, whose state the list may tell.
+    async fn machine_at(
+        &self,
+        place: Place,
+        listed: Option<MachineState>,
+    ) -> Result<Machine, Trouble> {
+        let wrote = self.known().wrote.get(&place.vmid).copied();
         let settled = wrote.is_none_or(|wrote| wrote.elapsed() >= LIST_LAGS);
         if let Some(state) = listed.filter(|_| settled) {
             return self.machine(&place, state).await;
@@ -102,8 +125,26 @@ impl Proxmox {
         }
     }
 
+    async fn find_it(
+        &self,
+        instance: InstanceId,
+        since: Instant,
+    ) -> Result<Option<(Place, Option<MachineState>)>, Trouble> {
+        match instance {
+            InstanceId::Seed => self.find_seed(since).await,
+            InstanceId::Clone(clone) => {
+                let guests = self.cluster.guests(since).await?;
+                let named = self.named(&guests, clone).await?;
+                Ok(named.into_iter().next())
+            }
+        }
+    }
+
     /// Where the guest is and what the list says of it; none when there is none.
-    async fn find(&self, since: Instant) -> Result<Option<(Place, Option<MachineState>)>, Trouble> {
+    async fn find_seed(
+        &self,
+        since: Instant,
+    ) -> Result<Option<(Place, Option<MachineState>)>, Trouble> {
         let vmid = self.settings.vmid;
         let guests = self.cluster.guests(since).await?;
         let Some(guest) = guests.iter().find(|guest| guest.is(vmid)) else {
@@ -117,14 +158,15 @@ impl Proxmox {
                 }
             };
         };
-        let kind = guest.kind().unwrap_or(GuestKind::Qemu);
-        if let Some(wanted) = self.settings.guest.filter(|wanted| *wanted != kind) {
-            let (is, wanted) = (kind.word(), wanted.word());
+        let Some(place) = guest.place() else {
+            return Ok(None);
+        };
+        if let Some(wanted) = self.settings.guest.filter(|wanted| *wanted != place.kind) {
+            let (is, wanted) = (place.kind.word(), wanted.word());
             let detail = format!("guest {vmid} is of the type {is}, and `guest` says {wanted}");
             return Err(Trouble::new(ErrorClass::BadRequest, detail));
         }
-        let node = guest.node.clone();
-        Ok(Some((Place { node, kind, vmid }, guest.state())))
+        Ok(Some((place, guest.state())))
     }
 
     /// The guest as it says itself, and what moves it; none when it is gone.
@@ -150,47 +192,69 @@ impl Proxmox {
         }))
     }
 
-    /// The same from the number alone.
-    async fn see_it(&self) -> Result<Option<Seen>, Trouble> {
+    /// The same of an instance, wherever it is.
+    async fn see_it(&self, instance: InstanceId) -> Result<Seen, Trouble> {
         let young = Instant::now().checked_sub(LIST_AGE_MAX);
-        match self.find(young.unwrap_or_else(Instant::now)).await? {
-            Some((place, _)) => self.see(place).await,
-            None => Ok(None),
-        }
+        let since = young.max(self.latest_write());
+        let found = self.find_it(instance, since.unwrap_or_else(Instant::now));
+        let seen = match found.await? {
+            Some((place, _)) => self.see(place).await?,
+            None => None,
+        };
+        seen.ok_or_else(|| match instance {
+            InstanceId::Seed => self.missing(&self.settings.vmid.to_string()),
+            InstanceId::Clone(clone) => self.missing(&self.mark.name(clone)),
+        })
     }
 
     async fn machine(&self, place: &Place, state: MachineState) -> Result<Machine, Trouble> {
         if state != MachineState::Running {
-            self.known().ip = None;
+            self.known().ips.remove(&place.vmid);
             return Ok(bare(state));
         }
-        let port = self.settings.port;
         let address = match &self.settings.address {
-            AddressFrom::Fixed(address) => resolve(address).await,
-            AddressFrom::Guest => {
+            AddressFrom::Fixed(address) if place.vmid == self.settings.vmid => {
+                resolve(address).await
+            }
+            _ => {
                 let ip = self.ip(place).await?;
-                ip.map(|ip| SocketAddr::new(ip, port))
+                ip.map(|ip| SocketAddr::new(ip, self.settings.port))
             }
         };
         Ok(Machine { state, address })
     }
 
     async fn ip(&self, place: &Place) -> Result<Option<IpAddr>, Trouble> {
-        let known = self.known().ip;
+        let known = self.known().ips.get(&place.vmid).copied();
         if let Some((_, ip)) = known.filter(|(told, _)| told.elapsed() < ADDRESS_AGE_MAX) {
             return Ok(Some(ip));
         }
         let ip = address::usable(&self.cluster.interfaces(place).await?);
-        self.known().ip = ip.map(|ip| (Instant::now(), ip));
+        let mut known = self.known();
+        match ip {
+            Some(ip) => drop(known.ips.insert(place.vmid, (Instant::now(), ip))),
+            None => drop(known.ips.remove(&place.vmid)),
+        }
         Ok(ip)
+    }
+
+    /// From now on, for a while, the guest is asked itself, and no list from before is good enough.
+    fn wrote(&self, vmid: u32) {
+        let mut known = self.known();
+        known.wrote.retain(|_, wrote| wrote.elapsed() < LIST_LAGS);
+        known.wrote.insert(vmid, Instant::now());
+    }
+
+    fn latest_write(&self) -> Option<Instant> {
+        self.known().wrote.values().copied().max()
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn missing(&self) -> Trouble {
-        let detail = format!("there is no guest {}", self.settings.vmid);
+    fn missing(&self, guest: &str) -> Trouble {
+        let detail = format!("there is no guest {guest}");
         Trouble::new(ErrorClass::NotFound, detail)
     }
 }
@@ -223,30 +287,38 @@ impl Provider for Proxmox {
     }
 
     fn inspect(&self, instance: InstanceId) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.look()),
-            _ => Box::pin(async { Ok(bare(MachineState::Missing)) }),
-        }
+        Box::pin(self.look(instance))
     }
 
     fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.wake()),
-            _ => Box::pin(async move { Err(seed_only("proxmox", instance)) }),
-        }
+        Box::pin(self.wake(instance))
     }
 
     fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.put_to_sleep()),
-            _ => Box::pin(async move { Err(seed_only("proxmox", instance)) }),
-        }
+        Box::pin(self.put_to_sleep(instance))
     }
 
     fn suspend(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.hibernate()),
-            _ => Box::pin(async move { Err(seed_only("proxmox", instance)) }),
-        }
+        Box::pin(self.hibernate(instance))
+    }
+
+    fn can_clone(&self) -> bool {
+        true
+    }
+
+    fn find(&self) -> Said<'_, Vec<Owned>> {
+        Box::pin(self.find_clones())
+    }
+
+    fn make_clone(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.make(clone))
+    }
+
+    fn delete(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.remove(clone))
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        Box::pin(self.examine())
     }
 }

@@ -15,6 +15,7 @@ mod idcloudhost;
 mod libvirt;
 mod process;
 mod proxmox;
+mod proxmox_clones;
 mod webhook;
 mod wol;
 

@@ -192,6 +192,7 @@ fn of_hetzner(service: &Service, kind: &Hetzner) -> anyhow::Result<hetzner::Hetz
 
 fn of_proxmox(service: &Service, kind: &Proxmox) -> anyhow::Result<proxmox::Proxmox> {
     Ok(proxmox::Proxmox::new(proxmox::Settings {
+        service: service.name.clone(),
         base_url: kind.base_url.clone(),
         token_id: kind.token_id.clone(),
         secret: kind.secret.expose().to_owned(),
@@ -200,6 +201,13 @@ fn of_proxmox(service: &Service, kind: &Proxmox) -> anyhow::Result<proxmox::Prox
             Guest::Qemu => proxmox::GuestKind::Qemu,
             Guest::Lxc => proxmox::GuestKind::Lxc,
         }),
+        clone: match kind.full_clones {
+            true => proxmox::CloneKind::Full,
+            false => proxmox::CloneKind::Linked,
+        },
+        clone_from: kind.clone_from,
+        pool: kind.pool.clone(),
+        storage: kind.storage.clone(),
         port: service.port,
         address: match &kind.address {
             Some(fixed) => proxmox::AddressFrom::Fixed(fixed.clone()),

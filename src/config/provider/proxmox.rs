@@ -22,6 +22,14 @@ pub struct Proxmox {
     pub vmid: u32,
     /// What it must be.
     pub guest: Option<Guest>,
+    /// Whether clones have disks of their own.
+    pub full_clones: bool,
+    /// The guest that clones are made from; none for this one.
+    pub clone_from: Option<u32>,
+    /// The pool that clones are put in.
+    pub pool: Option<String>,
+    /// Where the disks of full clones go.
+    pub storage: Option<String>,
     /// Where the app listens, as `host:port`; none where the guest is asked.
     pub address: Option<String>,
     /// How it is put to sleep.
@@ -57,6 +65,19 @@ impl Proxmox {
             "guest" => Ok(None),
             fixed => value::address(fixed, port).map(Some),
         });
+        let full_clones = section.choice("clone", &[("full", true), ("linked", false)]);
+        let clone_from = match section.has("clone_from") {
+            true => Some(section.integer("clone_from")?),
+            false => None,
+        };
+        let storage = optional(section, "storage")?;
+        if storage.is_some() && full_clones == Some(false) {
+            section.warn(
+                "storage",
+                "is not looked at, because linked clones stay where their source is",
+            );
+        }
+        let pool = optional(section, "pool")?;
         let sleep = section.choice(
             "sleep",
             &[("stop", Sleep::Stop), ("suspend", Sleep::Suspend)],
@@ -74,6 +95,10 @@ impl Proxmox {
             secret: secret?,
             vmid: u32::try_from(vmid?).ok()?,
             guest,
+            full_clones: full_clones?,
+            clone_from: clone_from.and_then(|vmid| u32::try_from(vmid).ok()),
+            pool,
+            storage: storage.filter(|_| full_clones == Some(true)),
             address: address?,
             sleep: sleep?,
             stop_timeout: stop_timeout?,
@@ -88,6 +113,14 @@ impl Proxmox {
             place: self.base_url.clone(),
             id: self.vmid.to_string(),
         }
+    }
+}
+
+/// A name that need not be written; none in all where what is written is not one.
+fn optional(section: &Reading<'_>, name: &str) -> Option<Option<String>> {
+    match section.has(name) {
+        true => section.read(name, value::words).map(Some),
+        false => Some(None),
     }
 }
 

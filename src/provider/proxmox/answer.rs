@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::GuestKind;
+use super::cluster::Place;
 use crate::engine::machine::{ErrorClass, MachineState, Trouble};
 use crate::provider::cloud::call::{Does, Reply};
 use crate::provider::last_words;
@@ -18,16 +19,44 @@ use crate::provider::last_words;
 pub(super) struct Guest {
     #[serde(rename = "type")]
     kind: String,
-    pub(super) node: String,
+    node: String,
     vmid: Value,
+    #[serde(default)]
+    pub(super) name: Option<String>,
+    #[serde(default)]
+    template: Value,
     #[serde(default)]
     status: Option<String>,
     #[serde(default)]
     lock: Option<String>,
 }
 
+/// A guest's own description of itself.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Described {
+    /// Of a virtual machine; a container's is called differently.
+    #[serde(default, alias = "hostname")]
+    pub(super) name: Option<String>,
+    #[serde(default)]
+    pub(super) tags: Option<String>,
+}
+
 impl Guest {
-    pub(super) fn kind(&self) -> Option<GuestKind> {
+    /// Where it is; none for what is no guest.
+    pub(super) fn place(&self) -> Option<Place> {
+        let vmid = number(&self.vmid)?;
+        Some(Place {
+            node: self.node.clone(),
+            kind: self.kind()?,
+            vmid: vmid.try_into().ok()?,
+        })
+    }
+
+    pub(super) fn is_template(&self) -> bool {
+        number(&self.template).is_some_and(|flag| flag != 0)
+    }
+
+    fn kind(&self) -> Option<GuestKind> {
         match self.kind.as_str() {
             "qemu" => Some(GuestKind::Qemu),
             "lxc" => Some(GuestKind::Lxc),
@@ -265,7 +294,7 @@ fn message(reply: &Reply) -> String {
 }
 
 /// A number, however it is written: `1`, `"1"` or `true`.
-fn number(value: &Value) -> Option<u64> {
+pub(super) fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64(),
         Value::String(text) => text.parse().ok(),

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::address::{FromAgent, Interface};
-use super::answer::{self, Current, Guest, Task};
+use super::answer::{self, Current, Described, Guest, Task};
+use super::rights::Rights;
 use super::{GuestKind, Settings};
 use crate::engine::machine::{ErrorClass, MachineState, Trouble};
 use crate::provider::BadSettings;
@@ -111,11 +112,14 @@ impl Cluster {
 
     /// Whether the token may see this guest; if not, that the list does not have it means nothing.
     pub(super) async fn may_see(&self, vmid: u32) -> Result<bool, Trouble> {
-        let path = format!("{API}/access/permissions?path=/vms/{vmid}");
-        let held: BTreeMap<String, Value> = self.get("permissions", path).await?;
-        let whole = |path: &str| matches!(path, "/" | "/vms") || path == format!("/vms/{vmid}");
-        let audits = |privileges: &Value| privileges.get("VM.Audit").is_some();
-        Ok(held.iter().any(|(path, held)| whole(path) && audits(held)))
+        let path = format!("/vms/{vmid}");
+        Ok(self.rights().await?.hold("VM.Audit", &path))
+    }
+
+    /// What the token may do.
+    pub(super) async fn rights(&self) -> Result<Rights, Trouble> {
+        self.get("permissions", format!("{API}/access/permissions"))
+            .await
     }
 
     pub(super) async fn current(&self, place: &Place) -> Result<Current, Trouble> {
@@ -157,6 +161,39 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// What a guest says of itself.
+    pub(super) async fn config(&self, place: &Place) -> Result<Described, Trouble> {
+        self.get("config", place.path("/config")).await
+    }
+
+    /// Changes what a guest says of itself.
+    pub(super) async fn configure(
+        &self,
+        place: &Place,
+        fields: &[(&str, &str)],
+    ) -> Result<(), Trouble> {
+        let (path, body) = (place.path("/config"), Some(form(fields)));
+        let told: Result<Value, _> = self.write("config", Method::PUT, path, body).await;
+        told.map(|_| ())
+    }
+
+    /// The lowest number that no guest has.
+    pub(super) async fn next_number(&self) -> Result<u32, Trouble> {
+        let path = format!("{API}/cluster/nextid");
+        let told: Value = self.get("nextid", path).await?;
+        let number = answer::number(&told).and_then(|number| number.try_into().ok());
+        number.ok_or_else(|| {
+            let detail = format!("nextid: {told} is no number of a guest");
+            Trouble::new(ErrorClass::Transient, detail)
+        })
+    }
+
+    /// Asks for a guest to be deleted, with its disks and with what other lists say of it; answers with its task.
+    pub(super) async fn delete(&self, place: &Place) -> Result<String, Trouble> {
+        let path = place.path("?purge=1");
+        self.write("delete", Method::DELETE, path, None).await
     }
 
     /// Asks for a change of a guest; answers with the name of the task that makes it.

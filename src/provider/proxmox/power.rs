@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::cluster::Place;
 use super::{GuestKind, Proxmox};
+use crate::engine::id::InstanceId;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use crate::provider::bare;
 
@@ -19,10 +18,10 @@ pub(super) const SUSPEND_FOLLOWED: Duration = Duration::from_secs(90);
 pub(super) const STOP_FOLLOWED_ON: Duration = Duration::from_secs(30);
 
 impl Proxmox {
-    pub(super) async fn wake(&self) -> Result<Machine, Trouble> {
-        let seen = self.see_it().await?.ok_or_else(|| self.missing())?;
+    pub(super) async fn wake(&self, instance: InstanceId) -> Result<Machine, Trouble> {
+        let seen = self.see_it(instance).await?;
         if seen.is_template {
-            let detail = format!("guest {} is a template; it can't run", self.settings.vmid);
+            let detail = format!("guest {} is a template; it can't run", seen.place.vmid);
             return Err(Trouble::new(ErrorClass::BadRequest, detail));
         }
         match (seen.state, &seen.task) {
@@ -33,10 +32,13 @@ impl Proxmox {
                     .await;
             }
             (MachineState::Stopping, _) => {
-                let detail = format!("guest {} is still stopping", self.settings.vmid);
+                let detail = format!("guest {} is still stopping", seen.place.vmid);
                 return Err(Trouble::new(ErrorClass::Busy, detail));
             }
             _ => {}
+        }
+        if let InstanceId::Clone(_) = instance {
+            self.finish(&seen.place).await?;
         }
         // Memory that is kept in memory is resumed; memory that is kept on disk comes back with a start.
         let what = match seen.is_paused {
@@ -54,8 +56,8 @@ impl Proxmox {
     }
 
     /// By the guest's own shutdown; by the switch when that takes too long, or is refused.
-    pub(super) async fn put_to_sleep(&self) -> Result<Machine, Trouble> {
-        let seen = self.see_it().await?.ok_or_else(|| self.missing())?;
+    pub(super) async fn put_to_sleep(&self, instance: InstanceId) -> Result<Machine, Trouble> {
+        let seen = self.see_it(instance).await?;
         let within = self.settings.stop_timeout + STOP_FOLLOWED_ON;
         match (seen.state, &seen.task) {
             (MachineState::Stopped | MachineState::Suspended, _) => {
@@ -82,7 +84,7 @@ impl Proxmox {
             .await;
         match asked {
             Err(trouble) if is_for_the_switch(trouble.class) => {
-                tracing::warn!(vmid = self.settings.vmid, %trouble, "the shutdown failed; it is switched off");
+                tracing::warn!(vmid = place.vmid, %trouble, "the shutdown failed; it is switched off");
                 self.change(
                     place,
                     "status/stop",
@@ -97,8 +99,8 @@ impl Proxmox {
     }
 
     /// Its memory goes to its disk; a start brings it back.
-    pub(super) async fn hibernate(&self) -> Result<Machine, Trouble> {
-        let seen = self.see_it().await?.ok_or_else(|| self.missing())?;
+    pub(super) async fn hibernate(&self, instance: InstanceId) -> Result<Machine, Trouble> {
+        let seen = self.see_it(instance).await?;
         match (seen.state, &seen.task) {
             (MachineState::Stopped | MachineState::Suspended, _) => return Ok(bare(seen.state)),
             (MachineState::Stopping, Some(task)) => {
@@ -111,7 +113,7 @@ impl Proxmox {
         if seen.place.kind == GuestKind::Lxc {
             let detail = format!(
                 "guest {} is a container; it can't be suspended",
-                self.settings.vmid
+                seen.place.vmid
             );
             return Err(Trouble::new(ErrorClass::InvalidState, detail));
         }
@@ -138,7 +140,7 @@ impl Proxmox {
     ) -> Result<Machine, Trouble> {
         let asked = self.cluster.change(place, what, fields).await;
         // Also when the answer was lost: it may have been done.
-        self.known().wrote = Some(Instant::now());
+        self.wrote(place.vmid);
         match asked {
             Ok(task) => self.followed(place, &task, within, way).await,
             Err(trouble) => self.settled(place, trouble, way).await,
@@ -153,14 +155,14 @@ impl Proxmox {
         way: MachineState,
     ) -> Result<Machine, Trouble> {
         let ended = self.cluster.follow(&place.node, task, within).await;
-        self.known().wrote = Some(Instant::now());
+        self.wrote(place.vmid);
         match ended {
             Ok(None) => Ok(bare(way)),
             Ok(Some(())) => {
                 let seen = self
                     .see(place.clone())
                     .await?
-                    .ok_or_else(|| self.missing())?;
+                    .ok_or_else(|| self.missing(&place.vmid.to_string()))?;
                 // The manager of high availability has heard, and acts by and by.
                 match (arrived(seen.state, way), way) {
                     (false, _) => Ok(bare(way)),
@@ -191,7 +193,7 @@ impl Proxmox {
         match self.see(place.clone()).await {
             Ok(Some(seen)) if arrived(seen.state, way) => self.machine(place, seen.state).await,
             Ok(Some(seen)) if seen.state == way => Ok(bare(way)),
-            Ok(None) => Err(self.missing()),
+            Ok(None) => Err(self.missing(&place.vmid.to_string())),
             _ => Err(trouble),
         }
     }

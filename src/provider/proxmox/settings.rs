@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::engine::id::ServiceName;
 use crate::engine::policy::Sleep;
 use crate::provider::BadSettings;
 use crate::provider::cloud::call::Trust;
@@ -12,6 +13,8 @@ use crate::provider::cloud::pinned::Fingerprint;
 /// Which guest, at which cluster, and how its app is reached.
 #[derive(Clone)]
 pub struct Settings {
+    /// The service whose guest it is.
+    pub service: ServiceName,
     /// A node's address, such as `https://pve.example.com:8006`, without a slash at its end.
     pub base_url: String,
     /// The token's name, such as `anteroom@pve!power`.
@@ -22,9 +25,17 @@ pub struct Settings {
     pub vmid: u32,
     /// What it must be; none where either will do.
     pub guest: Option<GuestKind>,
+    /// How clones are made.
+    pub clone: CloneKind,
+    /// The number of the guest that clones are made from; none for the seed itself.
+    pub clone_from: Option<u32>,
+    /// The pool that clones are put in.
+    pub pool: Option<String>,
+    /// Where the disks of full clones go; none for where those of their source are.
+    pub storage: Option<String>,
     /// The port the app listens on.
     pub port: u16,
-    /// Under which address it is reached from here.
+    /// Under which address it is reached from here. Clones tell theirs themselves.
     pub address: AddressFrom,
     /// How it is put to sleep. A container is always stopped.
     pub sleep: Sleep,
@@ -34,6 +45,15 @@ pub struct Settings {
     pub ca: Option<PathBuf>,
     /// The one certificate that is believed; `ca` is not looked at then.
     pub fingerprint: Option<Fingerprint>,
+}
+
+/// How clones are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloneKind {
+    /// With disks of their own.
+    Full,
+    /// With disks that hold what differs from their source, which must be a template.
+    Linked,
 }
 
 /// What a guest is.

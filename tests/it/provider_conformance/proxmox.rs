@@ -6,31 +6,36 @@ use std::time::Duration;
 use anteroom::engine::machine::{ErrorClass, MachineState};
 use anteroom::engine::policy::Sleep;
 use anteroom::provider::Provider;
-use anteroom::provider::proxmox::{AddressFrom, GuestKind, Proxmox, Settings};
+use anteroom::provider::proxmox::{AddressFrom, CloneKind, GuestKind, Proxmox, Settings};
 use serde_json::json;
 
 use super::{Platform, SEED, TOKEN, conforms, state};
 use crate::support::proxmox::{Pve, SECRET, TOKEN_ID};
 use crate::support::wait::eventually;
 
-const VM: u32 = 100;
+pub(super) const VM: u32 = 100;
 
 /// A cluster with one virtual machine.
-fn cluster() -> Pve {
+pub(super) fn cluster() -> Pve {
     let pve = Pve::start();
     pve.make_vm(VM, "blog");
     pve
 }
 
 /// A cluster with one container.
-fn with_container() -> Pve {
+pub(super) fn with_container() -> Pve {
     let pve = Pve::start();
     pve.make_ct(VM, "blog");
     pve
 }
 
-fn settings(pve: &Pve) -> Settings {
+pub(super) fn settings(pve: &Pve) -> Settings {
     Settings {
+        service: "blog".parse().expect("a name"),
+        clone: CloneKind::Full,
+        clone_from: None,
+        pool: None,
+        storage: None,
         base_url: pve.url(),
         token_id: TOKEN_ID.into(),
         secret: SECRET.into(),
@@ -45,7 +50,7 @@ fn settings(pve: &Pve) -> Settings {
     }
 }
 
-fn provider(settings: Settings) -> Proxmox {
+pub(super) fn provider(settings: Settings) -> Proxmox {
     Proxmox::new(settings).expect("good settings")
 }
 

@@ -25,6 +25,10 @@ class Pve(FakePve):
         self.terse = False
         # The list as it was.
         self.listed = None
+        # How often the next free number is taken by somebody else as soon as it is told.
+        self.thief = 0
+        # Guests that do not run have no name in the list, as those that were just made.
+        self.nameless = False
         # Where a request waits: (moment, method, end of the path), moment "before" or "after" the work.
         self.holds = None
         self.held = False
@@ -50,8 +54,21 @@ class Pve(FakePve):
                 self.held = True
                 await asyncio.Event().wait()
 
+    async def _nextid(self, v, user):
+        number = await super()._nextid(v, user)
+        if self.thief:
+            self.thief -= 1
+            self.add_vm(int(number), "stolen")
+        return number
+
     async def _resources(self, request):
         response = await super()._resources(request)
+        if self.nameless:
+            whole = json.loads(response.body)
+            for guest in whole["data"]:
+                if guest["status"] == "stopped":
+                    guest.pop("name", None)
+            response.body = json.dumps(whole).encode()
         if self.listed is not None:
             response.body = self.listed
         return response
@@ -78,6 +95,10 @@ async def obey(pve, order):
         # Attributes of the fake, or of one of its guests.
         thing = pve.guest(order["vmid"]) if "vmid" in order else pve
         for name, value in order["values"].items():
+            if name == "pools":
+                value = {pool: set(ids) for pool, ids in value.items()}
+            if name == "pool_info":
+                value = {pool: dict(info, storage=set(info["storage"])) for pool, info in value.items()}
             setattr(thing, name, value)
         return None
     if what == "get":

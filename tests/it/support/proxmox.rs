@@ -126,6 +126,44 @@ impl Pve {
             .count()
     }
 
+    fn guests(&self) -> Vec<Value> {
+        let guests = self.order(&json!({ "do": "guests" }));
+        guests.as_array().expect("a list").clone()
+    }
+
+    /// How many guests there are.
+    pub(crate) fn all(&self) -> usize {
+        self.guests().len()
+    }
+
+    /// The names of guests that are clones.
+    pub(crate) fn clones(&self) -> Vec<String> {
+        let names = self.guests().into_iter();
+        let names = names.filter(|guest| guest["vmid"] != 100);
+        let names = names.filter_map(|guest| guest["name"].as_str().map(str::to_owned));
+        names.filter(|name| name.starts_with("ar-")).collect()
+    }
+
+    /// What the first clone says of itself.
+    pub(crate) fn clones_config(&self) -> Value {
+        let name = self.clones().remove(0);
+        let guests = self.guests().into_iter();
+        let mut guests = guests.filter(|guest| guest["name"] == *name);
+        guests.next().expect("it is there")["config"].clone()
+    }
+
+    /// Gives a virtual machine another name.
+    pub(crate) fn rename(&self, name: &str, to: &str) {
+        let guests = self.guests().into_iter();
+        let mut guests = guests.filter(|guest| guest["name"] == *name);
+        let guest = guests.next().expect("it is there");
+        let vmid = guest["vmid"].as_u64().and_then(|it| it.try_into().ok());
+        self.set_guest(
+            vmid.unwrap(),
+            json!({ "name": to, "config": { "name": to } }),
+        );
+    }
+
     /// How many requests of this method had this in their path.
     pub(crate) fn calls(&self, method: &str, part: &str) -> usize {
         let all = self.order(&json!({ "do": "requests" }));
