@@ -82,7 +82,7 @@ impl House {
 }
 
 /// Somebody who opens a connection through this room and stays.
-async fn stays(room: &Anteroom) -> impl Sized + use<> {
+pub(crate) async fn stays(room: &Anteroom) -> impl Sized + use<> {
     let url = format!("ws://{}/", room.room);
     let request =
         tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(url);

@@ -42,6 +42,7 @@ mod http_wait;
 mod lifecycle;
 mod lifecycle_browser;
 mod lifecycle_limits;
+mod lifecycle_paused;
 mod lifecycle_privacy;
 mod lifecycle_rooms;
 mod lifecycle_rooms_traefik;
