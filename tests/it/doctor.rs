@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::anteroom::binary;
 use crate::support::billed::{Manner, TOKEN, World};
+use crate::support::gce::{self, Google};
 use crate::support::warren::{self, Warren};
 use crate::support::{digitalocean, hetzner};
 
@@ -205,4 +206,52 @@ async fn a_file_with_a_fault_is_refused_before_anything_is_asked() {
     assert_eq!(told.code, Some(1), "{}", told.text);
     told.says("problem");
     assert_eq!(clouds.ocean.calls_in_all(), 0);
+}
+
+/// Google's metadata server gives a token to whoever asks: that must be this machine itself, not a proxy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_of_googles_is_examined_and_its_own_token_is_asked_for_past_any_proxy() {
+    let (google, dir) = (Google::start(), tempfile::tempdir().expect("a folder"));
+    google.make("blog-1", "10.132.0.7");
+    let file = dir.path().join("anteroom.toml");
+    let config = format!(
+        r#"
+        [store]
+        url = "memory:"
+        [service.blog]
+        hosts = ["blog.example.com"]
+        port = 80
+        provider = {{ kind = "gce", project = "{}", zone = "{}", instance = "blog-1", base_url = "{}" }}
+        "#,
+        gce::PROJECT,
+        gce::ZONE,
+        google.url(),
+    );
+    std::fs::write(&file, config).expect("the folder is ours");
+    let mut doctor = tokio::process::Command::new(binary());
+    doctor.args(["doctor", "--config"]).arg(&file);
+    for unset in ["GOOGLE_APPLICATION_CREDENTIALS", "NO_PROXY"] {
+        doctor.env_remove(unset);
+    }
+    let at = format!("localhost:{}", google.address.port());
+    doctor.env("CLOUDSDK_CONFIG", dir.path());
+    doctor.env("GCE_METADATA_HOST", at);
+    doctor
+        .env("HTTP_PROXY", "http://127.0.0.1:9")
+        .env("http_proxy", "http://127.0.0.1:9");
+    doctor.env("no_proxy", "127.0.0.1").kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(60), doctor.output());
+    let output = output.await.expect("it ends").expect("it starts");
+    let text = String::from_utf8([output.stdout, output.stderr].concat());
+    let told = Told {
+        code: output.status.code(),
+        text: text.expect("text"),
+    };
+    told.says("instance blog-1 in europe-west1-b of the project blog-project");
+    told.says("credential: the service account of this machine");
+    told.says("may: read yes, start and stop yes");
+    told.says("machine: stopped");
+    assert_eq!(told.code, Some(0), "{}", told.text);
+    assert!(!told.text.contains("ya29."));
+    assert_eq!(google.changes("blog-1"), 0);
 }

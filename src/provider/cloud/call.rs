@@ -85,15 +85,35 @@ impl Caller {
         Caller::that_trusts(kind, base, &trust)
     }
 
-    /// The same, with the certificates that are believed.
+    /// A caller of what is on this host or beside it, such as a metadata server: past any proxy, which would be another
+    /// machine with another identity, and would read the token.
+    pub(crate) fn direct(kind: &'static str, base: &str) -> Result<Caller, BadSettings> {
+        Caller::built(
+            kind,
+            base,
+            &Trust::System,
+            reqwest::Client::builder().no_proxy(),
+        )
+    }
+
+    /// A caller as by [`new`](Caller::new), with the certificates that are believed.
     pub(crate) fn that_trusts(
         kind: &'static str,
         base: &str,
         trust: &Trust,
     ) -> Result<Caller, BadSettings> {
+        Caller::built(kind, base, trust, reqwest::Client::builder())
+    }
+
+    fn built(
+        kind: &'static str,
+        base: &str,
+        trust: &Trust,
+        client: reqwest::ClientBuilder,
+    ) -> Result<Caller, BadSettings> {
         // An error says that one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut client = reqwest::Client::builder()
+        let mut client = client
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("anteroom/", env!("CARGO_PKG_VERSION")));

@@ -139,7 +139,7 @@ impl Credentials {
                 let at = around
                     .get("AWS_EC2_METADATA_SERVICE_ENDPOINT")
                     .unwrap_or(METADATA);
-                Some(Caller::new("ec2", at.trim_end_matches('/'), None)?)
+                Some(Caller::direct("ec2", at.trim_end_matches('/'))?)
             }
         };
         Ok(Credentials {

@@ -60,6 +60,8 @@ pub(super) struct Tokens {
 /// Where tokens are given.
 struct Desk {
     caller: Caller,
+    /// For the metadata server.
+    machines: Caller,
     configured: Option<PathBuf>,
     around: Surroundings,
 }
@@ -89,6 +91,7 @@ impl Tokens {
         let caller = Caller::new("gce", "", ca)?;
         let desk = Desk {
             caller,
+            machines: Caller::direct("gce", "")?,
             configured,
             around,
         };
@@ -236,8 +239,12 @@ impl Desk {
             }
         };
         let machine = matches!(identity, Identity::Machine(_));
-        let reply = self
-            .caller
+        let caller = if machine {
+            &self.machines
+        } else {
+            &self.caller
+        };
+        let reply = caller
             .make(call, &headers)
             .await
             .map_err(|trouble| match machine {

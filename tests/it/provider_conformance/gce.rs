@@ -507,6 +507,28 @@ mod credentials {
         assert_eq!(google.desk.given(), 1);
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "needs the Python package google-auth: run tests/run"]
+    async fn googles_own_library_takes_what_we_sign_and_gets_its_tokens_at_the_stand_in() {
+        let (google, folder) = (
+            cloud(Manner::default()),
+            tempfile::tempdir().expect("a folder"),
+        );
+        let key = google.desk.key_file(folder.path());
+        let ours = provider(Settings {
+            credentials: Some(key.clone()),
+            ..settings(&google)
+        });
+        assert_eq!(state(&ours).await, MachineState::Stopped);
+        let claims = google.desk.claims(&key);
+        let scope = "https://www.googleapis.com/auth/compute";
+        assert_eq!(claims["scope"], scope);
+        let lives = claims["exp"].as_i64().zip(claims["iat"].as_i64());
+        assert_eq!(lives.map(|(until, from)| until - from), Some(3600));
+        let user = google.desk.user_file(folder.path());
+        assert_eq!(google.desk.gives_googles_library(&key, &user), [true; 3]);
+    }
+
     #[tokio::test]
     async fn a_persons_own_login_asks_with_its_refresh_token_and_names_its_project_for_the_quota() {
         let (google, folder) = (

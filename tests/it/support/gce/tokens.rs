@@ -2,9 +2,10 @@
 //! metadata server of its machines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use base64::Engine;
@@ -22,6 +23,8 @@ const KEY_ID: &str = "0f1e2d3c4b5a";
 const SCOPE: &str = "https://www.googleapis.com/auth/compute";
 pub(crate) const REFRESH_TOKEN: &str = "1//a-refresh-token";
 pub(crate) const CLIENT_SECRET: &str = "a-client-secret";
+/// Google's own endpoint, which its library names whatever the key's file says.
+const TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 const METADATA: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
 
 /// How tokens are given.
@@ -46,6 +49,8 @@ struct State {
     good: BTreeSet<String>,
     given: u32,
     asked: u32,
+    /// The latest signed request for a token.
+    assertion: String,
     /// The project that each call named for its quota.
     quota_projects: BTreeSet<String>,
 }
@@ -62,6 +67,7 @@ impl Desk {
             good: BTreeSet::new(),
             given: 0,
             asked: 0,
+            assertion: String::new(),
             quota_projects: BTreeSet::new(),
         };
         Desk {
@@ -87,6 +93,26 @@ impl Desk {
     /// Requests for one so far.
     pub(crate) fn asked(&self) -> u32 {
         self.state().asked
+    }
+
+    /// The claims of the latest signed request for a token, as Google's own library reads and verifies them.
+    pub(crate) fn claims(&self, key: &Path) -> Value {
+        let audience = format!("http://{}/token", self.address);
+        let key = key.to_str().expect("a text");
+        let assertion = self.state().assertion.clone();
+        let said = googles_library(&["verify", key, &audience], &assertion);
+        serde_json::from_str(&said).expect("JSON")
+    }
+
+    /// Gets a token in each way by Google's own library, and says whether each is good here.
+    pub(crate) fn gives_googles_library(&self, key: &Path, user: &Path) -> Vec<bool> {
+        let text = |path: &Path| path.to_str().expect("a text").to_owned();
+        let host = self.metadata_host();
+        let said = googles_library(&["tokens", &text(key), &text(user), &host], "");
+        let state = self.state();
+        said.lines()
+            .map(|token| state.good.contains(token))
+            .collect()
     }
 
     pub(crate) fn quota_projects(&self) -> BTreeSet<String> {
@@ -143,6 +169,13 @@ impl Desk {
         };
         let mut state = self.state();
         state.asked += 1;
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        let assertion = pairs(text)
+            .into_iter()
+            .find(|(name, _)| name == "assertion");
+        if let Some((_, assertion)) = assertion {
+            state.assertion = assertion;
+        }
         if state.giving.hiccups > 0 {
             state.giving.hiccups -= 1;
             return Some(said(503, &json!({ "error": "internal_failure" })));
@@ -171,6 +204,35 @@ impl Desk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics here")
     }
+}
+
+/// Runs the Python package google-auth: where `ANTEROOM_GOOGLE_AUTH` says, else where tests/run puts it.
+fn googles_library(arguments: &[&str], stdin: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let given = std::env::var_os("ANTEROOM_GOOGLE_AUTH").map(PathBuf::from);
+    let mut python = Command::new("python3")
+        .arg(root.join("tests/it/support/gce/auth.py"))
+        .args(arguments)
+        .env(
+            "PYTHONPATH",
+            given.unwrap_or_else(|| root.join("target/tools/google-auth")),
+        )
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("python3 is installed");
+    let mut to = python.stdin.take().expect("a pipe");
+    to.write_all(stdin.as_bytes()).expect("it reads");
+    drop(to);
+    let said = python.wait_with_output().expect("it ends");
+    let wrong = String::from_utf8_lossy(&said.stderr);
+    assert!(
+        said.status.success(),
+        "google-auth, which tests/run puts into target/tools: {wrong}"
+    );
+    String::from_utf8(said.stdout).expect("a text")
 }
 
 type Refusal = (u16, &'static str, &'static str);
@@ -242,7 +304,9 @@ fn asserted(address: &SocketAddr, jwt: &str) -> Result<(), &'static str> {
         ),
         (claims["iss"] == EMAIL, "Invalid issuer"),
         (
-            claims["aud"] == format!("http://{address}/token"),
+            [format!("http://{address}/token"), TOKEN_URI.into()]
+                .iter()
+                .any(|it| claims["aud"] == **it),
             "Invalid audience",
         ),
         (claims["scope"] == SCOPE, "Invalid scope"),
