@@ -262,6 +262,7 @@ pub(super) const KEYS: &[Key] = &[
     key("docker", "container", Text, Required, "The container's name or id.", r#""blog""#),
     key("docker", "endpoint", Special("the address of Docker"), Value(r#""unix:///var/run/docker.sock""#), "Where Docker listens: `unix://` and a path, or `tcp://` with host and port.", r#""tcp://127.0.0.1:2375""#),
     key("docker", "address", Choice(&["container", "published"]), Value(r#""container""#), "`container`: the container's own address. `published`: the port it publishes on the host.", r#""container""#),
+    key("docker", "clone_from", Choice(&["image", "disk"]), Value(r#""image""#), "`image`: a clone begins with the container's image. `disk`: with its disk as it is, for which the container stands still while it is copied. Volumes are not copied.", r#""disk""#),
     key("docker", "stop_timeout", Duration("0s", "1h"), Value(r#""10s""#), "How long it may take to end by itself before it is killed.", r#""10s""#),
 
     key("command", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""command""#),

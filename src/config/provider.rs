@@ -20,7 +20,7 @@ use super::reading::Reading;
 use super::value;
 pub use command::{Command, Control};
 pub use digitalocean::DigitalOcean;
-pub use docker::{Docker, DockerAddress, DockerEndpoint};
+pub use docker::{Docker, DockerAddress, DockerCloneFrom, DockerEndpoint};
 pub use ec2::Ec2;
 pub use gce::Gce;
 pub use hetzner::Hetzner;

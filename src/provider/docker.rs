@@ -1,36 +1,49 @@
-//! A service that is a container of Docker or Podman, made by the operator; Anteroom starts and stops it.
+//! A service that is a container of Docker or Podman, made by the operator; Anteroom starts and stops it, and makes
+//! and removes clones of it.
 //!
 //! The container's own restart policy should be `no` or `unless-stopped`: with `always` the engine wakes it
-//! behind our back when it restarts itself. How answers become states and troubles is in [`answer`].
+//! behind our back when it restarts itself. How answers become states and troubles is in [`answer`], what a clone is
+//! made of in [`copy`], and what is done with clones in [`clones`].
 
 mod answer;
+mod clones;
+mod copy;
+mod engine;
+mod list;
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::API_DEFAULT_VERSION;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     InspectContainerOptions, StartContainerOptions, StopContainerOptionsBuilder,
 };
 use futures_util::future::BoxFuture;
 
-use super::{Answer, BadSettings, Checkup, Provider, bare, seed_only};
-use crate::engine::id::{InstanceId, Token};
-use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use super::mark::Mark;
+use super::{Answer, BadSettings, Checkup, Provider, Said, bare};
+use crate::engine::id::{CloneId, InstanceId, ServiceName, Token};
+use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, Trouble};
 use answer::Sent;
+pub use engine::Endpoint;
+use engine::{Call, Engine};
 
+/// The word in the configuration.
+const KIND: &str = "docker";
+/// What is paid while the machine sleeps.
+const ASLEEP: &str = "its disk, on the engine's host";
 /// What the engine may take on top of `stop_timeout`: the kill, and removing the network.
 const ENGINE_MARGIN: Duration = Duration::from_secs(10);
 /// What a whole call may take on top of `stop_timeout`: a little more, so that our own deadline comes first.
 const CALL_MARGIN: Duration = Duration::from_secs(15);
+/// What copying the seed's disk may take.
+const COPY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Which container, at which engine, and how its app is reached.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The service; with the container it marks the clones.
+    pub service: ServiceName,
     /// Name or id.
     pub container: String,
     /// Where the engine's API is.
@@ -39,6 +52,8 @@ pub struct Settings {
     pub port: u16,
     /// Under which address it is reached from here.
     pub address: AddressFrom,
+    /// What clones begin with.
+    pub clone_from: CloneFrom,
     /// From the stop signal to the kill; the engine keeps this time. Whole seconds, rounded up.
     pub stop_timeout: Duration,
 }
@@ -52,54 +67,30 @@ pub enum AddressFrom {
     Published,
 }
 
-/// Where an engine's API is: `unix:///path`, `/path`, `tcp://host:port` or `http://host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A socket on this host.
-    Unix(String),
-    /// `host:port`, in clear: for a socket proxy on a private network.
-    Tcp(String),
+/// What a clone begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloneFrom {
+    /// The image of the seed, as it was before the seed first ran.
+    Image,
+    /// The seed's disk as it is. The seed stands still while it is copied.
+    Disk,
 }
 
-impl FromStr for Endpoint {
-    type Err = BadSettings;
-
-    fn from_str(text: &str) -> Result<Endpoint, BadSettings> {
-        let path = text.strip_prefix("unix://").unwrap_or(text);
-        if path.starts_with('/') {
-            return Ok(Endpoint::Unix(path.to_owned()));
-        }
-        let host = ["tcp://", "http://"]
-            .iter()
-            .find_map(|scheme| text.strip_prefix(scheme))
-            .map(|rest| rest.trim_end_matches('/'))
-            .filter(|rest| {
-                rest.parse::<http::uri::Authority>()
-                    .is_ok_and(|a| a.port_u16().is_some())
-            });
-        host.map(|host| Endpoint::Tcp(host.to_owned()))
-            .ok_or_else(|| {
-                BadSettings(format!(
-                    "`endpoint` {text:?} is none of unix:///path, /path, tcp://host:port, http://host:port"
-                ))
-            })
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix://{path}"),
-            Self::Tcp(host) => write!(f, "tcp://{host}"),
-        }
-    }
+/// What is there under a name.
+enum Seen {
+    /// Nothing.
+    Nothing,
+    /// A container.
+    Container(Box<ContainerInspectResponse>),
+    /// One that Podman tells no more of than that it is about to be in this state.
+    Passing(MachineState),
 }
 
 /// The provider of `kind = "docker"`.
 pub struct Docker {
     settings: Settings,
-    /// Made on the first call, made anew after a failure: the engine may have been upgraded meanwhile.
-    engine: Mutex<Option<bollard::Docker>>,
+    mark: Mark,
+    engine: Engine,
 }
 
 impl Docker {
@@ -118,64 +109,58 @@ impl Docker {
                 "`container` {name:?}: a container's name has {rule}"
             )));
         }
+        let copying = match settings.clone_from {
+            CloneFrom::Image => Duration::ZERO,
+            CloneFrom::Disk => COPY_TIMEOUT,
+        };
+        let within = settings.stop_timeout.max(copying) + ENGINE_MARGIN;
         Ok(Docker {
+            mark: Mark::new(&settings.service, KIND, &settings.container),
+            engine: Engine::new(settings.endpoint.clone(), within),
             settings,
-            engine: Mutex::new(None),
         })
     }
 
-    async fn engine(&self) -> Result<bollard::Docker, Trouble> {
-        let known = self.engine.lock();
-        let known = known.unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(engine) = known {
-            return Ok(engine);
+    fn name(&self, instance: InstanceId) -> String {
+        match instance {
+            InstanceId::Seed => self.settings.container.clone(),
+            InstanceId::Clone(clone) => self.mark.name(clone),
         }
-        let timeout = (self.settings.stop_timeout + ENGINE_MARGIN).as_secs();
-        let made = match &self.settings.endpoint {
-            Endpoint::Unix(path) => {
-                bollard::Docker::connect_with_unix(path, timeout, API_DEFAULT_VERSION)
-            }
-            Endpoint::Tcp(host) => {
-                bollard::Docker::connect_with_http(host, timeout, API_DEFAULT_VERSION)
-            }
+    }
+
+    async fn see(&self, name: &str) -> Result<Seen, Trouble> {
+        let call = Call {
+            name: "inspect",
+            on: name,
+            sent: Sent::Read,
         };
-        let made = made.map_err(|e| self.trouble("reaching the engine", Sent::Read, &e))?;
-        let made = made.negotiate_version().await;
-        let made = made.map_err(|e| self.trouble("asking its version", Sent::Read, &e))?;
-        let mut slot = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(made.clone());
-        Ok(made)
-    }
-
-    /// An error that is no answer of the engine, or says that we speak another version, ends the connection.
-    fn trouble(&self, doing: &str, sent: Sent, error: &bollard::errors::Error) -> Trouble {
-        if answer::ends_connection(error) {
-            let mut slot = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
-            *slot = None;
-        }
-        let (container, endpoint) = (&self.settings.container, &self.settings.endpoint);
-        let detail = format!(
-            "{doing}, container {container:?} at {endpoint}: {}",
-            answer::words(error)
-        );
-        Trouble::new(answer::class(error, sent), detail)
-    }
-
-    async fn look(&self) -> Result<Machine, Trouble> {
-        let engine = self.engine().await?;
-        let options = None::<InspectContainerOptions>;
-        let asked = engine.inspect_container(&self.settings.container, options);
-        let error = match asked.await {
-            Ok(found) => return Ok(self.machine(&found)),
+        let asked = self.engine.ask(call, |engine| async move {
+            let options = None::<InspectContainerOptions>;
+            engine.inspect_container(name, options).await
+        });
+        let error = match asked.await? {
+            Ok(found) => return Ok(Seen::Container(Box::new(found))),
             Err(error) => error,
         };
         if let Some(state) = answer::podman_state(&error) {
-            return Ok(bare(state));
+            return Ok(Seen::Passing(state));
         }
-        match self.trouble("inspecting", Sent::Read, &error) {
-            trouble if trouble.class == ErrorClass::NotFound => Ok(bare(MachineState::Missing)),
+        match self.engine.trouble(call, &error) {
+            trouble if trouble.class == ErrorClass::NotFound => Ok(Seen::Nothing),
             trouble => Err(trouble),
         }
+    }
+
+    async fn look(&self, instance: InstanceId) -> Result<Machine, Trouble> {
+        let name = self.name(instance);
+        let ours = |found: &ContainerInspectResponse| {
+            instance == InstanceId::SEED || clones::is_of(found, &name)
+        };
+        Ok(match self.see(&name).await? {
+            Seen::Container(found) if ours(&found) => self.machine(&found),
+            Seen::Container(_) | Seen::Nothing => bare(MachineState::Missing),
+            Seen::Passing(state) => bare(state),
+        })
     }
 
     fn machine(&self, found: &ContainerInspectResponse) -> Machine {
@@ -208,84 +193,140 @@ impl Docker {
         SocketAddr::new(named.unwrap_or(here), address.port())
     }
 
-    async fn wake(&self) -> Result<Machine, Trouble> {
-        let (before, engine) = (self.look().await?, self.engine().await?);
-        let name = &self.settings.container;
-        let started = match before.state {
-            MachineState::Missing => return Err(self.missing()),
-            // Start answers 409 here: a paused container is woken by unpausing it.
-            MachineState::Suspended => engine.unpause_container(name).await,
-            _ => {
-                let options = None::<StartContainerOptions>;
-                engine.start_container(name, options).await
-            }
+    async fn wake(&self, instance: InstanceId) -> Result<Machine, Trouble> {
+        let before = self.look(instance).await?;
+        let name = self.name(instance);
+        let call = |name: &'static str, on| Call {
+            name,
+            on,
+            sent: Sent::Write,
         };
-        started.map_err(|e| self.trouble("starting", Sent::Write, &e))?;
-        self.look().await
+        match before.state {
+            MachineState::Missing => return Err(self.missing(instance)),
+            // Start answers 409 here: a paused container is woken by unpausing it.
+            MachineState::Suspended => {
+                let name = name.as_str();
+                let woken = self
+                    .engine
+                    .call(call("unpause", name), |engine| async move {
+                        engine.unpause_container(name).await
+                    });
+                woken.await?;
+            }
+            _ => {
+                if before.state == MachineState::Stopped && instance != InstanceId::SEED {
+                    self.join_networks(&name).await?;
+                }
+                let name = name.as_str();
+                let started = self.engine.call(call("start", name), |engine| async move {
+                    let options = None::<StartContainerOptions>;
+                    engine.start_container(name, options).await
+                });
+                started.await?;
+            }
+        }
+        self.look(instance).await
     }
 
-    async fn put_to_sleep(&self) -> Result<Machine, Trouble> {
-        let (before, engine) = (self.look().await?, self.engine().await?);
-        let name = &self.settings.container;
+    async fn put_to_sleep(&self, instance: InstanceId) -> Result<Machine, Trouble> {
+        let before = self.look(instance).await?;
+        let name = self.name(instance);
+        let name = name.as_str();
+        let call = |what: &'static str| Call {
+            name: what,
+            on: name,
+            sent: Sent::Write,
+        };
         match before.state {
-            MachineState::Missing => return Err(self.missing()),
+            MachineState::Missing => return Err(self.missing(instance)),
             MachineState::Stopped => return Ok(before),
             // A frozen process hears no signal; Podman refuses to stop it.
             MachineState::Suspended => {
-                let woken = engine.unpause_container(name).await;
-                woken.map_err(|e| self.trouble("unpausing", Sent::Write, &e))?;
+                let woken = self.engine.call(call("unpause"), |engine| async move {
+                    engine.unpause_container(name).await
+                });
+                woken.await?;
             }
             _ => {}
         }
         let secs = self.settings.stop_timeout.as_millis().div_ceil(1000);
         let secs = i32::try_from(secs).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(secs).build();
-        let stopped = engine.stop_container(name, Some(options)).await;
-        stopped.map_err(|e| self.trouble("stopping", Sent::Write, &e))?;
-        self.look().await
+        let stopped = self.engine.call(call("stop"), |engine| async move {
+            engine.stop_container(name, Some(options)).await
+        });
+        stopped.await?;
+        self.look(instance).await
     }
 
-    fn missing(&self) -> Trouble {
-        let (container, endpoint) = (&self.settings.container, &self.settings.endpoint);
-        let detail = format!("there is no container {container:?} at {endpoint}");
+    fn missing(&self, instance: InstanceId) -> Trouble {
+        let (name, endpoint) = (self.name(instance), &self.settings.endpoint);
+        let detail = format!("there is no container {name:?} at {endpoint}");
         Trouble::new(ErrorClass::NotFound, detail)
     }
 }
 
 impl Provider for Docker {
     fn kind(&self) -> &'static str {
-        "docker"
+        KIND
     }
 
     fn call_timeout(&self) -> Duration {
-        self.settings.stop_timeout + CALL_MARGIN
+        let copying = match self.settings.clone_from {
+            CloneFrom::Image => Duration::ZERO,
+            CloneFrom::Disk => COPY_TIMEOUT,
+        };
+        self.settings.stop_timeout.max(copying) + CALL_MARGIN
     }
 
     fn inspect(&self, instance: InstanceId) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.look()),
-            _ => Box::pin(async { Ok(bare(MachineState::Missing)) }),
-        }
+        Box::pin(self.look(instance))
     }
 
     fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.wake()),
-            _ => Box::pin(async move { Err(seed_only("docker", instance)) }),
-        }
+        Box::pin(self.wake(instance))
     }
 
     fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        match instance {
-            InstanceId::SEED => Box::pin(self.put_to_sleep()),
-            _ => Box::pin(async move { Err(seed_only("docker", instance)) }),
-        }
+        Box::pin(self.put_to_sleep(instance))
+    }
+
+    fn can_clone(&self) -> bool {
+        true
+    }
+
+    fn find(&self) -> Said<'_, Vec<Owned>> {
+        Box::pin(self.find_clones())
+    }
+
+    fn make_clone(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.make(clone))
+    }
+
+    /// Names are unique at an engine.
+    fn make_clone_repeats(&self) -> bool {
+        true
+    }
+
+    fn delete(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.remove(clone))
     }
 
     fn checkup(&self) -> BoxFuture<'_, Checkup> {
         Box::pin(async {
-            let what = format!("the container {}", self.settings.container);
-            Checkup::of_seed(what, self.look().await, "its disk")
+            let (container, endpoint) = (&self.settings.container, &self.settings.endpoint);
+            let seed = self.look(InstanceId::SEED).await;
+            let what = format!("container {container:?} at {endpoint}");
+            let mut checkup = Checkup::of_seed(what, seed, ASLEEP);
+            checkup.credential = match &checkup.seed {
+                Ok(_) => Ok(format!("{endpoint} answers")),
+                Err(trouble) => Err(trouble.clone()),
+            };
+            checkup.marked = self.marked().await;
+            if let Ok(found) = self.seed().await {
+                checkup.warnings.extend(copy::warnings(&found));
+            }
+            checkup
         })
     }
 }
@@ -295,36 +336,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_a_socket_or_a_host_with_a_port() {
-        for (text, same) in [
-            ("unix:///run/docker.sock", "unix:///run/docker.sock"),
-            ("/run/docker.sock", "unix:///run/docker.sock"),
-            ("tcp://10.0.0.1:2375", "tcp://10.0.0.1:2375"),
-            ("http://engine:2375/", "tcp://engine:2375"),
-        ] {
-            let endpoint: Endpoint = text.parse().unwrap();
-            assert_eq!(endpoint.to_string(), same);
-        }
-        for bad in [
-            "",
-            "docker.sock",
-            "unix://x",
-            "tcp://h",
-            "https://h:1",
-            "ssh://h",
-        ] {
-            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn a_name_that_would_change_the_path_is_refused() {
         let with = |name: &str| {
             Docker::new(Settings {
+                service: "web".parse().unwrap(),
                 container: name.to_owned(),
                 endpoint: Endpoint::Unix("/s".to_owned()),
                 port: 80,
                 address: AddressFrom::Container,
+                clone_from: CloneFrom::Image,
                 stop_timeout: Duration::from_secs(10),
             })
         };

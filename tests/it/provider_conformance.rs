@@ -1,6 +1,7 @@
 //! What every provider promises, held by one suite that runs over each kind, on the real thing where there is
 //! one. What only one kind promises stands in its own module.
 
+mod beside;
 mod billed;
 mod clones;
 mod command;

@@ -7,8 +7,8 @@ use crate::config;
 use crate::config::provider::ec2::Keys;
 use crate::config::provider::proxmox::Guest;
 use crate::config::provider::{
-    Command, Control, DigitalOcean, Docker, DockerAddress, Ec2, Gce, Hetzner, IdCloudHost, Libvirt,
-    MachineAddress, Process, Proxmox, Wol,
+    Command, Control, DigitalOcean, Docker, DockerAddress, DockerCloneFrom, Ec2, Gce, Hetzner,
+    IdCloudHost, Libvirt, MachineAddress, Process, Proxmox, Wol,
 };
 use crate::config::{Provider as Configured, Service};
 use crate::provider::{
@@ -54,12 +54,17 @@ fn of_process(
 
 fn of_docker(service: &Service, kind: &Docker) -> anyhow::Result<docker::Docker> {
     Ok(docker::Docker::new(docker::Settings {
+        service: service.name.clone(),
         container: kind.container.clone(),
         endpoint: kind.endpoint.to_string().parse()?,
         port: service.port,
         address: match kind.address {
             DockerAddress::Container => docker::AddressFrom::Container,
             DockerAddress::Published => docker::AddressFrom::Published,
+        },
+        clone_from: match kind.clone_from {
+            DockerCloneFrom::Image => docker::CloneFrom::Image,
+            DockerCloneFrom::Disk => docker::CloneFrom::Disk,
         },
         stop_timeout: kind.stop_timeout.into(),
     })?)

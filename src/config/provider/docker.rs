@@ -17,6 +17,8 @@ pub struct Docker {
     pub endpoint: DockerEndpoint,
     /// Which of its addresses is used.
     pub address: DockerAddress,
+    /// What clones begin with.
+    pub clone_from: DockerCloneFrom,
     /// How long it may take to end before it is killed; 0 to 1 h.
     pub stop_timeout: Span,
 }
@@ -48,6 +50,15 @@ pub enum DockerAddress {
     Published,
 }
 
+/// What a clone begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DockerCloneFrom {
+    /// The image.
+    Image,
+    /// The seed's disk as it is.
+    Disk,
+}
+
 impl Docker {
     pub(super) fn read(section: &Reading<'_>) -> Option<Docker> {
         let container = section.read("container", value::words);
@@ -59,11 +70,19 @@ impl Docker {
                 ("published", DockerAddress::Published),
             ],
         );
+        let clone_from = section.choice(
+            "clone_from",
+            &[
+                ("image", DockerCloneFrom::Image),
+                ("disk", DockerCloneFrom::Disk),
+            ],
+        );
         let stop_timeout = section.span("stop_timeout");
         Some(Docker {
             container: container?,
             endpoint: endpoint?,
             address: address?,
+            clone_from: clone_from?,
             stop_timeout: stop_timeout?,
         })
     }

@@ -116,6 +116,7 @@ fn answered(status: u16, message: &str) -> ErrorClass {
             ErrorClass::InvalidState
         }
         500 if says(&["no such container"]) => ErrorClass::NotFound,
+        500 if says(&["no space left", "address pool", "no available ip"]) => ErrorClass::Capacity,
         // The entrypoint: Docker 400 or 500 by version, Podman 500.
         500 if says(&["executable file", "exec format error", "exec:"]) => ErrorClass::BadRequest,
         409 => ErrorClass::InvalidState,
@@ -124,6 +125,17 @@ fn answered(status: u16, message: &str) -> ErrorClass {
         429 => ErrorClass::RateLimited(None),
         500..=599 => ErrorClass::Transient,
         _ => ErrorClass::BadRequest,
+    }
+}
+
+/// Whether a container was not made because another has its name: Docker 409, Podman 500.
+pub(super) fn is_name_taken(error: &Error) -> bool {
+    match error {
+        Error::DockerResponseServerError {
+            status_code: 409 | 500,
+            message,
+        } => message.contains("already in use"),
+        _ => false,
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anteroom::provider::Provider;
 
-use super::{gce, idcloudhost};
+use super::{docker, gce, idcloudhost};
 use crate::support::crash::{Life, live, survives};
+use crate::support::docker::{Engine, docker as docker_engine, podman as podman_engine};
 
 /// Not a test by itself: the process that the others kill. Without its parent's word it does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,6 +21,7 @@ fn provider(kind: &str, settings: &str, gate: SocketAddr) -> Arc<dyn Provider> {
     match kind {
         "gce" => gce::clones::behind(gate),
         "idcloudhost" => idcloudhost::behind(gate, settings),
+        "docker" => docker::behind(gate, settings),
         other => panic!("no kind {other:?} is killed"),
     }
 }
@@ -40,4 +42,24 @@ async fn gce() {
         settings: String::new(),
     };
     survives(life, gce::clones::fresh).await;
+}
+
+async fn container(engine: &'static Engine) {
+    let life = Life {
+        kind: "docker",
+        settings: docker::to_die(engine.kind).to_owned(),
+    };
+    survives(life, || docker::fresh(engine)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs docker.io: run tests/run"]
+async fn docker() {
+    container(docker_engine()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs podman: run tests/run"]
+async fn podman() {
+    container(podman_engine()).await;
 }

@@ -49,7 +49,6 @@ pub(crate) enum Moment {
 #[derive(Clone, Debug)]
 pub(crate) enum Platform {
     Tcp(SocketAddr),
-    #[expect(dead_code, reason = "for the engines of containers")]
     Unix(PathBuf),
 }
 

@@ -14,8 +14,16 @@ use std::time::{Duration, Instant};
 const IMAGE: &str = "localhost/anteroom-test:1";
 const ENGINE_UP_WITHIN: Duration = Duration::from_secs(60);
 
+/// Which engine it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Docker,
+    Podman,
+}
+
 /// A running engine.
 pub(crate) struct Engine {
+    pub(crate) kind: Kind,
     pub(crate) socket: PathBuf,
     /// Arguments that every container needs here.
     create: &'static [&'static str],
@@ -35,7 +43,8 @@ pub(crate) fn docker() -> &'static Engine {
              --bridge {bridge} --iptables=false --ip6tables=false --ip-masq=false"
         );
         let create = &["--stop-signal=KILL"];
-        Engine::start(&network, &engine, &format!("ip link del {bridge}"), create)
+        let after = format!("(ip link del {bridge}; ip link del {bridge}s)");
+        Engine::start(Kind::Docker, &network, &engine, &after, create)
     })
 }
 
@@ -54,12 +63,18 @@ pub(crate) fn podman() -> &'static Engine {
             "--ulimit=nofile=1024:1024",
             "--ulimit=nproc=1024:1024",
         ];
-        Engine::start(":", &engine, &after, create)
+        Engine::start(Kind::Podman, ":", &engine, &after, create)
     })
 }
 
 impl Engine {
-    fn start(before: &str, engine: &str, after: &str, create: &'static [&'static str]) -> Engine {
+    fn start(
+        kind: Kind,
+        before: &str,
+        engine: &str,
+        after: &str,
+        create: &'static [&'static str],
+    ) -> Engine {
         let folder = tempfile::tempdir().expect("a folder for the engine").keep();
         let dir = folder.display();
         let keeper = format!(
@@ -79,7 +94,11 @@ impl Engine {
             }
         });
         let socket = folder.join("engine.sock");
-        let engine = Engine { socket, create };
+        let engine = Engine {
+            kind,
+            socket,
+            create,
+        };
         let deadline = Instant::now() + ENGINE_UP_WITHIN;
         while !engine.try_cli(&["version"]).status.success() {
             let log = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
@@ -133,13 +152,31 @@ impl Engine {
     /// Makes a container that is not started, and returns its name.
     pub(crate) fn create(&self, options: &[&str], command: &[&str]) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("app-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let number = format!("app-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let named = options.iter().position(|option| *option == "--name");
+        let name = named.map_or(number, |at| options[at + 1].to_owned());
         let mut arguments = vec!["create", "--name", &name];
-        arguments.extend(self.create.iter().chain(options));
+        let network = |option: &&&str| option.starts_with("--network");
+        let own = options.iter().any(|option| network(&option));
+        let usual = self
+            .create
+            .iter()
+            .filter(|option| !(own && network(option)));
+        arguments.extend(usual.chain(options));
         arguments.push(IMAGE);
         arguments.extend(command);
         self.cli(&arguments);
         name
+    }
+
+    /// Makes a second network, for Docker, and returns its name.
+    pub(crate) fn second_network(&self) -> String {
+        let number = std::process::id() % 250;
+        let subnet = format!("--subnet=10.214.{number}.0/24");
+        let bridge = format!("ante{}s", std::process::id());
+        let bridge = format!("com.docker.network.bridge.name={bridge}");
+        self.cli(&["network", "create", &subnet, "-o", &bridge, "side"]);
+        "side".to_owned()
     }
 
     /// Removes a container, running or not; one that is gone already is well.
