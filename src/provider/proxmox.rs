@@ -47,6 +47,9 @@ const ADDRESS_AGE_MAX: Duration = Duration::from_secs(60);
 /// What a whole call may take on top: the reads around a task.
 const CALL_MARGIN: Duration = Duration::from_secs(120);
 
+/// How long a clone may still appear whose answer was lost: a call that is under way is given up after 35 s.
+pub const CLONE_SETTLES: Duration = Duration::from_secs(60);
+
 /// How long a name may take to become an address.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -312,6 +315,10 @@ impl Provider for Proxmox {
 
     fn make_clone(&self, clone: CloneId) -> Answer<'_> {
         Box::pin(self.make(clone))
+    }
+
+    fn clone_settles(&self) -> Duration {
+        self.settings.clone_settles
     }
 
     fn delete(&self, clone: CloneId) -> Answer<'_> {

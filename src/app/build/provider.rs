@@ -213,6 +213,7 @@ fn of_proxmox(service: &Service, kind: &Proxmox) -> anyhow::Result<proxmox::Prox
         clone_from: kind.clone_from,
         pool: kind.pool.clone(),
         storage: kind.storage.clone(),
+        clone_settles: proxmox::CLONE_SETTLES,
         port: service.port,
         address: match &kind.address {
             Some(fixed) => proxmox::AddressFrom::Fixed(fixed.clone()),

@@ -33,6 +33,8 @@ pub struct Settings {
     pub pool: Option<String>,
     /// Where the disks of full clones go; none for where those of their source are.
     pub storage: Option<String>,
+    /// How long a clone that was asked for may still appear when the answer was lost.
+    pub clone_settles: Duration,
     /// The port the app listens on.
     pub port: u16,
     /// Under which address it is reached from here. Clones tell theirs themselves.

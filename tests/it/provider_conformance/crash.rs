@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anteroom::provider::Provider;
 
-use super::{docker, gce, idcloudhost};
+use super::{docker, ec2_clones, gce, idcloudhost, proxmox_clones};
 use crate::support::crash::{Life, live, survives};
 use crate::support::docker::{Engine, docker as docker_engine, podman as podman_engine};
 
@@ -19,6 +19,8 @@ async fn lives() {
 /// The provider of this kind, behind the gate.
 fn provider(kind: &str, settings: &str, gate: SocketAddr) -> Arc<dyn Provider> {
     match kind {
+        "ec2" => ec2_clones::behind(gate),
+        "proxmox" => proxmox_clones::behind(gate),
         "gce" => gce::clones::behind(gate),
         "idcloudhost" => idcloudhost::behind(gate, settings),
         "docker" => docker::behind(gate, settings),
@@ -62,4 +64,22 @@ async fn docker() {
 #[ignore = "needs podman: run tests/run"]
 async fn podman() {
     container(podman_engine()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ec2() {
+    let life = Life {
+        kind: "ec2",
+        settings: String::new(),
+    };
+    survives(life, ec2_clones::fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proxmox() {
+    let life = Life {
+        kind: "proxmox",
+        settings: String::new(),
+    };
+    survives(life, proxmox_clones::fresh).await;
 }

@@ -1,5 +1,7 @@
 //! Clones at EC2.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anteroom::engine::id::{CloneId, InstanceId};
@@ -9,6 +11,7 @@ use anteroom::provider::ec2::{Ec2 as Provided, Settings};
 
 use super::ec2::{ID, account, provider, settings, settings_at};
 use super::{SEED, SOON, TOKEN, becomes, state};
+use crate::support::crash;
 use crate::support::ec2::{Ec2, Manner, REGION};
 use crate::support::ec2_moto::Moto;
 use crate::support::wait::eventually;
@@ -208,4 +211,32 @@ async fn moto_launches_tags_finds_and_deletes_a_clone() {
     }
     assert!(found(&one).await.is_empty());
     assert_eq!(state(&one).await, MachineState::Running, "the seed");
+}
+
+/// A provider that reaches EC2 by this address.
+pub(super) fn behind(gate: SocketAddr) -> Arc<dyn Provider> {
+    Arc::new(provider(settings_at(format!("http://{gate}"), ID)))
+}
+
+/// An account with a seed, and a machine of somebody else.
+pub(super) async fn fresh() -> (Ec2, crash::Platform) {
+    let ec2 = account(Manner::default());
+    ec2.make("i-00000000000000001", "10.0.0.6");
+    let place = crash::Platform::Tcp(ec2.address);
+    (ec2, place)
+}
+
+impl crash::Left for Ec2 {
+    fn clones(&self) -> Vec<String> {
+        Ec2::clones(self)
+    }
+
+    fn addresses(&self) -> usize {
+        0
+    }
+
+    fn seed_is_untouched(&self) -> bool {
+        let left = [ID, "i-00000000000000001"];
+        self.running() == self.clones().len() && left.iter().all(|id| self.is_off(id))
+    }
 }

@@ -31,12 +31,20 @@ pub(super) fn with_container() -> Pve {
 
 pub(super) fn settings(pve: &Pve) -> Settings {
     Settings {
+        ca: Some(pve.ca()),
+        ..settings_at(pve.url())
+    }
+}
+
+pub(super) fn settings_at(base_url: String) -> Settings {
+    Settings {
         service: "blog".parse().expect("a name"),
         clone: CloneKind::Full,
         clone_from: None,
         pool: None,
         storage: None,
-        base_url: pve.url(),
+        clone_settles: Duration::from_secs(2),
+        base_url,
         token_id: TOKEN_ID.into(),
         secret: SECRET.into(),
         vmid: VM,
@@ -45,7 +53,7 @@ pub(super) fn settings(pve: &Pve) -> Settings {
         address: AddressFrom::Guest,
         sleep: Sleep::Stop,
         stop_timeout: Duration::from_secs(20),
-        ca: Some(pve.ca()),
+        ca: None,
         fingerprint: None,
     }
 }

@@ -1,5 +1,7 @@
 //! Clones on Proxmox VE.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anteroom::engine::id::{CloneId, InstanceId};
@@ -8,8 +10,9 @@ use anteroom::provider::proxmox::{CloneKind, Proxmox, Settings};
 use anteroom::provider::{Known, May, Provider};
 use serde_json::json;
 
-use super::proxmox::{VM, cluster, provider, settings, with_container};
+use super::proxmox::{VM, cluster, provider, settings, settings_at, with_container};
 use super::{SEED, SOON, TOKEN, becomes, state};
+use crate::support::crash;
 use crate::support::proxmox::{Pve, TOKEN_ID};
 use crate::support::wait::eventually;
 
@@ -310,5 +313,36 @@ async fn a_checkup_tells_what_a_token_lacks_and_only_reads() {
     );
     for method in ["POST", "PUT", "DELETE"] {
         assert_eq!(pve.calls(method, ""), 0);
+    }
+}
+
+/// A provider that reaches its cluster by this address.
+pub(super) fn behind(gate: SocketAddr) -> Arc<dyn Provider> {
+    Arc::new(provider(settings_at(format!("http://{gate}"))))
+}
+
+/// A cluster with a seed, and a guest of somebody else.
+pub(super) async fn fresh() -> (Pve, crash::Platform) {
+    let pve = cluster();
+    pve.make_vm(101, "precious");
+    let place = crash::Platform::Tcp(pve.plain());
+    (pve, place)
+}
+
+impl crash::Left for Pve {
+    fn clones(&self) -> Vec<String> {
+        Pve::clones(self)
+    }
+
+    fn addresses(&self) -> usize {
+        0
+    }
+
+    fn seed_is_untouched(&self) -> bool {
+        let is = |vmid, name: &str| {
+            self.guest(vmid, "name") == name && self.guest(vmid, "status") == "stopped"
+        };
+        let config = self.guest(VM, "config");
+        config == json!({ "name": "blog" }) && is(VM, "blog") && is(101, "precious")
     }
 }

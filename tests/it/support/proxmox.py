@@ -10,6 +10,7 @@ import inspect
 import json
 import sys
 
+from aiohttp import web
 from fakepve import FakePve
 from fakepve.certs import make_cert
 
@@ -117,7 +118,10 @@ async def main(folder):
     certfile, keyfile, der = make_cert(folder)
     pve = Pve(host="127.0.0.1", port=0)
     await pve.start(certfile, keyfile)
-    print(json.dumps({"port": pve.port, "ca": certfile, "sha256": hashlib.sha256(der).hexdigest()}), flush=True)
+    # What stands between it and a process that is killed speaks no TLS.
+    await web.TCPSite(pve.runner, "127.0.0.1", 0).start()
+    plain = [port for _, port in pve.runner.addresses if port != pve.port][0]
+    print(json.dumps({"port": pve.port, "plain": plain, "ca": certfile, "sha256": hashlib.sha256(der).hexdigest()}), flush=True)
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while line := await lines.readline():

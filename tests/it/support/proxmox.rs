@@ -2,6 +2,7 @@
 //! test has its own, which ends with it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -16,6 +17,7 @@ pub(crate) struct Pve {
     child: Child,
     pipes: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
     port: u16,
+    plain: u16,
     sha256: String,
     dir: tempfile::TempDir,
 }
@@ -31,6 +33,11 @@ impl Drop for Pve {
 fn package() -> PathBuf {
     let given = std::env::var_os("ANTEROOM_FAKEPVE").map(PathBuf::from);
     given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/fakepve"))
+}
+
+fn port_of(hello: &Value, key: &str) -> u16 {
+    let port = hello[key].as_u64().and_then(|port| port.try_into().ok());
+    port.expect("a port")
 }
 
 impl Pve {
@@ -56,15 +63,18 @@ impl Pve {
         let pve = Pve {
             child,
             pipes: Mutex::new((order, answers)),
-            port: hello["port"]
-                .as_u64()
-                .and_then(|port| port.try_into().ok())
-                .unwrap(),
+            port: port_of(&hello, "port"),
+            plain: port_of(&hello, "plain"),
             sha256: hello["sha256"].as_str().unwrap().to_owned(),
             dir,
         };
         pve.set(json!({ "apitokens": { TOKEN_ID: SECRET } }));
         pve
+    }
+
+    /// Where it listens without TLS.
+    pub(crate) fn plain(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.plain))
     }
 
     /// Its base address.

@@ -86,6 +86,14 @@ impl Ec2 {
         self.all().launched.len()
     }
 
+    /// Whether a machine is off, and nobody gave it a tag.
+    pub(crate) fn is_off(&self, id: &str) -> bool {
+        let all = self.all();
+        let takes = all.manner.takes;
+        let instance = all.instances.get(id);
+        instance.is_some_and(|it| it.now(takes) == State::Stopped && it.tags.is_empty())
+    }
+
     /// Gives a machine a tag by somebody else's hand.
     pub(crate) fn tag(&self, id: &str, key: &str, value: &str) {
         let mut all = self.all();
