@@ -151,13 +151,20 @@ impl Gce {
     /// Stops the machine; a shutdown that takes too long is cut short.
     pub(super) async fn shut_down(&self, name: &str, intent: Token) -> Result<Machine, Trouble> {
         let within = self.settings.stop_timeout;
+        let until = Instant::now() + within;
         let before = self.look_closely(name).await?;
-        let down = match before.state {
+        let mut down = match before.state {
             MachineState::Missing => return Err(self.missing(name)),
             MachineState::Stopped | MachineState::Suspended => return Ok(before),
-            MachineState::Stopping => self.at_rest(name, within).await?,
+            MachineState::Stopping => before,
             _ => self.change(name, Verb::Stop, intent, within).await?,
         };
+        // Its operation may be done before that shows, or be one that we may not read.
+        if let Some(left) = until.checked_duration_since(Instant::now())
+            && down.state == MachineState::Stopping
+        {
+            down = self.at_rest(name, left).await?;
+        }
         if down.state != MachineState::Stopping {
             return Ok(down);
         }

@@ -165,6 +165,33 @@ async fn a_shutdown_that_does_not_end_is_cut_short() {
     assert_ne!(ids[0], ids[1], "another write has another id");
 }
 
+/// Its operation may not be read, or is done before that shows.
+#[tokio::test]
+async fn a_shutdown_that_is_only_not_seen_to_end_is_not_cut_short() {
+    let slow = Manner {
+        takes: Duration::from_millis(300),
+        ..Manner::default()
+    };
+    for manner in [
+        Manner {
+            hides_operations: true,
+            ..slow
+        },
+        Manner {
+            reads_old: Duration::from_millis(500),
+            ..slow
+        },
+    ] {
+        let google = cloud(manner);
+        let provider = provider(settings(&google));
+        provider.start(SEED, intent()).await.expect("it starts");
+        is_up(&google, &provider).await;
+        let stopped = provider.stop(SEED, intent()).await.expect("it stops");
+        assert_eq!(stopped.state, MachineState::Stopped);
+        assert_eq!(google.calls("instances.stop"), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_machine_on_its_way_down_comes_to_rest_before_it_is_started() {
     let google = cloud(Manner::default());
