@@ -253,7 +253,7 @@ pub(super) const KEYS: &[Key] = &[
     key("cost", "billing_increment", Duration("1s", "31d"), Nothing("billed by use"), "What is paid for in one piece. A paid piece is used up before the machine is stopped.", r#""1h""#),
 
     key("process", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""process""#),
-    key("process", "command", List("the program and its arguments"), Required, "What is run, without a shell. `{port}` stands for the port to listen on.", r#"["./app", "--port", "{port}"]"#),
+    key("process", "command", List("the program and its arguments"), Required, "What is run, without a shell. `{port}` stands for the port to listen on, here and in `env`; a clone gets the next free one.", r#"["./app", "--port", "{port}"]"#),
     key("process", "cwd", Path, Nothing("Anteroom's own"), "The folder it runs in.", r#""/srv/app""#),
     key("process", "env", Map, Nothing("Anteroom's own alone"), "Variables that are added to the environment.", r#"{ MODE = "production" }"#),
     key("process", "stop_timeout", Duration("0s", "1h"), Value(r#""10s""#), "How long it may take to end by itself before it is killed.", r#""10s""#),

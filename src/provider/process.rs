@@ -4,9 +4,14 @@
 //! adopts it. What it is known by is in [`record`]; how a stranger with a reused pid is never signalled is in
 //! [`group`]. Linux only: identities are read from `/proc`.
 //!
+//! Its clones are processes of the same command at other ports ([`ports`]); a clone exists from when its port is written
+//! down until its files are removed.
+//!
 //! Under systemd the unit needs `KillMode=process`, or systemd ends the children together with Anteroom.
 
+mod clones;
 mod group;
+mod ports;
 mod procfs;
 mod record;
 mod spawn;
@@ -23,13 +28,16 @@ use rustix::process::Signal;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Answer, BadSettings, Checkup, Provider, bare, seed_only};
-use crate::engine::id::{InstanceId, ServiceName, Token};
-use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use super::{Answer, BadSettings, Checkup, Provider, Said, bare};
+use crate::engine::id::{CloneId, InstanceId, ServiceName, Token};
+use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, Trouble};
 use group::Group;
+use ports::SeedPort;
 use procfs::Proc;
 use record::Files;
 
+/// The word in the configuration.
+const KIND: &str = "process";
 /// How often a process that was asked to end is looked at.
 const ENDING_POLL: Duration = Duration::from_millis(20);
 /// How long a killed process may take to vanish: it may hang in the kernel, on a dead disk for example.
@@ -42,7 +50,7 @@ const CALL_MARGIN: Duration = Duration::from_secs(15);
 pub struct Settings {
     /// The service; with the instance it names the files in `state_dir`.
     pub service: ServiceName,
-    /// Program and arguments; `{port}` stands for the port. Not a shell line.
+    /// Program and arguments; `{port}` stands for the port, here and in `env`. Not a shell line.
     pub command: Vec<String>,
     /// Where the app listens, on 127.0.0.1.
     pub port: u16,
@@ -60,11 +68,15 @@ pub struct Settings {
 
 /// The provider of `kind = "process"`.
 pub struct Process {
-    inner: Arc<Inner>,
+    seed: Arc<Inner>,
+    clones: Arc<Mutex<BTreeMap<CloneId, Arc<Inner>>>>,
+    _port: SeedPort,
 }
 
 struct Inner {
+    /// The seed's; a clone has a port of its own in them.
     settings: Settings,
+    instance: InstanceId,
     files: Files,
     /// One start or stop at a time; a call that was dropped goes on with its turn.
     turn: Semaphore,
@@ -84,83 +96,146 @@ impl Process {
         if settings.command.first().is_none_or(String::is_empty) {
             return Err(BadSettings("`command` names no program".to_owned()));
         }
-        let files = Files::of(&settings.service, InstanceId::SEED, &settings.state_dir)
+        let seed = Inner::new(settings.clone(), InstanceId::SEED)
             .map_err(|error| BadSettings(format!("`state_dir` is no path: {error}")))?;
         Ok(Process {
-            inner: Arc::new(Inner {
-                settings,
-                files,
-                turn: Semaphore::new(1),
-                stopping: AtomicBool::new(false),
-                asked: AtomicBool::new(false),
-                last_exit: Mutex::new(None),
-            }),
+            seed: Arc::new(seed),
+            clones: Arc::default(),
+            _port: SeedPort::new(settings.port),
         })
     }
 
     /// How the process ended last, as far as this provider saw it: `exit status: 1`.
     #[must_use]
     pub fn last_exit(&self) -> Option<String> {
-        let last = self.inner.last_exit.lock();
+        let last = self.seed.last_exit.lock();
         last.unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Does file and `/proc` work for an instance; none for a clone that does not exist.
+    async fn of(&self, instance: InstanceId) -> Result<Option<Arc<Inner>>, Trouble> {
+        let InstanceId::Clone(clone) = instance else {
+            return Ok(Some(Arc::clone(&self.seed)));
+        };
+        let (seed, clones) = (Arc::clone(&self.seed), Arc::clone(&self.clones));
+        blocking(move || seed.clone_that_is(clone, &clones)).await
+    }
+
+    async fn need(&self, instance: InstanceId) -> Result<Arc<Inner>, Trouble> {
+        self.of(instance).await?.ok_or_else(|| missing(instance))
+    }
+
+    async fn look(&self, instance: InstanceId) -> Result<Machine, Trouble> {
+        let Some(inner) = self.of(instance).await? else {
+            return Ok(bare(MachineState::Missing));
+        };
+        blocking(move || {
+            inner.files.trim_log();
+            Ok(inner.machine(inner.files.find().is_some()))
+        })
+        .await
+    }
+}
+
+fn missing(instance: InstanceId) -> Trouble {
+    Trouble::new(ErrorClass::NotFound, format!("there is no {instance}"))
 }
 
 impl Provider for Process {
     fn kind(&self) -> &'static str {
-        "process"
+        KIND
     }
 
     fn call_timeout(&self) -> Duration {
-        self.inner.settings.stop_timeout + CALL_MARGIN
+        self.seed.settings.stop_timeout + CALL_MARGIN
     }
 
     fn inspect(&self, instance: InstanceId) -> Answer<'_> {
-        if instance != InstanceId::SEED {
-            return Box::pin(async { Ok(bare(MachineState::Missing)) });
-        }
-        let inner = Arc::clone(&self.inner);
-        Box::pin(blocking(move || {
-            inner.files.trim_log();
-            Ok(inner.machine(inner.files.find().is_some()))
-        }))
+        Box::pin(self.look(instance))
     }
 
     fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        if instance != InstanceId::SEED {
-            return Box::pin(async move { Err(seed_only("process", instance)) });
-        }
-        let inner = Arc::clone(&self.inner);
-        Box::pin(finished(async move {
-            let _turn = inner.turn.acquire().await;
-            let here = Arc::clone(&inner);
-            blocking(move || here.start()).await
-        }))
+        Box::pin(async move {
+            let inner = self.need(instance).await?;
+            finished(async move {
+                let _turn = inner.turn.acquire().await;
+                let here = Arc::clone(&inner);
+                blocking(move || here.start()).await
+            })
+            .await
+        })
     }
 
     fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
-        if instance != InstanceId::SEED {
-            return Box::pin(async move { Err(seed_only("process", instance)) });
-        }
-        let inner = Arc::clone(&self.inner);
-        Box::pin(finished(async move {
-            let _turn = inner.turn.acquire().await;
-            inner.stop().await
-        }))
+        Box::pin(async move {
+            let inner = self.need(instance).await?;
+            finished(async move {
+                let _turn = inner.turn.acquire().await;
+                inner.stop().await
+            })
+            .await
+        })
+    }
+
+    /// Only what is told its port can listen at another one.
+    fn can_clone(&self) -> bool {
+        let Settings { command, env, .. } = &self.seed.settings;
+        let mut texts = command.iter().chain(env.values());
+        texts.any(|text| text.contains("{port}"))
+    }
+
+    fn find(&self) -> Said<'_, Vec<Owned>> {
+        Box::pin(self.find_clones())
+    }
+
+    fn make_clone(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.make(clone))
+    }
+
+    /// What is written down is there at once.
+    fn make_clone_repeats(&self) -> bool {
+        true
+    }
+
+    fn delete(&self, clone: CloneId) -> Answer<'_> {
+        Box::pin(self.remove(clone))
     }
 
     fn checkup(&self) -> BoxFuture<'_, Checkup> {
-        let inner = Arc::clone(&self.inner);
-        Box::pin(async move {
-            let what = format!("the process of {}", inner.settings.service);
+        Box::pin(async {
+            let Settings { command, port, .. } = &self.seed.settings;
+            let program = command.first().map_or("", String::as_str);
+            let what = format!("process {program:?} at port {port} of this host");
             // Not `inspect`: that also keeps the log short.
-            let found = blocking(move || Ok(inner.machine(inner.files.find().is_some())));
-            Checkup::of_seed(what, found.await, "nothing")
+            let here = Arc::clone(&self.seed);
+            let seed = blocking(move || Ok(here.machine(here.files.find().is_some()))).await;
+            let mut checkup = Checkup::of_seed(what, seed, "nothing");
+            let here = Arc::clone(&self.seed);
+            let all = blocking(move || here.all_clones()).await;
+            let name = |(service, clone)| self.seed.mark_of(&service).name(clone);
+            checkup.marked = all.map(|all| all.into_iter().map(name).collect());
+            if !self.can_clone() {
+                let mend = "there is no {port} in `command` and `env`: it can't be cloned";
+                checkup.warnings.push(mend.to_owned());
+            }
+            checkup
         })
     }
 }
 
 impl Inner {
+    fn new(settings: Settings, instance: InstanceId) -> std::io::Result<Inner> {
+        Ok(Inner {
+            files: Files::of(&settings.service, instance, &settings.state_dir)?,
+            settings,
+            instance,
+            turn: Semaphore::new(1),
+            stopping: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            last_exit: Mutex::new(None),
+        })
+    }
+
     fn machine(&self, runs: bool) -> Machine {
         match (runs, self.stopping.load(Ordering::Acquire)) {
             (false, _) => bare(MachineState::Stopped),
@@ -176,6 +251,14 @@ impl Inner {
     /// until the record is written; see [`record`].
     fn start(self: &Arc<Self>) -> Result<Machine, Trouble> {
         let _lock = self.files.lock().map_err(|e| self.no_files(&e))?;
+        // It may have been removed while we waited for the lock.
+        if self.instance != InstanceId::SEED
+            && ports::of(&self.files)
+                .map_err(|e| self.no_files(&e))?
+                .is_none()
+        {
+            return Err(missing(self.instance));
+        }
         if let Some(found) = self.files.find() {
             self.remember(found);
             return Ok(self.machine(true));

@@ -68,19 +68,27 @@ impl Files {
         &self.marker
     }
 
-    fn path(&self, ending: &str) -> PathBuf {
+    pub(super) fn path(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{}.{ending}", self.stem))
     }
 
     /// Waits for other Anterooms; each holds it for no longer than a spawn takes. Let go when dropped.
     pub(super) fn lock(&self) -> io::Result<File> {
+        self.lock_at(&self.path("lock"))
+    }
+
+    /// Waits for all others that choose a port in this folder.
+    pub(super) fn lock_folder(&self) -> io::Result<File> {
+        self.lock_at(&self.folder.join("ports.lock"))
+    }
+
+    fn lock_at(&self, path: &Path) -> io::Result<File> {
         // What the processes say may be private.
         let ours_alone = 0o700;
         DirBuilder::new()
             .recursive(true)
             .mode(ours_alone)
             .create(&self.folder)?;
-        let path = self.path("lock");
         let mut options = OpenOptions::new();
         let file = options
             .create(true)

@@ -40,7 +40,9 @@ fn command(settings: &Settings, marker: &str, log: &File) -> io::Result<Command>
             command.env(name, value);
         }
     }
-    command.envs(&settings.env);
+    for (name, value) in &settings.env {
+        command.env(name, value.replace("{port}", &port));
+    }
     if let Some((name, value)) = marker.split_once('=') {
         command.env(name, value);
     }

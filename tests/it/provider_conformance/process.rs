@@ -4,14 +4,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
+use anteroom::engine::id::InstanceId;
 use anteroom::engine::machine::{ErrorClass, MachineState};
 use anteroom::provider::Provider;
+use anteroom::provider::mark::Mark;
 use anteroom::provider::process::{Process, Settings};
 use tempfile::TempDir;
 
+use super::beside::{Shared, lives_beside};
+use super::clones::{clones_conform, id};
 use super::{Platform, SEED, SOON, TOKEN, becomes, conforms, is_down, is_up, state};
+use crate::support::crash::Left;
 use crate::support::wait::{eventually, free_port};
 
 /// A web server, with its records in a folder of its own.
@@ -28,7 +34,7 @@ fn settings(folder: &Path, port: u16, command: &[String], stop_timeout: Duration
         command: command.to_vec(),
         port,
         cwd: None,
-        env: BTreeMap::from([("APP_PORT".to_owned(), port.to_string())]),
+        env: BTreeMap::from([("APP_PORT".to_owned(), "{port}".to_owned())]),
         stop_timeout,
         state_dir: folder.join("state"),
     }
@@ -65,6 +71,18 @@ impl App {
         }
     }
 
+    /// One with ports after its own that no other test takes.
+    fn to_clone() -> App {
+        static NUMBER: AtomicU16 = AtomicU16::new(0);
+        let process = u16::try_from(std::process::id() % 20).expect("it is small");
+        let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let next = || 8192 + (process * 5 + NUMBER.fetch_add(1, Relaxed)) % 100 * 80;
+        let mut ports = (0..100).map(|_| next()).filter(free);
+        let mut app = App::new();
+        app.port = ports.next().expect("loopback has a free port");
+        app
+    }
+
     fn process(&self) -> Process {
         let folder = self.folder.path();
         let settings = settings(folder, self.port, &self.command, self.stop_timeout);
@@ -98,6 +116,41 @@ impl Drop for App {
     }
 }
 
+impl Left for App {
+    fn clones(&self) -> Vec<String> {
+        let state = self.folder.path().join("state");
+        let mark = Mark::new(
+            &"blog".parse().expect("a name"),
+            "process",
+            &state.to_string_lossy(),
+        );
+        let files = std::fs::read_dir(state).into_iter().flatten().flatten();
+        let name = |file: std::fs::DirEntry| {
+            let name = file.file_name().into_string().ok()?;
+            let clone = name.strip_prefix("blog.")?.strip_suffix(".clone")?;
+            Some(mark.name(clone.parse().ok()?))
+        };
+        files.filter_map(name).collect()
+    }
+
+    fn addresses(&self) -> usize {
+        0
+    }
+
+    fn seed_is_untouched(&self) -> bool {
+        self.pids().len() <= 1
+    }
+}
+
+impl Shared for App {
+    fn other(&self) -> Arc<dyn Provider> {
+        let folder = self.folder.path();
+        let mut settings = settings(folder, self.port, &self.command, self.stop_timeout);
+        settings.service = "other".parse().expect("a name");
+        Arc::new(Process::new(settings).expect("good settings"))
+    }
+}
+
 impl Platform for App {
     fn provider(&self) -> Arc<dyn Provider> {
         Arc::new(self.process())
@@ -124,6 +177,46 @@ fn the_app() {
 }
 
 conforms!(App::new());
+
+mod clones {
+    use super::{App, clones_conform, lives_beside};
+    clones_conform!(App::to_clone());
+    lives_beside!(App::to_clone());
+}
+
+/// Whatever became of what was written down, nothing of a clone that was deleted runs.
+#[tokio::test]
+async fn a_clone_whose_port_was_forgotten_is_ended() {
+    let app = App::to_clone();
+    let provider = app.process();
+    provider.make_clone(id(1)).await.expect("it is made");
+    let clone = InstanceId::Clone(id(1));
+    let started = provider.start(clone, TOKEN).await.expect("it starts");
+    let address = started.address.expect("an address");
+    let answers = || async { tokio::net::TcpStream::connect(address).await.is_ok() };
+    eventually(SOON, answers).await;
+    let file = format!("blog.{}.clone", id(1));
+    std::fs::remove_file(app.folder.path().join("state").join(file)).expect("it is there");
+    let found = app.process().inspect(clone).await.expect("it can be read");
+    assert_eq!(found.state, MachineState::Missing);
+    app.process().delete(id(1)).await.expect("it is deleted");
+    eventually(SOON, || async { !answers().await }).await;
+}
+
+#[tokio::test]
+async fn what_is_not_told_its_port_has_no_clones() {
+    let app = App::new();
+    let mut settings = settings(app.folder.path(), app.port, &["sh".to_owned()], SOON);
+    assert!(
+        Process::new(settings.clone())
+            .expect("good settings")
+            .can_clone()
+    );
+    settings.env.clear();
+    let process = Process::new(settings).expect("good settings");
+    assert!(!process.can_clone());
+    assert_eq!(process.checkup().await.warnings.len(), 1);
+}
 
 #[tokio::test]
 async fn the_app_answers_where_the_provider_says() {
