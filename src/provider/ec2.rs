@@ -5,6 +5,7 @@
 //! whole account, so one list is read for all its services. How answers become states and troubles is in [`answer`].
 
 mod answer;
+mod checkup;
 mod clones;
 mod credentials;
 mod power;
@@ -17,10 +18,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::mark::Mark;
-use super::{Answer, BadSettings, Provider, Said, bare};
+use super::{Answer, BadSettings, Checkup, Provider, Said, bare};
 use crate::engine::id::{CloneId, InstanceId, Token};
 use crate::engine::machine::{Machine, MachineState, Owned, Trouble};
 use crate::engine::policy::Sleep;
@@ -212,5 +214,9 @@ impl Provider for Ec2 {
 
     fn delete(&self, clone: CloneId) -> Answer<'_> {
         Box::pin(self.remove(clone))
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        Box::pin(self.examine())
     }
 }

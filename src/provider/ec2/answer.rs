@@ -45,6 +45,11 @@ impl Instance {
         self.code.map(|code| code & 0xff) == Some(32)
     }
 
+    /// Whether it is more than the memory of a machine that was deleted.
+    pub(super) fn is_there(&self) -> bool {
+        self.state() != MachineState::Missing
+    }
+
     pub(super) fn private_ip(&self) -> Option<IpAddr> {
         self.private
     }
@@ -126,6 +131,15 @@ fn error(reply: &Reply) -> Option<(String, String)> {
         .and_then(text_of)
         .unwrap_or_default();
     Some((code, last_words(said.as_bytes())))
+}
+
+/// Whether a call that asked only whether it might be made may be made.
+pub(super) fn may(reply: &Reply) -> Result<bool, Trouble> {
+    match error(reply) {
+        Some((code, _)) if code == "DryRunOperation" => Ok(true),
+        Some((code, _)) if class_of(&code) == Some(ErrorClass::Forbidden) => Ok(false),
+        _ => Err(trouble(reply, Does::Read)),
+    }
 }
 
 pub(super) fn trouble(reply: &Reply, does: Does) -> Trouble {
@@ -334,5 +348,12 @@ mod tests {
         let broken = trouble(&reply(502, "<html>bad gateway"), Does::Read);
         assert_eq!(broken.class, ErrorClass::Transient);
         assert_eq!(trouble(&reply(509, ""), Does::Read).class, limited);
+    }
+
+    #[test]
+    fn a_dry_run_tells_what_is_allowed() {
+        assert_eq!(may(&refused(412, "DryRunOperation")), Ok(true));
+        assert_eq!(may(&refused(403, "UnauthorizedOperation")), Ok(false));
+        assert!(may(&refused(503, "Unavailable")).is_err());
     }
 }

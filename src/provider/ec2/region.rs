@@ -203,6 +203,20 @@ impl Region {
         Ok(answer::instances(&reply, Does::Write)?.0)
     }
 
+    /// Whether this call may be made. It is not.
+    pub(super) async fn might(
+        &self,
+        action: &'static str,
+        fields: &Fields,
+    ) -> Result<bool, Trouble> {
+        self.seeds.may_ask()?;
+        let keys = self.credentials.keys().await?;
+        let mut fields = fields.clone();
+        fields.push(("DryRun".to_owned(), "true".to_owned()));
+        let reply = self.send(action, Does::Read, &fields, &keys).await?;
+        answer::may(&reply).inspect_err(|trouble| self.seeds.heed(trouble))
+    }
+
     /// A call that succeeded.
     async fn ask(
         &self,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anteroom::engine::id::{CloneId, InstanceId};
 use anteroom::engine::machine::{ErrorClass, MachineState};
-use anteroom::provider::Provider;
-use anteroom::provider::ec2::{Ec2 as Provided, Settings};
+use anteroom::provider::ec2::{Ec2 as Provided, Settings, Source};
+use anteroom::provider::{Known, May, Provider};
 
+use super::clones::clones_conform;
 use super::ec2::{ID, account, provider, settings, settings_at};
 use super::{SEED, SOON, TOKEN, becomes, state};
 use crate::support::crash;
@@ -213,6 +214,73 @@ async fn moto_launches_tags_finds_and_deletes_a_clone() {
     assert_eq!(state(&one).await, MachineState::Running, "the seed");
 }
 
+mod at_once {
+    use super::*;
+    clones_conform!(account(Manner::default()));
+}
+
+mod that_takes_its_time_and_is_read_late {
+    use super::*;
+    clones_conform!(account(Manner {
+        takes: Duration::from_millis(300),
+        lags: Duration::from_millis(100),
+        ..Manner::default()
+    }));
+}
+
+mod that_loses_every_answer {
+    use super::*;
+    clones_conform!(account(Manner {
+        loses_answers: true,
+        ..Manner::default()
+    }));
+}
+
+#[tokio::test]
+async fn a_checkup_tells_what_the_keys_may_do_and_changes_nothing() {
+    let ec2 = account(Manner::default());
+    let one = provider(settings(&ec2));
+    one.make_clone(clone(1)).await.expect("made");
+    let checkup = one.checkup().await;
+    let all = [May::Read, May::Power, May::Clone].map(|may| (may, Known::Yes));
+    assert_eq!(checkup.may, all);
+    assert_eq!(checkup.marked, Ok(ec2.clones()));
+    assert!(checkup.credential.is_ok() && checkup.warnings.is_empty());
+    for (action, may) in [("StartInstances", May::Power), ("RunInstances", May::Clone)] {
+        ec2.behave(Manner {
+            refuses: Some((action, 403, "UnauthorizedOperation")),
+            ..Manner::default()
+        });
+        let checkup = one.checkup().await;
+        assert!(checkup.may.contains(&(may, Known::No)), "{checkup:?}");
+    }
+    ec2.behave(Manner::default());
+    let lost = provider(Settings {
+        launch_template: Some("nothing".into()),
+        ..settings(&ec2)
+    });
+    let checkup = lost.checkup().await;
+    assert!(
+        checkup.warnings[0].contains("launch template"),
+        "{checkup:?}"
+    );
+    let stolen = provider(Settings {
+        credentials: Source::Keys {
+            id: "AKIASTOLEN".into(),
+            secret: "stolen".into(),
+            session: None,
+        },
+        ..settings(&ec2)
+    });
+    let checkup = stolen.checkup().await;
+    assert_eq!(
+        checkup.credential.map_err(|told| told.class),
+        Err(ErrorClass::Auth)
+    );
+    assert_eq!(checkup.may, [(May::Read, Known::Unknown)]);
+    assert_eq!((ec2.made(), ec2.running()), (1, 1), "the one clone");
+}
+
 /// A provider that reaches EC2 by this address.
 pub(super) fn behind(gate: SocketAddr) -> Arc<dyn Provider> {
     Arc::new(provider(settings_at(format!("http://{gate}"), ID)))
@@ -236,7 +304,6 @@ impl crash::Left for Ec2 {
     }
 
     fn seed_is_untouched(&self) -> bool {
-        let left = [ID, "i-00000000000000001"];
-        self.running() == self.clones().len() && left.iter().all(|id| self.is_off(id))
+        self.running() <= self.clones().len() && self.others_are_off()
     }
 }

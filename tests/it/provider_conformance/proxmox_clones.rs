@@ -10,6 +10,7 @@ use anteroom::provider::proxmox::{CloneKind, Proxmox, Settings};
 use anteroom::provider::{Known, May, Provider};
 use serde_json::json;
 
+use super::clones::clones_conform;
 use super::proxmox::{VM, cluster, provider, settings, settings_at, with_container};
 use super::{SEED, SOON, TOKEN, becomes, state};
 use crate::support::crash;
@@ -316,6 +317,16 @@ async fn a_checkup_tells_what_a_token_lacks_and_only_reads() {
     }
 }
 
+mod of_a_virtual_machine {
+    use super::*;
+    clones_conform!(cluster());
+}
+
+mod of_a_container {
+    use super::*;
+    clones_conform!(with_container());
+}
+
 /// A provider that reaches its cluster by this address.
 pub(super) fn behind(gate: SocketAddr) -> Arc<dyn Provider> {
     Arc::new(provider(settings_at(format!("http://{gate}"))))
@@ -324,7 +335,7 @@ pub(super) fn behind(gate: SocketAddr) -> Arc<dyn Provider> {
 /// A cluster with a seed, and a guest of somebody else.
 pub(super) async fn fresh() -> (Pve, crash::Platform) {
     let pve = cluster();
-    pve.make_vm(101, "precious");
+    pve.make_vm(777, "precious");
     let place = crash::Platform::Tcp(pve.plain());
     (pve, place)
 }
@@ -339,10 +350,9 @@ impl crash::Left for Pve {
     }
 
     fn seed_is_untouched(&self) -> bool {
-        let is = |vmid, name: &str| {
-            self.guest(vmid, "name") == name && self.guest(vmid, "status") == "stopped"
-        };
-        let config = self.guest(VM, "config");
-        config == json!({ "name": "blog" }) && is(VM, "blog") && is(101, "precious")
+        let is = |name: &str, wanted: &str| self.guest(VM, name) == wanted;
+        let touched = |method| self.calls(method, "/777") + self.calls(method, "/100/config");
+        let alone = ["POST", "PUT", "DELETE"].map(touched) == [0; 3];
+        alone && is("name", "blog") && is("status", "stopped") && self.calls("DELETE", "/100") == 0
     }
 }

@@ -62,6 +62,22 @@ class Pve(FakePve):
             self.add_vm(int(number), "stolen")
         return number
 
+    async def _qm_clone(self, v, user):
+        # The system inside has an address of its own.
+        task = await super()._qm_clone(v, user)
+        vm = self.vm(int(v["newid"]))
+        if vm is not None:
+            address = {"ip-address": "192.0.2.{0}".format(vm.vmid % 250), "ip-address-type": "ipv4", "prefix": 24}
+            vm.agent = {"interfaces": [{"name": "eth0", "ip-addresses": [address]}]}
+        return task
+
+    async def _lxc_clone(self, user, v):
+        task = await super()._lxc_clone(user, v)
+        ct = self.ct(int(v["newid"]))
+        if ct is not None:
+            ct.config["net0"] = "name=eth0,bridge=vmbr0,ip=192.0.2.{0}/24".format(ct.vmid % 250)
+        return task
+
     async def _resources(self, request):
         response = await super()._resources(request)
         if self.nameless:

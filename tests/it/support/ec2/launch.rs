@@ -86,12 +86,16 @@ impl Ec2 {
         self.all().launched.len()
     }
 
-    /// Whether a machine is off, and nobody gave it a tag.
-    pub(crate) fn is_off(&self, id: &str) -> bool {
+    /// Whether all machines that were not launched are off, and nobody gave them a tag.
+    pub(crate) fn others_are_off(&self) -> bool {
         let all = self.all();
         let takes = all.manner.takes;
-        let instance = all.instances.get(id);
-        instance.is_some_and(|it| it.now(takes) == State::Stopped && it.tags.is_empty())
+        let launched: Vec<_> = all.launched.values().map(|(_, id)| id).collect();
+        let mut others = all
+            .instances
+            .iter()
+            .filter(|(id, _)| !launched.contains(id));
+        others.all(|(_, it)| it.now(takes) == State::Stopped && it.tags.is_empty())
     }
 
     /// Gives a machine a tag by somebody else's hand.
