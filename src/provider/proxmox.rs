@@ -10,6 +10,7 @@ mod answer;
 mod checkup;
 mod clones;
 mod cluster;
+mod place;
 mod power;
 mod rights;
 mod settings;
@@ -31,7 +32,8 @@ use super::{Answer, BadSettings, Checkup, Provider, Said, bare};
 use crate::engine::id::{CloneId, InstanceId, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, Trouble};
 use crate::engine::policy::Sleep;
-use cluster::{Cluster, Place};
+use cluster::Cluster;
+use place::Place;
 use power::{START_FOLLOWED, STOP_FOLLOWED_ON};
 
 /// A list of this age is good enough. However many services a cluster has, it is read no more often.

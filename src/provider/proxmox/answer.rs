@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::GuestKind;
-use super::cluster::Place;
+use super::place::Place;
 use crate::engine::machine::{ErrorClass, MachineState, Trouble};
 use crate::provider::cloud::call::{Does, Reply};
 use crate::provider::last_words;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::answer::Guest;
-use super::cluster::{Cluster, Place};
+use super::cluster::Cluster;
+use super::place::Place;
 use super::power::STOP_FOLLOWED_ON;
 use super::{CloneKind, GuestKind, LIST_AGE_MAX, Proxmox};
 use crate::engine::id::CloneId;

@@ -10,10 +10,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::GuestKind;
+use super::Settings;
 use super::address::{FromAgent, Interface};
 use super::answer::{self, Current, Described, Guest, Task};
+use super::place::{API, Place};
 use super::rights::Rights;
-use super::{GuestKind, Settings};
 use crate::engine::machine::{ErrorClass, MachineState, Trouble};
 use crate::provider::BadSettings;
 use crate::provider::cloud::account::Account;
@@ -29,9 +31,6 @@ const WRITE_WITHIN: Duration = Duration::from_secs(35);
 const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
-/// Where tasks and guests are.
-const API: &str = "/api2/json";
-
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A cluster.
@@ -39,21 +38,6 @@ pub(super) struct Cluster {
     caller: Caller,
     headers: HeaderMap,
     guests: Account<Vec<Guest>>,
-}
-
-/// A guest and the node it is on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) node: String,
-    pub(super) kind: GuestKind,
-    pub(super) vmid: u32,
-}
-
-impl Place {
-    fn path(&self, rest: &str) -> String {
-        let (node, kind, vmid) = (&self.node, self.kind.word(), self.vmid);
-        format!("{API}/nodes/{node}/{kind}/{vmid}{rest}")
-    }
 }
 
 /// Base address, token, secret, trust.

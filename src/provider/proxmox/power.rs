@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cluster::Place;
+use super::place::Place;
 use super::{GuestKind, Proxmox};
 use crate::engine::id::InstanceId;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
