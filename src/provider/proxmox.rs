@@ -139,8 +139,7 @@ impl Proxmox {
             InstanceId::Seed => self.find_seed(since).await,
             InstanceId::Clone(clone) => {
                 let guests = self.cluster.guests(since).await?;
-                let named = self.named(&guests, clone).await?;
-                Ok(named.into_iter().next())
+                self.named(&guests, clone).await?.first()
             }
         }
     }

@@ -28,25 +28,52 @@ const DELETE_FOLLOWED: Duration = Duration::from_secs(60);
 /// How many numbers are tried that somebody else takes at the same time.
 const NUMBERS_MAX: u32 = 10;
 
+/// The guests of one name.
+pub(super) struct Named {
+    pub(super) places: Vec<(Place, Option<MachineState>)>,
+    /// Guests without a name in the list that can't be asked for it, by their nodes: a node that is off.
+    unsure: Vec<(String, Trouble)>,
+}
+
+impl Named {
+    /// The first of them; none when it is sure that there is none.
+    pub(super) fn first(self) -> Result<Option<(Place, Option<MachineState>)>, Trouble> {
+        match (
+            self.places.into_iter().next(),
+            self.unsure.into_iter().next(),
+        ) {
+            (Some(place), _) => Ok(Some(place)),
+            (None, Some((_, trouble))) => Err(trouble),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 impl Proxmox {
     /// The guests of this clone's name, which other guests can have as well; never the seed, what is cloned from, nor a
     /// template.
-    pub(super) async fn named(
-        &self,
-        guests: &[Guest],
-        clone: CloneId,
-    ) -> Result<Vec<(Place, Option<MachineState>)>, Trouble> {
+    pub(super) async fn named(&self, guests: &[Guest], clone: CloneId) -> Result<Named, Trouble> {
         let wanted = self.mark.name(clone);
-        let mut found = Vec::new();
+        let mut named = Named {
+            places: Vec::new(),
+            unsure: Vec::new(),
+        };
         for guest in guests {
             let Some(place) = self.candidate(guest) else {
                 continue;
             };
-            if self.name_of(guest, &place).await? == Some(wanted.clone()) {
-                found.push((place, guest.state()));
+            match self.name_of(guest, &place).await {
+                Ok(name) if name.as_ref() == Some(&wanted) => {
+                    named.places.push((place, guest.state()));
+                }
+                Ok(_) => {}
+                Err(trouble) if trouble.class == ErrorClass::Transient => {
+                    named.unsure.push((place.node, trouble));
+                }
+                Err(trouble) => return Err(trouble),
             }
         }
-        Ok(found)
+        Ok(named)
     }
 
     fn candidate(&self, guest: &Guest) -> Option<Place> {
@@ -78,7 +105,14 @@ impl Proxmox {
             let Some(place) = self.candidate(guest) else {
                 continue;
             };
-            let name = self.name_of(guest, &place).await?;
+            let name = match self.name_of(guest, &place).await {
+                // Its node is off. Whoever asks for it by its name is told so; the others are found.
+                Err(trouble) if trouble.class == ErrorClass::Transient => {
+                    tracing::debug!(vmid = place.vmid, %trouble, "a guest without a name");
+                    None
+                }
+                name => name?,
+            };
             if let Some(clone) = name.and_then(|name| self.mark.clone_of(&name)) {
                 let machine = self.machine_at(place, guest.state()).await?;
                 found.push(Owned { clone, machine });
@@ -98,9 +132,6 @@ impl Proxmox {
 
     pub(super) async fn make(&self, clone: CloneId) -> Result<Machine, Trouble> {
         let turn = Arc::clone(&self.turn).acquire_owned().await;
-        if let Some(machine) = self.made_already(clone).await? {
-            return Ok(machine);
-        }
         let guests = self.cluster.guests(Instant::now()).await?;
         let source = self.settings.clone_from.unwrap_or(self.settings.vmid);
         let source = guests.iter().find(|guest| guest.is(source));
@@ -108,9 +139,12 @@ impl Proxmox {
             let vmid = self.settings.clone_from.unwrap_or(self.settings.vmid);
             self.missing(&format!("{vmid} to clone from"))
         })?;
+        if let Some(machine) = self.made_already(clone, &source).await? {
+            return Ok(machine);
+        }
         let (cluster, fields) = (Arc::clone(&self.cluster), self.fields(&source, clone));
         // Also when whoever asked goes away: the next one that looks must see what was asked for.
-        let node = source.node.clone();
+        let from = source.clone();
         let asked = tokio::spawn(async move {
             let _turn = turn;
             ask_for_clone(&cluster, &source, fields).await
@@ -122,7 +156,7 @@ impl Proxmox {
         let (vmid, task) = match asked {
             Ok(asked) => asked,
             Err(trouble) if trouble.class == ErrorClass::Ambiguous => {
-                return match self.made_already(clone).await {
+                return match self.made_already(clone, &from).await {
                     Ok(Some(machine)) => Ok(machine),
                     _ => Err(trouble),
                 };
@@ -130,16 +164,26 @@ impl Proxmox {
             Err(trouble) => return Err(trouble),
         };
         self.wrote(vmid);
-        match self.cluster.follow(&node, &task, CLONE_FOLLOWED).await? {
+        match self
+            .cluster
+            .follow(&from.node, &task, CLONE_FOLLOWED)
+            .await?
+        {
             Some(()) => Ok(bare(MachineState::Stopped)),
             None => Ok(bare(MachineState::Starting)),
         }
     }
 
-    async fn made_already(&self, clone: CloneId) -> Result<Option<Machine>, Trouble> {
+    /// A clone is made on the node of its source, so what can't be asked elsewhere does not matter.
+    async fn made_already(
+        &self,
+        clone: CloneId,
+        source: &Place,
+    ) -> Result<Option<Machine>, Trouble> {
         let guests = self.cluster.guests(Instant::now()).await?;
-        let named = self.named(&guests, clone).await?;
-        match named.into_iter().next() {
+        let mut named = self.named(&guests, clone).await?;
+        named.unsure.retain(|(node, _)| *node == source.node);
+        match named.first()? {
             Some((place, state)) => Ok(Some(self.machine_at(place, state).await?)),
             None => Ok(None),
         }
@@ -203,7 +247,8 @@ impl Proxmox {
         let guests = self.cluster.guests(Instant::now()).await?;
         let wanted = self.mark.name(clone);
         let mut going = false;
-        for (place, _) in self.named(&guests, clone).await? {
+        let named = self.named(&guests, clone).await?;
+        for (place, _) in named.places {
             // The list may be behind: what is deleted is what says this name itself.
             match self.cluster.config(&place).await {
                 Ok(config) if config.name.as_ref() == Some(&wanted) => {}
@@ -212,6 +257,9 @@ impl Proxmox {
                 Err(trouble) => return Err(trouble),
             }
             going |= !self.delete_guest(&place).await?;
+        }
+        if let Some((_, trouble)) = named.unsure.into_iter().next() {
+            return Err(trouble);
         }
         Ok(bare(match going {
             true => MachineState::Stopping,

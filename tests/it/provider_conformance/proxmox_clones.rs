@@ -247,6 +247,30 @@ async fn a_clone_whose_name_is_not_in_the_list_yet_is_found_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_off_with_guests_whose_names_are_unknown_stops_nobody_elsewhere() {
+    let pve = cluster();
+    pve.call("add_vm", json!([200, "far"]), json!({ "node": "pve2" }));
+    pve.set(json!({ "nameless": true }));
+    pve.call("set_node_offline", json!(["pve2"]), json!({}));
+    let one = provider(settings(&pve));
+    one.make_clone(clone(1)).await.expect("made");
+    starts(&one, clone(1)).await;
+    assert_eq!(found(&one).await, [clone(1)]);
+    // Whether there is another one on that node nobody knows.
+    let told = one.delete(clone(1)).await.expect_err("not sure");
+    assert_eq!(told.class, ErrorClass::Transient);
+    assert!(pve.clones().is_empty(), "what is known is deleted");
+    let told = one.inspect(InstanceId::Clone(clone(1))).await;
+    assert_eq!(told.map_err(|told| told.class), Err(ErrorClass::Transient));
+    pve.call(
+        "set_node_offline",
+        json!(["pve2"]),
+        json!({ "offline": false }),
+    );
+    goes(&one, clone(1)).await;
+}
+
+#[tokio::test]
 async fn the_documented_privileges_are_enough_and_without_them_it_is_said() {
     let pve = cluster();
     pve.call("add_vm", json!([101, "another"]), json!({}));

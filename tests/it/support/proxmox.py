@@ -83,7 +83,7 @@ class Pve(FakePve):
         if self.nameless:
             whole = json.loads(response.body)
             for guest in whole["data"]:
-                if guest["status"] == "stopped":
+                if guest["status"] != "running":
                     guest.pop("name", None)
             response.body = json.dumps(whole).encode()
         if self.listed is not None:
