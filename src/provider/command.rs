@@ -9,9 +9,12 @@ mod webhook;
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::{Answer, BadSettings, Provider, bare, host_and_port, http_client, resolve, seed_only};
+use super::{
+    Answer, BadSettings, Checkup, Provider, bare, host_and_port, http_client, resolve, seed_only,
+};
 use crate::engine::id::{InstanceId, ServiceName, Token};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 
@@ -20,6 +23,9 @@ pub use webhook::Webhook;
 
 /// What a call may take on top of its two deadlines (read, then act): so that ours come first.
 const CALL_MARGIN: Duration = Duration::from_secs(5);
+
+/// What is paid while the machine sleeps.
+const ASLEEP: &str = "what it costs there";
 
 /// Who is asked, and where the app is.
 #[derive(Clone, Debug)]
@@ -196,6 +202,26 @@ impl Provider for Command {
             InstanceId::SEED => Box::pin(self.order(Action::Stop)),
             _ => Box::pin(async move { Err(seed_only("command", instance)) }),
         }
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        Box::pin(async {
+            let (what, own) = match &self.settings.control {
+                Control::Scripts(_) => ("the machine of your programs", "they bring their own"),
+                Control::Webhook(_) => ("the machine of your webhook", "it answers"),
+            };
+            let seed = self.look().await;
+            let mut checkup = Checkup::of_seed(what.to_owned(), seed, ASLEEP);
+            checkup.credential = match &checkup.seed {
+                Err(trouble)
+                    if matches!(trouble.class, ErrorClass::Auth | ErrorClass::Forbidden) =>
+                {
+                    Err(trouble.clone())
+                }
+                _ => Ok(own.to_owned()),
+            };
+            checkup
+        })
     }
 }
 

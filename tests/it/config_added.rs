@@ -167,9 +167,19 @@ fn programs_run_only_where_the_file_allows_it() {
     let process = r#"{"hosts": ["a.b"], "port": 9002, "provider": {"kind": "process", "command": ["./app"]}}"#;
     let scripts = r#"{"hosts": ["b.b"], "port": 80, "provider": {"kind": "command", "address": "10.0.0.7",
         "start": ["./vm"], "stop": ["./vm"], "state": ["./vm"]}}"#;
+    let wol = r#"{"hosts": ["d.b"], "port": 80, "provider": {"kind": "wol", "mac": "52:54:00:12:34:56",
+        "address": "10.0.0.7", "stop": ["ssh", "box", "poweroff"]}}"#;
+    let libvirt =
+        r#"{"hosts": ["e.b"], "port": 80, "provider": {"kind": "libvirt", "domain": "media"}}"#;
     let webhook = r#"{"hosts": ["c.b"], "port": 80, "provider": {"kind": "command", "address": "10.0.0.7",
         "webhook": {"url": "http://127.0.0.1:1"}}}"#;
-    let texts = [("a", process), ("b", scripts), ("c", webhook)];
+    let texts = [
+        ("a", process),
+        ("b", scripts),
+        ("c", webhook),
+        ("d", wol),
+        ("e", libvirt),
+    ];
     let added = add(&strict, &texts, &BTreeMap::new());
     assert_eq!(names(&added), ["c"]);
     for why in added.refused.values() {
@@ -177,7 +187,7 @@ fn programs_run_only_where_the_file_allows_it() {
     }
     assert_eq!(
         names(&add(&file(FILE), &texts, &BTreeMap::new())),
-        ["a", "b", "c"]
+        ["a", "b", "c", "d", "e"]
     );
 }
 

@@ -198,3 +198,19 @@ async fn an_order_without_an_answer_is_ambiguous_and_one_that_was_not_sent_is_no
         .expect_err("nobody");
     assert_eq!(trouble.class, ErrorClass::Transient, "{trouble}");
 }
+
+#[tokio::test]
+async fn a_checkup_tells_a_refused_token_from_a_machine_that_is_not_well() {
+    let checkup = |status, text| async move {
+        Hook::start(Answers::Status(status, text))
+            .provider()
+            .checkup()
+            .await
+    };
+    let refused = checkup(401, "").await;
+    assert!(refused.credential.is_err() && refused.seed.is_err());
+    let broken = checkup(503, "").await;
+    assert!(broken.credential.is_ok() && broken.seed.is_err());
+    let well = checkup(200, "{\"state\":\"stopped\"}").await;
+    assert!(well.credential.is_ok() && well.seed.is_ok());
+}
