@@ -49,6 +49,29 @@ pub(super) struct Token {
     number: u64,
 }
 
+/// What a token that we have needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// It is good.
+    Nothing,
+    /// It is good, and another one is asked for meanwhile.
+    Renewal,
+    /// It is not used any more.
+    Another,
+}
+
+impl Token {
+    /// `asked` is when one was asked for last.
+    fn need(&self, asked: Option<Instant>, now: Instant) -> Need {
+        let lately = asked.is_some_and(|asked| now < asked + AGAIN_AFTER);
+        match now {
+            _ if self.ends <= now + TOO_LATE => Need::Another,
+            _ if self.renew_at <= now && !lately => Need::Renewal,
+            _ => Need::Nothing,
+        }
+    }
+}
+
 type Asking = Shared<BoxFuture<'static, Result<Token, Trouble>>>;
 
 /// The tokens of one account.
@@ -106,21 +129,18 @@ impl Tokens {
         let asking = {
             let now = Instant::now();
             let mut state = self.state();
-            let good = state
+            let need = state
                 .token
-                .clone()
-                .filter(|token| token.ends > now + TOO_LATE);
-            if let Some(token) = good {
-                let failed_lately = state.asked.is_some_and(|asked| now < asked + AGAIN_AFTER);
-                if token.renew_at <= now && state.asking.is_none() && !failed_lately {
-                    // It goes on by itself; nobody needs to wait for it.
-                    drop(self.ask(&mut state, now));
-                }
-                return Ok(token);
+                .as_ref()
+                .map(|token| token.need(state.asked, now));
+            if need == Some(Need::Renewal) && state.asking.is_none() {
+                // It goes on by itself; nobody needs to wait for it.
+                drop(self.ask(&mut state, now));
             }
-            match &state.asking {
-                Some(asking) => asking.clone(),
-                None => self.ask(&mut state, now),
+            match (&state.token, &state.asking) {
+                (Some(token), _) if need != Some(Need::Another) => return Ok(token.clone()),
+                (_, Some(asking)) => asking.clone(),
+                (_, None) => self.ask(&mut state, now),
             }
         };
         asking.await
@@ -336,4 +356,37 @@ fn refusal(reply: &Reply, machine: bool) -> Trouble {
         class,
         format!("no token, HTTP {status}: {}{mend}", said.join(", ")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_minutes_before_its_end_and_not_used_in_its_last_seconds() {
+        let asked = Instant::now();
+        let need = |lives: u64, after: u64, again: Option<u64>| {
+            let given = Given {
+                access_token: "x".into(),
+                expires_in: lives,
+            };
+            let token = token(&given, None, asked, 1).expect("a token");
+            let at = |secs| asked + Duration::from_secs(secs);
+            token.need(Some(at(again.unwrap_or(0))), at(after))
+        };
+        assert_eq!(need(3600, 3374, None), Need::Nothing);
+        assert_eq!(need(3600, 3375, None), Need::Renewal);
+        assert_eq!(
+            need(3600, 3380, Some(3375)),
+            Need::Nothing,
+            "just asked for"
+        );
+        assert_eq!(need(3600, 3385, Some(3375)), Need::Renewal);
+        assert_eq!(need(3600, 3589, None), Need::Renewal);
+        assert_eq!(need(3600, 3590, None), Need::Another);
+        // The metadata server may give one that is near its end.
+        assert_eq!(need(240, 119, None), Need::Nothing);
+        assert_eq!(need(240, 120, None), Need::Renewal);
+        assert_eq!(need(0, 0, None), Need::Another);
+    }
 }

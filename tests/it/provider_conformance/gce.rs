@@ -575,6 +575,26 @@ mod credentials {
     }
 
     #[tokio::test]
+    async fn twenty_that_need_a_token_at_once_ask_for_one() {
+        let google = cloud(Manner::default());
+        for number in 0..20 {
+            google.make(&format!("vm-{number}"), "10.0.0.1");
+        }
+        let service = |number: u32| {
+            provider(Settings {
+                instance: format!("vm-{number}"),
+                ..settings(&google)
+            })
+        };
+        let services: Vec<_> = (0..20).map(service).collect();
+        let starts = services.iter().map(|it| it.start(SEED, intent()));
+        for started in join_all(starts).await {
+            started.expect("it starts");
+        }
+        assert_eq!((google.running(), google.desk.asked()), (20, 1));
+    }
+
+    #[tokio::test]
     async fn a_token_that_is_refused_is_asked_for_once_more_and_no_oftener() {
         let google = cloud(Manner::default());
         let provider = provider(settings(&google));
@@ -592,7 +612,7 @@ mod credentials {
     }
 
     #[tokio::test]
-    async fn a_token_is_renewed_before_its_end_and_nobody_waits_for_that() {
+    async fn a_token_that_is_over_is_asked_for_anew_and_a_hiccup_is_tried_again() {
         let google = cloud(Manner::default());
         google.desk.give(Giving {
             lives: 0,
