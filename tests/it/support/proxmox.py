@@ -40,7 +40,8 @@ class Pve(FakePve):
         await self._hold("after", request)
         for method, end in self.lost:
             if request.method == method and request.path.endswith(end):
-                request.transport.close()
+                if request.transport is not None:
+                    request.transport.close()
                 # Whoever asked is gone; nothing is written.
                 raise asyncio.CancelledError
         if self.terse and response.status >= 400:
