@@ -298,7 +298,10 @@ pub(super) const KEYS: &[Key] = &[
 
     key("digitalocean", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""digitalocean""#),
     key("digitalocean", "token", Secret, Required, "The account's API token.", r#"{ env = "DIGITALOCEAN_TOKEN" }"#),
-    key("digitalocean", "droplet", Integer(1, i64::MAX), Required, "The droplet's id, a number: its name may be another's too.", "3164444"),
+    key("digitalocean", "droplet", Integer(1, i64::MAX), Nothing("needed with `sleep = \"power_off\"`"), "The droplet's id, a number: its name may be another's too.", "3164444"),
+    key("digitalocean", "sleep", Choice(&["power_off", "snapshot_destroy"]), Value(r#""power_off""#), "`power_off`: it is switched off, and billed in full. `snapshot_destroy`: it is destroyed, and made again from its snapshot: see [providers.md](providers.md) before.", r#""power_off""#),
+    key("digitalocean", "tag", Special("a tag"), Nothing("needed with `sleep = \"snapshot_destroy\"`"), "The tag by which the droplet is found: no other droplet has it.", r#""blog-vm""#),
+    key("digitalocean", "ssh_keys", List("ids or fingerprints"), Nothing("none"), "The SSH keys that a droplet which is made again is given. Without one, DigitalOcean sends a password by mail.", r#"["289794"]"#),
     key("digitalocean", "address", Choice(&["private", "public"]), Value(r#""private""#), "`private`: the address in its VPC network. `public`: its public IPv4 address.", r#""private""#),
     key("digitalocean", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
     key("digitalocean", "base_url", Url, Value(r#""https://api.digitalocean.com""#), "The cloud's address.", r#""https://api.digitalocean.com""#),
@@ -306,7 +309,10 @@ pub(super) const KEYS: &[Key] = &[
 
     key("hetzner", "kind", Choice(PROVIDER_KINDS), Required, "Where the machine lives.", r#""hetzner""#),
     key("hetzner", "token", Secret, Required, "The project's API token, with the permission Read & Write.", r#"{ env = "HCLOUD_TOKEN" }"#),
-    key("hetzner", "server", Integer(1, i64::MAX), Required, "The server's id, a number.", "42"),
+    key("hetzner", "server", Integer(1, i64::MAX), Nothing("needed with `sleep = \"power_off\"`"), "The server's id, a number.", "42"),
+    key("hetzner", "sleep", Choice(&["power_off", "snapshot_destroy"]), Value(r#""power_off""#), "`power_off`: it is switched off, and billed in full. `snapshot_destroy`: it is destroyed, and made again from its snapshot: see [providers.md](providers.md) before.", r#""power_off""#),
+    key("hetzner", "label", Special("a label"), Nothing("needed with `sleep = \"snapshot_destroy\"`"), "The label by which the server is found, as `key=value`: no other server has it.", r#""anteroom=blog""#),
+    key("hetzner", "ssh_keys", List("ids or names"), Nothing("none"), "The SSH keys that a server which is made again is given. Without one, Hetzner makes a password that nobody sees.", r#"["my-key"]"#),
     key("hetzner", "address", Choice(&["private", "public"]), Value(r#""private""#), "`private`: the address in its first private network. `public`: its public IPv4 address.", r#""private""#),
     key("hetzner", "stop_timeout", Duration("1s", "1h"), Value(r#""2m""#), "How long it may take to shut down by itself before it is switched off.", r#""2m""#),
     key("hetzner", "base_url", Url, Value(r#""https://api.hetzner.cloud/v1""#), "The cloud's address, up to the version in its path.", r#""https://api.hetzner.cloud/v1""#),

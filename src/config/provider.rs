@@ -1,5 +1,6 @@
 //! Where the machine of a service lives, as configured: one file for each kind.
 
+pub mod billed;
 pub mod command;
 pub mod digitalocean;
 pub mod docker;
@@ -18,6 +19,7 @@ use super::raw::{Node, Value};
 use super::reader::Reader;
 use super::reading::Reading;
 use super::value;
+pub use billed::Kept;
 pub use command::{Command, Control};
 pub use digitalocean::DigitalOcean;
 pub use docker::{Docker, DockerAddress, DockerCloneFrom, DockerEndpoint};
@@ -29,9 +31,6 @@ pub use libvirt::Libvirt;
 pub use process::Process;
 pub use proxmox::Proxmox;
 pub use wol::Wol;
-
-/// What is said of a cloud that bills a machine which is off: whoever wants to save must know.
-const BILLED_OFF: &str = "a machine there is billed in full while it is switched off: its sleep saves nothing; see docs/providers.md";
 
 /// Where the machine lives.
 #[derive(Clone, Debug, PartialEq)]

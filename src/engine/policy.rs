@@ -12,6 +12,8 @@ pub enum Sleep {
     Stop,
     /// Its memory is kept, where the platform can do that; else it is shut down.
     Suspend,
+    /// A snapshot takes its place. A machine that is merely off is not asleep yet: only the answer to the stop says so.
+    Swap,
 }
 
 /// How the provider makes clones.

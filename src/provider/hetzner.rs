@@ -5,6 +5,7 @@
 //! troubles is in [`answer`]; how a machine is kept, with DigitalOcean's, in `cloud/billed`.
 
 mod answer;
+mod swap;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,18 +19,24 @@ use http::Method;
 
 use super::cloud::account::Account;
 use super::cloud::bearer::{Bearer, Key};
-pub use super::cloud::billed::AddressFrom;
-use super::cloud::billed::{self, Billed, Keeper, Keeping, Order, Power, Server};
+use super::cloud::billed::{
+    self, Billed, Keeper, Keeping, Order, Power, Server, Snapshot, Verified,
+};
+pub use super::cloud::billed::{AddressFrom, Kept, Snapshots};
 use super::cloud::call::Does;
 use super::{Answer, BadSettings, Checkup, Provider, bare, seed_only};
 use crate::engine::id::{InstanceId, Token};
 use crate::engine::machine::{MachineState, Trouble};
+use crate::engine::policy::Sleep;
 
 /// Where Hetzner Cloud is, with the version of its API.
 pub const BASE_URL: &str = "https://api.hetzner.cloud/v1";
 
 /// Between two looks at an action.
 pub const POLL: Duration = billed::POLL;
+
+/// So late a machine that was asked for may appear.
+pub const SETTLES: Duration = billed::SETTLES;
 
 /// Pages of 50, the most there is.
 const PAGES_MAX: u32 = 200;
@@ -41,8 +48,8 @@ pub struct Settings {
     pub base_url: String,
     /// The account's token.
     pub token: String,
-    /// The server's id.
-    pub server: u64,
+    /// Which server, and what its sleep is.
+    pub kept: Kept,
     /// The port the app listens on.
     pub port: u16,
     /// Under which address it is reached from here.
@@ -59,7 +66,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("base_url", &self.base_url)
-            .field("server", &self.server)
+            .field("kept", &self.kept)
             .finish_non_exhaustive()
     }
 }
@@ -85,7 +92,7 @@ impl Hetzner {
     pub fn new(settings: Settings) -> Result<Hetzner, BadSettings> {
         let cloud = Cloud::of(&settings)?;
         let keeping = Keeping {
-            id: settings.server,
+            kept: settings.kept,
             port: settings.port,
             address: settings.address,
             stop_timeout: settings.stop_timeout,
@@ -177,6 +184,50 @@ impl Billed for Cloud {
         let reply = self.account.get("action", path).await?;
         self.heeded(answer::order(&reply, Does::Read))
     }
+
+    async fn snapshots(&self, mark: &str) -> Result<Vec<Snapshot>, Trouble> {
+        self.heeded(self.list_snapshots(mark).await)
+    }
+
+    async fn snapshot(&self, id: u64, mark: &str) -> Result<Option<Snapshot>, Trouble> {
+        self.heeded(self.read_snapshot(id, mark).await)
+    }
+
+    async fn take(&self, server: &Server, _mark: &str, at: u64) -> Result<Order, Trouble> {
+        self.heeded(self.take_snapshot(server, at).await)
+    }
+
+    async fn note_waking(
+        &self,
+        snapshot: &Snapshot,
+        _mark: &str,
+        since: Option<u64>,
+    ) -> Result<(), Trouble> {
+        self.heeded(self.mark_waking(snapshot, since).await)
+    }
+
+    async fn create(
+        &self,
+        snapshot: &Snapshot,
+        _mark: &str,
+        ssh_keys: &[String],
+    ) -> Result<(u64, Option<Order>), Trouble> {
+        self.heeded(self.make_from(snapshot, ssh_keys).await)
+    }
+
+    async fn destroy(&self, verified: &Verified) -> Result<(), Trouble> {
+        let path = format!("/servers/{}", verified.machine());
+        let reply = self.account.write("destroy", Method::DELETE, path, None);
+        self.heeded(answer::done(&reply.await?))
+    }
+
+    async fn forget(&self, snapshot: &Snapshot) -> Result<(), Trouble> {
+        let path = format!("/images/{}", snapshot.id);
+        let reply = self
+            .account
+            .write("delete_snapshot", Method::DELETE, path, None);
+        self.heeded(answer::done(&reply.await?))
+    }
 }
 
 impl Provider for Hetzner {
@@ -188,6 +239,10 @@ impl Provider for Hetzner {
         self.keeper.call_timeout()
     }
 
+    fn sleep(&self) -> Sleep {
+        self.keeper.sleep()
+    }
+
     fn inspect(&self, instance: InstanceId) -> Answer<'_> {
         match instance {
             InstanceId::SEED => Box::pin(self.keeper.look()),
@@ -197,14 +252,14 @@ impl Provider for Hetzner {
 
     fn start(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         match instance {
-            InstanceId::SEED => Box::pin(self.keeper.switch_on()),
+            InstanceId::SEED => Box::pin(self.keeper.wake()),
             _ => Box::pin(async move { Err(seed_only("hetzner", instance)) }),
         }
     }
 
     fn stop(&self, instance: InstanceId, _token: Token) -> Answer<'_> {
         match instance {
-            InstanceId::SEED => Box::pin(self.keeper.switch_off()),
+            InstanceId::SEED => Box::pin(self.keeper.put_to_sleep()),
             _ => Box::pin(async move { Err(seed_only("hetzner", instance)) }),
         }
     }

@@ -438,7 +438,7 @@ impl World {
             } => self.write(life, op, *record, required),
             Effect::Inspect(op, _) => self.call(life, op, Call::Inspect),
             Effect::Start(op, _) => self.call(life, op, Call::Start),
-            Effect::Stop(op, _, Sleep::Stop) => self.call(life, op, Call::Stop),
+            Effect::Stop(op, _, Sleep::Stop | Sleep::Swap) => self.call(life, op, Call::Stop),
             Effect::Stop(op, _, Sleep::Suspend) => self.call(life, op, Call::Suspend),
             Effect::Probe(op, _, address) => self.probe(life, op, address),
             Effect::Publish(op, routing) => {

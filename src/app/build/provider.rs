@@ -8,7 +8,7 @@ use crate::config::provider::ec2::Keys;
 use crate::config::provider::proxmox::Guest;
 use crate::config::provider::{
     Command, Control, DigitalOcean, Docker, DockerAddress, DockerCloneFrom, Ec2, Gce, Hetzner,
-    IdCloudHost, Libvirt, MachineAddress, Process, Proxmox, Wol,
+    IdCloudHost, Kept, Libvirt, MachineAddress, Process, Proxmox, Wol,
 };
 use crate::config::{Provider as Configured, Service};
 use crate::provider::{
@@ -167,7 +167,16 @@ fn of_digitalocean(
     Ok(digitalocean::DigitalOcean::new(digitalocean::Settings {
         base_url: kind.base_url.clone(),
         token: kind.token.expose().to_owned(),
-        droplet: kind.droplet,
+        kept: match kind.kept.clone() {
+            Kept::Off(id) => digitalocean::Kept::Off(id),
+            Kept::Snapshot { mark, ssh_keys } => {
+                digitalocean::Kept::Snapshot(digitalocean::Snapshots {
+                    mark,
+                    ssh_keys,
+                    settles: digitalocean::SETTLES,
+                })
+            }
+        },
         port: service.port,
         address: match kind.address {
             MachineAddress::Private => digitalocean::AddressFrom::Private,
@@ -183,7 +192,14 @@ fn of_hetzner(service: &Service, kind: &Hetzner) -> anyhow::Result<hetzner::Hetz
     Ok(hetzner::Hetzner::new(hetzner::Settings {
         base_url: kind.base_url.clone(),
         token: kind.token.expose().to_owned(),
-        server: kind.server,
+        kept: match kind.kept.clone() {
+            Kept::Off(id) => hetzner::Kept::Off(id),
+            Kept::Snapshot { mark, ssh_keys } => hetzner::Kept::Snapshot(hetzner::Snapshots {
+                mark,
+                ssh_keys,
+                settles: hetzner::SETTLES,
+            }),
+        },
         port: service.port,
         address: match kind.address {
             MachineAddress::Private => hetzner::AddressFrom::Private,

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{BILLED_OFF, Machine, MachineAddress, machine_address};
+use super::billed::{Kept, tag};
+use super::{Machine, MachineAddress, machine_address};
 use crate::config::reading::Reading;
 use crate::config::secret::Secret;
 use crate::config::value;
@@ -15,8 +16,8 @@ pub struct DigitalOcean {
     pub base_url: String,
     /// The account's token.
     pub token: Secret,
-    /// The droplet's id.
-    pub droplet: u64,
+    /// Which droplet, and what its sleep is.
+    pub kept: Kept,
     /// Which of its addresses is used.
     pub address: MachineAddress,
     /// How long it may take to shut down before it is switched off; 1 s to 1 h.
@@ -28,15 +29,14 @@ pub struct DigitalOcean {
 impl DigitalOcean {
     pub(super) fn read(section: &Reading<'_>) -> Option<DigitalOcean> {
         let token = section.secret("token");
-        let droplet = section.integer("droplet");
+        let kept = Kept::read(section, "droplet", "tag", tag);
         let base_url = section.read("base_url", value::url);
         let address = machine_address(section);
         let stop_timeout = section.span("stop_timeout");
-        section.warn("kind", BILLED_OFF);
         Some(DigitalOcean {
             base_url: base_url?,
             token: token?,
-            droplet: u64::try_from(droplet?).ok()?,
+            kept: kept?,
             address: address?,
             stop_timeout: stop_timeout?,
             ca: section.read("ca", value::words).map(PathBuf::from),
@@ -47,7 +47,7 @@ impl DigitalOcean {
         Machine {
             what: "droplet",
             place: self.base_url.clone(),
-            id: self.droplet.to_string(),
+            id: self.kept.id(),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::{BILLED_OFF, Machine, MachineAddress, machine_address};
+use super::billed::{Kept, label};
+use super::{Machine, MachineAddress, machine_address};
 use crate::config::reading::Reading;
 use crate::config::secret::Secret;
 use crate::config::value;
@@ -15,8 +16,8 @@ pub struct Hetzner {
     pub base_url: String,
     /// The project's token.
     pub token: Secret,
-    /// The server's id.
-    pub server: u64,
+    /// Which server, and what its sleep is.
+    pub kept: Kept,
     /// Which of its addresses is used.
     pub address: MachineAddress,
     /// How long it may take to shut down before it is switched off; 1 s to 1 h.
@@ -28,15 +29,14 @@ pub struct Hetzner {
 impl Hetzner {
     pub(super) fn read(section: &Reading<'_>) -> Option<Hetzner> {
         let token = section.secret("token");
-        let server = section.integer("server");
+        let kept = Kept::read(section, "server", "label", label);
         let base_url = section.read("base_url", value::url);
         let address = machine_address(section);
         let stop_timeout = section.span("stop_timeout");
-        section.warn("kind", BILLED_OFF);
         Some(Hetzner {
             base_url: base_url?,
             token: token?,
-            server: u64::try_from(server?).ok()?,
+            kept: kept?,
             address: address?,
             stop_timeout: stop_timeout?,
             ca: section.read("ca", value::words).map(PathBuf::from),
@@ -47,7 +47,7 @@ impl Hetzner {
         Machine {
             what: "server",
             place: self.base_url.clone(),
-            id: self.server.to_string(),
+            id: self.kept.id(),
         }
     }
 }

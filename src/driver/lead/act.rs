@@ -48,7 +48,7 @@ impl Lead<'_> {
                 let token = self.token(op);
                 self.spawn(async move {
                     let (what, call) = match sleep {
-                        Sleep::Stop => ("stop", provider.stop(instance, token)),
+                        Sleep::Stop | Sleep::Swap => ("stop", provider.stop(instance, token)),
                         Sleep::Suspend => ("suspend", provider.suspend(instance, token)),
                     };
                     Input::Stopped(op, said(limit, what, call).await)

@@ -6,6 +6,7 @@ use crate::engine::backoff::mix;
 use crate::engine::contract::{Effect, Event, Routing, SleepWhy, Trigger};
 use crate::engine::id::OpId;
 use crate::engine::machine::{Machine, MachineState, Trouble};
+use crate::engine::policy::Sleep;
 use crate::engine::record::{Record, Stand};
 use crate::engine::time::{Span, Time};
 
@@ -122,6 +123,10 @@ impl Service {
             // A stop that was only intended is not carried out: whether the machine is in use isn't known any more
             // (the last owner may have come back to Awake with a store that took no record of it).
             _ if up => self.adopt(out),
+            // Off may be half of this sleep: the stop is asked to finish it.
+            Stand::Stopping { why } if self.policy.sleep == Sleep::Swap => {
+                self.resume_stop(why, out)
+            }
             Stand::Stopping { why } => self.fell_asleep(why, Span::ZERO, out),
             _ => self.rest(out),
         }

@@ -100,9 +100,17 @@ impl Service {
 
     fn stopping_saw(&mut self, kind: CallKind, machine: &Machine, out: &mut Vec<Effect>) {
         let now = self.now;
+        let swapped = self.policy.sleep == Sleep::Swap;
         let State::Stopping(stopping) = &mut self.state else {
             return;
         };
+        let off = machine.state == MachineState::Stopped && kind == CallKind::Inspect;
+        if swapped && off && stopping.wanted.is_none() {
+            // Off is not asleep yet, and a look can't tell the one from the other: the stop says when it is done.
+            stopping.step = StopStep::Ask;
+            stopping.next_call_at = now;
+            return;
+        }
         stopping.failures = 0;
         stopping.next_call_at = now + self.policy.probe_interval;
         if kind == CallKind::Stop {

@@ -6,6 +6,9 @@
 
 mod checkup;
 mod power;
+mod snapshot;
+mod swap;
+mod verified;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +19,17 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
+use crate::engine::policy::Sleep;
 use crate::provider::bare;
+pub(crate) use snapshot::{Recipe, Snapshot};
+pub(crate) use verified::Verified;
 
 /// A list that is so many polls old is good enough for who did not write since. However many services an account has,
 /// it is read no more often.
 const LIST_AGE_POLLS: u32 = 2;
+
+/// So late a machine that was asked for may appear in the cloud's lists. Nobody knows a bound; minutes were never seen.
+pub(crate) const SETTLES: Duration = Duration::from_secs(90);
 
 /// Between two looks at an order that is carried out, or at a machine on its way.
 pub(crate) const POLL: Duration = Duration::from_secs(1);
@@ -47,6 +56,46 @@ pub(crate) trait Billed: Send + Sync + Sized + 'static {
 
     /// Looks how far an order is.
     fn look_at(&self, order: &Order) -> impl Future<Output = Result<Order, Trouble>> + Send;
+
+    /// Our snapshots of the machine with this mark: of somebody else's nothing is told.
+    fn snapshots(&self, mark: &str) -> impl Future<Output = Result<Vec<Snapshot>, Trouble>> + Send;
+
+    /// One of our snapshots by its own page; none when there is none, or it is not ours.
+    fn snapshot(
+        &self,
+        id: u64,
+        mark: &str,
+    ) -> impl Future<Output = Result<Option<Snapshot>, Trouble>> + Send;
+
+    /// Orders a snapshot; it carries the mark, the moment and the recipe.
+    fn take(
+        &self,
+        server: &Server,
+        mark: &str,
+        at: u64,
+    ) -> impl Future<Output = Result<Order, Trouble>> + Send;
+
+    /// Writes on a snapshot since when a machine is being made from it, or that none is.
+    fn note_waking(
+        &self,
+        snapshot: &Snapshot,
+        mark: &str,
+        since: Option<u64>,
+    ) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Makes a machine from a snapshot by its recipe. The new machine's id, and the order to follow.
+    fn create(
+        &self,
+        snapshot: &Snapshot,
+        mark: &str,
+        ssh_keys: &[String],
+    ) -> impl Future<Output = Result<(u64, Option<Order>), Trouble>> + Send;
+
+    /// Destroys a machine. Only a verified snapshot makes what this takes.
+    fn destroy(&self, verified: &Verified) -> impl Future<Output = Result<(), Trouble>> + Send;
+
+    /// Deletes a snapshot.
+    fn forget(&self, snapshot: &Snapshot) -> impl Future<Output = Result<(), Trouble>> + Send;
 }
 
 /// A machine in the list of an account.
@@ -59,6 +108,14 @@ pub(crate) struct Server {
     pub(crate) locked: bool,
     pub(crate) private: Option<IpAddr>,
     pub(crate) public: Option<IpAddr>,
+    /// Its tags; of a cloud with labels each as `key=value`.
+    pub(crate) marks: Vec<String>,
+    /// From which image it was made.
+    pub(crate) image: Option<u64>,
+    /// What it takes to make it again.
+    pub(crate) recipe: Recipe,
+    /// Why it could not be made again as it is.
+    pub(crate) hindrance: Option<String>,
 }
 
 /// An order to a machine's power.
@@ -99,11 +156,30 @@ pub enum AddressFrom {
     Public,
 }
 
+/// Which machine it is, and what its sleep is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// The machine of this id; asleep it is switched off.
+    Off(u64),
+    /// The one machine with this mark; asleep it is a snapshot.
+    Snapshot(Snapshots),
+}
+
+/// How a machine is kept as a snapshot while it sleeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshots {
+    /// A tag, or a label as `key=value`: on the machine, on its snapshots, and on nothing else.
+    pub mark: String,
+    /// The keys that may enter a machine that is made again, as the cloud names them.
+    pub ssh_keys: Vec<String>,
+    /// A machine that was asked for may appear so late in the cloud's lists: [`SETTLES`].
+    pub settles: Duration,
+}
+
 /// How one machine is kept, whatever the cloud.
 #[derive(Clone, Debug)]
 pub(crate) struct Keeping {
-    /// Its id.
-    pub(crate) id: u64,
+    pub(crate) kept: Kept,
     /// The port the app listens on.
     pub(crate) port: u16,
     pub(crate) address: AddressFrom,
@@ -119,6 +195,8 @@ pub(crate) struct Keeper<C> {
     keeping: Keeping,
     /// When this keeper last wrote: lists from before say nothing.
     wrote: Mutex<Option<Instant>>,
+    /// The machine that this keeper made last: lists may not have it yet.
+    made: Mutex<Option<u64>>,
 }
 
 impl<C: Billed> Keeper<C> {
@@ -127,17 +205,22 @@ impl<C: Billed> Keeper<C> {
             cloud,
             keeping,
             wrote: Mutex::new(None),
+            made: Mutex::new(None),
         }
     }
 
     /// The machine as it is, or was in a list that is young enough and not from before our last write.
     pub(crate) async fn look(&self) -> Result<Machine, Trouble> {
+        let id = match &self.keeping.kept {
+            Kept::Off(id) => *id,
+            Kept::Snapshot(kept) => return self.look_marked(kept).await,
+        };
         let list = self.list().await?;
-        let listed = list.iter().find(|server| server.id == self.keeping.id);
+        let listed = list.iter().find(|server| server.id == id);
         let server = match listed {
             Some(server) => Some(server.clone()),
             // A list and the machine's own page may disagree for a moment.
-            None => self.server().await?,
+            None => self.cloud.server(id).await?,
         };
         match server {
             Some(server) => self.machine(&server).await,
@@ -154,9 +237,28 @@ impl<C: Billed> Keeper<C> {
         self.cloud.account().list(since, || cloud.servers()).await
     }
 
-    /// The machine by its own page.
-    async fn server(&self) -> Result<Option<Server>, Trouble> {
-        self.cloud.server(self.keeping.id).await
+    /// Brings the machine up.
+    pub(crate) async fn wake(&self) -> Result<Machine, Trouble> {
+        match &self.keeping.kept {
+            Kept::Off(id) => self.switch_on(*id).await,
+            Kept::Snapshot(kept) => Box::pin(self.bring_back(kept)).await,
+        }
+    }
+
+    /// Puts the machine to sleep, as the settings say.
+    pub(crate) async fn put_to_sleep(&self) -> Result<Machine, Trouble> {
+        match &self.keeping.kept {
+            Kept::Off(id) => self.switch_off(*id).await,
+            Kept::Snapshot(kept) => Box::pin(self.put_away(kept)).await,
+        }
+    }
+
+    /// How the settings want the machine put to sleep.
+    pub(crate) fn sleep(&self) -> Sleep {
+        match self.keeping.kept {
+            Kept::Off(_) => Sleep::Stop,
+            Kept::Snapshot(_) => Sleep::Swap,
+        }
     }
 
     fn note_write(&self) {
@@ -192,8 +294,8 @@ impl<C: Billed> Keeper<C> {
         Machine { state, address }
     }
 
-    fn missing(&self) -> Trouble {
-        let detail = format!("there is no {} {}", C::MACHINE, self.keeping.id);
+    fn missing(id: u64) -> Trouble {
+        let detail = format!("there is no {} {id}", C::MACHINE);
         Trouble::new(ErrorClass::NotFound, detail)
     }
 }

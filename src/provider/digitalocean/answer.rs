@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::swap;
 use crate::engine::machine::{ErrorClass, MachineState, Trouble};
-use crate::provider::cloud::billed::{Order, Power, Server, Stand};
+use crate::provider::cloud::billed::{Order, Power, Recipe, Server, Stand};
 use crate::provider::cloud::call::{Does, Reply};
 use crate::provider::last_words;
 
@@ -22,6 +23,20 @@ struct Droplet {
     locked: bool,
     #[serde(default)]
     networks: Networks,
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+    #[serde(default)]
+    size_slug: String,
+    #[serde(default)]
+    region: Value,
+    #[serde(default)]
+    vpc_uuid: Option<String>,
+    #[serde(default)]
+    features: Vec<String>,
+    #[serde(default)]
+    volume_ids: Vec<String>,
+    #[serde(default)]
+    image: Value,
 }
 
 #[derive(Default, Deserialize)]
@@ -69,7 +84,35 @@ impl Droplet {
             locked: self.locked,
             private: self.address("private"),
             public: self.address("public"),
+            marks: self.tags.clone().unwrap_or_default(),
+            image: self.image.get("id").and_then(Value::as_u64),
+            recipe: self.recipe(),
+            hindrance: self.hindrance(),
         }
+    }
+
+    fn recipe(&self) -> Recipe {
+        let region = self.region.get("slug").and_then(Value::as_str);
+        let mut features = self.features.clone();
+        if self.address("public").is_none() {
+            features.push(swap::NO_PUBLIC.to_owned());
+        }
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        Recipe::from([
+            field("size", &self.size_slug),
+            field("region", region.unwrap_or_default()),
+            field("vpc", self.vpc_uuid.as_deref().unwrap_or_default()),
+            field("features", &features.join(",")),
+            field("name", &self.name),
+            field("tags", &self.tags.clone().unwrap_or_default().join(",")),
+        ])
+    }
+
+    fn hindrance(&self) -> Option<String> {
+        if !self.volume_ids.is_empty() {
+            return Some("volumes are attached to it, and would be left behind".to_owned());
+        }
+        swap::hindrance(&self.recipe())
     }
 }
 
@@ -139,7 +182,15 @@ pub(super) fn under_way(reply: &Reply) -> Result<Option<Power>, Trouble> {
     }))
 }
 
-fn understood<T: DeserializeOwned>(reply: &Reply, does: Does) -> Result<T, Trouble> {
+/// An answer without a body.
+pub(super) fn done(reply: &Reply) -> Result<(), Trouble> {
+    match reply.status.is_success() {
+        true => Ok(()),
+        false => Err(trouble(reply, Does::Write)),
+    }
+}
+
+pub(super) fn understood<T: DeserializeOwned>(reply: &Reply, does: Does) -> Result<T, Trouble> {
     if !reply.status.is_success() {
         return Err(trouble(reply, does));
     }

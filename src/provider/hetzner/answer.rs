@@ -1,14 +1,16 @@
 //! What Hetzner's answers mean. Errors are `{"error": {code, message, details}}`, and the code decides; where there is
 //! none, something else than the API has answered, and the status decides.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::swap;
 use crate::engine::machine::{ErrorClass, MachineState, Trouble};
-use crate::provider::cloud::billed::{Order, Power, Server, Stand};
+use crate::provider::cloud::billed::{Order, Power, Recipe, Server, Stand};
 use crate::provider::cloud::call::{Does, Reply};
 use crate::provider::last_words;
 
@@ -24,21 +26,78 @@ struct Machine {
     public_net: PublicNet,
     #[serde(default)]
     private_net: Vec<PrivateNet>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    server_type: Named,
+    #[serde(default)]
+    location: Option<Named>,
+    #[serde(default)]
+    datacenter: Datacenter,
+    #[serde(default)]
+    volumes: Vec<u64>,
+    #[serde(default)]
+    placement_group: Option<Id>,
+    #[serde(default)]
+    image: Option<Id>,
+    #[serde(default)]
+    protection: Protection,
+}
+
+#[derive(Default, Deserialize)]
+struct Named {
+    #[serde(default)]
+    name: String,
+}
+
+/// Where the location stood before it stood beside it.
+#[derive(Default, Deserialize)]
+struct Datacenter {
+    #[serde(default)]
+    location: Named,
+}
+
+#[derive(Deserialize)]
+struct Id {
+    id: u64,
+}
+
+#[derive(Default, Deserialize)]
+struct Protection {
+    #[serde(default)]
+    delete: bool,
 }
 
 #[derive(Default, Deserialize)]
 struct PublicNet {
     #[serde(default)]
     ipv4: Option<Address>,
+    #[serde(default)]
+    ipv6: Option<Network>,
+    #[serde(default)]
+    floating_ips: Vec<u64>,
+    #[serde(default)]
+    firewalls: Vec<Id>,
 }
 
 #[derive(Deserialize)]
 struct Address {
+    #[serde(default)]
+    id: Option<u64>,
     ip: IpAddr,
+}
+
+/// A public network; whatever it is, it has an id.
+#[derive(Deserialize)]
+struct Network {
+    #[serde(default)]
+    id: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct PrivateNet {
+    #[serde(default)]
+    network: u64,
     ip: IpAddr,
 }
 
@@ -79,7 +138,62 @@ impl Machine {
             locked: self.locked,
             private: self.private_net.first().map(|net| net.ip),
             public: self.public_net.ipv4.as_ref().map(|address| address.ip),
+            marks: self
+                .labels
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect(),
+            image: self.image.as_ref().map(|image| image.id),
+            recipe: self.recipe(),
+            hindrance: self.hindrance(),
         }
+    }
+
+    /// Its labels, and beside them what ours hold. What an address is at the moment, its number tells.
+    fn recipe(&self) -> Recipe {
+        let before = &self.datacenter.location;
+        let location = &self.location.as_ref().unwrap_or(before).name;
+        let net = &self.public_net;
+        let ipv4 = net.ipv4.as_ref().map(|net| net.id);
+        let ipv6 = net.ipv6.as_ref().map(|net| net.id);
+        let ids = |ids: Vec<u64>| {
+            let ids = ids.iter().map(u64::to_string);
+            ids.collect::<Vec<_>>().join(".")
+        };
+        let mut recipe = self.labels.clone();
+        recipe.extend([
+            (swap::TYPE.to_owned(), self.server_type.name.clone()),
+            (swap::LOCATION.to_owned(), location.clone()),
+            (swap::NAME.to_owned(), self.name.clone()),
+            (
+                swap::NETWORKS.to_owned(),
+                ids(self.private_net.iter().map(|net| net.network).collect()),
+            ),
+            (
+                swap::FIREWALLS.to_owned(),
+                ids(net.firewalls.iter().map(|wall| wall.id).collect()),
+            ),
+            (swap::IPV4.to_owned(), swap::address(ipv4)),
+            (swap::IPV6.to_owned(), swap::address(ipv6)),
+        ]);
+        if let Some(group) = &self.placement_group {
+            recipe.insert(swap::GROUP.to_owned(), group.id.to_string());
+        }
+        recipe
+    }
+
+    fn hindrance(&self) -> Option<String> {
+        let told = match () {
+            () if !self.volumes.is_empty() => {
+                "volumes are attached to it, and would be left behind"
+            }
+            () if !self.public_net.floating_ips.is_empty() => {
+                "floating IPs are assigned to it, and would be left behind"
+            }
+            () if self.protection.delete => "it is protected against deletion",
+            () => return swap::hindrance(&self.labels, &self.recipe()),
+        };
+        Some(told.to_owned())
     }
 }
 
@@ -156,7 +270,15 @@ pub(super) fn under_way(reply: &Reply) -> Result<Option<Power>, Trouble> {
     }))
 }
 
-fn understood<T: DeserializeOwned>(reply: &Reply, does: Does) -> Result<T, Trouble> {
+/// An answer of which nothing but its success matters.
+pub(super) fn done(reply: &Reply) -> Result<(), Trouble> {
+    match reply.status.is_success() {
+        true => Ok(()),
+        false => Err(trouble(reply, Does::Write)),
+    }
+}
+
+pub(super) fn understood<T: DeserializeOwned>(reply: &Reply, does: Does) -> Result<T, Trouble> {
     if !reply.status.is_success() {
         return Err(trouble(reply, does));
     }

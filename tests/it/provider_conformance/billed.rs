@@ -1,6 +1,8 @@
 //! What the providers share that keep a machine at a cloud which bills it while it is off: orders are followed to their
 //! end, whatever happens to their answers. Each kind runs all of it over its own stand-in.
 
+pub(super) mod swap;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,8 @@ pub(super) struct Wanted {
     pub(super) public: bool,
     pub(super) stop_timeout: Duration,
     pub(super) poll: Duration,
+    /// Asleep it is a snapshot, under this mark.
+    pub(super) mark: Option<String>,
 }
 
 /// A kind with its cloud.
@@ -39,6 +43,9 @@ pub(super) struct Rented {
     /// The list, and where an order goes, as calls of the cloud.
     pub(super) list: &'static str,
     pub(super) page_max: usize,
+    pub(super) mark: &'static str,
+    /// The order for a snapshot.
+    pub(super) take: &'static str,
 }
 
 impl Rented {
@@ -57,6 +64,7 @@ impl Rented {
             public: false,
             stop_timeout: Duration::from_secs(20),
             poll: POLL,
+            mark: None,
         }
     }
 
@@ -313,12 +321,29 @@ macro_rules! keeps {
             who_has_no_call_left_makes_none
             each_refusal_has_its_class_and_tells_no_secret
             the_public_address_is_there_too_and_a_deleted_machine_is_missing);
+        keeps!(@swaps || $rented,
+            what_was_written_is_there_after_each_sleep
+            nothing_is_destroyed_without_a_good_snapshot
+            two_machines_of_one_mark_are_left_as_they_are
+            what_could_not_be_made_again_is_not_put_away
+            who_is_refused_a_machine_asks_again_at_once
+            a_future_that_is_dropped_anywhere_loses_and_doubles_nothing
+            a_process_that_is_killed_anywhere_loses_and_doubles_nothing);
     };
     (@each $rented:expr, $($name:ident)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             billed::$name($rented).await;
         })*
+    };
+    (@swaps $build:expr, $($name:ident)*) => {
+        mod as_a_snapshot {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                billed::swap::$name($build).await;
+            })*
+        }
     };
 }
 pub(super) use keeps;

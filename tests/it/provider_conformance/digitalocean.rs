@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
-use anteroom::provider::digitalocean::{AddressFrom, DigitalOcean, POLL, Settings};
+use anteroom::provider::digitalocean::{
+    AddressFrom, DigitalOcean, Kept, POLL, Settings, Snapshots,
+};
 
+use anteroom::provider::Provider;
+
+use super::billed::swap::SETTLES;
 use super::billed::{self, Rented, Wanted, keeps};
 use super::conforms;
 use crate::support::digitalocean;
@@ -11,18 +16,32 @@ use crate::support::digitalocean;
 fn rented() -> Rented {
     Rented {
         world: digitalocean::start(),
-        build: |wanted| Arc::new(DigitalOcean::new(settings(wanted)).expect("good settings")),
+        build,
         words: ["power_on", "shutdown", "power_off"],
         list: "GET /v2/droplets",
         page_max: 200,
+        mark: "blog-vm",
+        take: "snapshot",
     }
+}
+
+/// Also what a child process keeps its machine with.
+pub(super) fn build(wanted: Wanted) -> Arc<dyn Provider> {
+    Arc::new(DigitalOcean::new(settings(wanted)).expect("good settings"))
 }
 
 fn settings(wanted: Wanted) -> Settings {
     Settings {
         base_url: wanted.base_url,
         token: wanted.token,
-        droplet: wanted.id,
+        kept: match wanted.mark {
+            None => Kept::Off(wanted.id),
+            Some(mark) => Kept::Snapshot(Snapshots {
+                mark,
+                ssh_keys: vec!["289794".into()],
+                settles: SETTLES,
+            }),
+        },
         port: 80,
         address: match wanted.public {
             true => AddressFrom::Public,
@@ -45,6 +64,7 @@ fn settings_show_no_token() {
         public: false,
         stop_timeout: POLL,
         poll: POLL,
+        mark: None,
     };
     assert!(!format!("{:?}", settings(wanted.clone())).contains("secret"));
     let broken = Wanted {

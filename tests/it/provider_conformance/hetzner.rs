@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use anteroom::provider::hetzner::{AddressFrom, Hetzner, POLL, Settings};
+use anteroom::provider::hetzner::{AddressFrom, Hetzner, Kept, POLL, Settings, Snapshots};
 
+use anteroom::provider::Provider;
+
+use super::billed::swap::SETTLES;
 use super::billed::{self, Rented, Wanted, keeps};
 use super::conforms;
 use crate::support::hetzner;
@@ -11,18 +14,32 @@ use crate::support::hetzner;
 fn rented() -> Rented {
     Rented {
         world: hetzner::start(),
-        build: |wanted| Arc::new(Hetzner::new(settings(wanted)).expect("good settings")),
+        build,
         words: ["start_server", "shutdown_server", "stop_server"],
         list: "GET /v1/servers",
         page_max: 50,
+        mark: "anteroom=blog",
+        take: "create_image",
     }
+}
+
+/// Also what a child process keeps its machine with.
+pub(super) fn build(wanted: Wanted) -> Arc<dyn Provider> {
+    Arc::new(Hetzner::new(settings(wanted)).expect("good settings"))
 }
 
 fn settings(wanted: Wanted) -> Settings {
     Settings {
         base_url: format!("{}/v1", wanted.base_url),
         token: wanted.token,
-        server: wanted.id,
+        kept: match wanted.mark {
+            None => Kept::Off(wanted.id),
+            Some(mark) => Kept::Snapshot(Snapshots {
+                mark,
+                ssh_keys: vec!["289794".into()],
+                settles: SETTLES,
+            }),
+        },
         port: 80,
         address: match wanted.public {
             true => AddressFrom::Public,
@@ -45,6 +62,7 @@ fn settings_show_no_token() {
         public: false,
         stop_timeout: POLL,
         poll: POLL,
+        mark: None,
     };
     assert!(!format!("{:?}", settings(wanted.clone())).contains("secret"));
     let broken = Wanted {

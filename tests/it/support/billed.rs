@@ -1,6 +1,9 @@
 //! What the stand-ins for the clouds share that bill a machine while it is off: machines, orders that take their time,
 //! and how such a cloud may behave. `digitalocean.rs` and `hetzner.rs` speak for it, each in its own strict way.
 
+mod images;
+mod trap;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,6 +17,9 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::time::Instant;
+
+pub(crate) use images::{Image, Wish};
+pub(crate) use trap::{MOMENTS, Moment};
 
 pub(crate) const TOKEN: &str = "a-token-of-the-account";
 
@@ -42,6 +48,12 @@ pub(crate) struct Manner {
     pub(crate) remaining: Option<u64>,
     /// Everything is answered with this status and HTML.
     pub(crate) broken: Option<u16>,
+    /// Snapshots have no size.
+    pub(crate) empty_snapshots: bool,
+    /// Snapshots are never available, though their orders end.
+    pub(crate) unready_snapshots: bool,
+    /// Nothing is made: why, as status and words.
+    pub(crate) makes_nothing: Option<(u16, &'static str)>,
 }
 
 /// A machine.
@@ -55,6 +67,13 @@ pub(crate) struct Server {
     pub(crate) public: String,
     /// The order that is carried out.
     pub(crate) busy: Option<u64>,
+    /// Tags, or labels as `key=value`.
+    pub(crate) marks: Vec<String>,
+    /// What else its page shows.
+    pub(crate) volumes: Vec<u64>,
+    pub(crate) image: Option<u64>,
+    /// What is written on its disk.
+    pub(crate) written: u64,
 }
 
 /// An order.
@@ -115,7 +134,9 @@ pub(crate) struct All {
     pub(crate) orders: BTreeMap<u64, Order>,
     /// What was, for lists that lag.
     past: Vec<(Option<Instant>, BTreeMap<u64, Server>)>,
+    pub(crate) images: BTreeMap<u64, Image>,
     last_id: u64,
+    trap: Option<trap::Trap>,
     /// Calls by method and path, without the query.
     calls: BTreeMap<String, u32>,
 }
@@ -147,6 +168,10 @@ impl World {
             private: private.into(),
             public: "203.0.113.7".into(),
             busy: None,
+            marks: Vec::new(),
+            volumes: Vec::new(),
+            image: None,
+            written: 0,
         };
         let mut all = self.all();
         all.servers.insert(id, server);
@@ -274,8 +299,10 @@ impl World {
             *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
             return Ok(answer);
         }
+        let sprung = self.spring().await;
         let mut answer = (self.speak)(&self, &asked);
         limits(&mut answer, manner.remaining.unwrap_or(4999), 60);
+        self.sprung(sprung).await;
         if manner.loses_answers && asked.head.method != http::Method::GET {
             // What takes no time has been done meanwhile.
             return Err("the answer is lost".into());
@@ -285,10 +312,14 @@ impl World {
 }
 
 impl All {
-    pub(crate) fn order(&mut self, server: u64, name: &str) -> Order {
+    fn next_id(&mut self) -> u64 {
         self.last_id += 1;
+        1_000_000 + self.last_id
+    }
+
+    pub(crate) fn order(&mut self, server: u64, name: &str) -> Order {
         let order = Order {
-            id: 1_000_000 + self.last_id,
+            id: self.next_id(),
             server,
             name: name.to_owned(),
             stand: Stand::UnderWay,

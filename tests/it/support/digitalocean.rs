@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::billed::{Asked, Order, Power, Refusal, Said, Server, Stand, World, said};
+use super::billed::{Asked, Image, Order, Power, Refusal, Said, Server, Stand, Wish, World, said};
 
 /// A cloud without machines.
 pub(crate) fn start() -> World {
@@ -18,6 +18,30 @@ fn speak(world: &World, asked: &Asked) -> Said {
     let id = |text: &str| text.parse::<u64>().unwrap_or_default();
     match (&asked.head.method, path.as_slice()) {
         (&Method::GET, ["v2", "droplets"]) => droplets(world, asked),
+        (&Method::POST, ["v2", "droplets"]) => create(world, asked),
+        (&Method::DELETE, ["v2", "droplets", droplet]) => match world.destroy(id(droplet)) {
+            Ok(()) => nothing(),
+            Err(Refusal::Missing) => missing(),
+            Err(_) => unprocessable("Droplet already has a pending event."),
+        },
+        (&Method::GET, ["v2", "snapshots"]) => snapshots(world, asked),
+        (&Method::GET, ["v2", "snapshots", snapshot]) => of_image(
+            world,
+            id(snapshot),
+            |id, it| json!({ "snapshot": shown_snapshot(id, it, !world.all().manner.empty_snapshots) }),
+        ),
+        (&Method::DELETE, ["v2", "snapshots", snapshot]) => {
+            match world.all().images.remove(&id(snapshot)) {
+                Some(_) => nothing(),
+                None => missing(),
+            }
+        }
+        (&Method::GET, ["v2", "images", image]) => of_image(
+            world,
+            id(image),
+            |id, it| json!({ "image": shown_image(world, id, it) }),
+        ),
+        (&Method::PUT, ["v2", "images", image]) => rename(world, asked, id(image)),
         (&Method::GET, ["v2", "droplets", droplet]) if asked.asks_only(&[]) => {
             one(world, id(droplet))
         }
@@ -101,11 +125,22 @@ fn actions(world: &World, asked: &Asked, id: u64) -> Said {
 }
 
 fn act(world: &World, asked: &Asked, id: u64) -> Said {
-    let Some(body) = asked.json(&["type"]) else {
+    let Some(body) = asked.json(&["type", "name"]) else {
         let told = "the body is not an object of known attributes, sent as application/json";
         return unprocessable(told);
     };
     let kind = body["type"].as_str().unwrap_or_default();
+    if kind == "snapshot" {
+        let name = body["name"].as_str().unwrap_or_default();
+        return match world.take(id, kind, name, std::collections::BTreeMap::new()) {
+            Ok((order, _)) => said(201, &json!({ "action": shown_action(&order) })),
+            Err(Refusal::Missing) => missing(),
+            Err(_) => unprocessable("Droplet already has a pending event."),
+        };
+    }
+    if body.get("name").is_some() {
+        return unprocessable("Name is not an attribute of this action");
+    }
     let power = match kind {
         "power_on" => Power::On,
         "shutdown" => Power::Shutdown,
@@ -129,9 +164,9 @@ fn shown(id: u64, server: &Server, tells_locked: bool) -> Value {
         "locked": tells_locked && server.busy.is_some(),
         "status": if server.shows_on { "active" } else { "off" },
         "created_at": "2020-07-21T18:37:44Z", "features": ["private_networking"],
-        "backup_ids": [], "next_backup_window": null, "snapshot_ids": [], "volume_ids": [],
-        "image": { "id": 63663980, "name": "20.04 (LTS) x64", "slug": "ubuntu-20-04-x64" },
-        "size_slug": "s-1vcpu-1gb", "region": { "slug": "nyc3", "name": "New York 3" }, "tags": [],
+        "backup_ids": [], "next_backup_window": null, "snapshot_ids": [], "volume_ids": server.volumes.iter().map(u64::to_string).collect::<Vec<_>>(),
+        "image": { "id": server.image.unwrap_or(63_663_980), "name": "an image" },
+        "size_slug": "s-1vcpu-1gb", "region": { "slug": "nyc3", "name": "New York 3" }, "tags": server.marks,
         "vpc_uuid": "760e09ef-dc84-11e8-981e-3cfdfeaae000",
         "networks": {
             "v4": [
@@ -154,6 +189,119 @@ fn shown_action(order: &Order) -> Value {
         "completed_at": completed, "resource_id": order.server, "resource_type": "droplet",
         "region_slug": "nyc3",
     })
+}
+
+fn create(world: &World, asked: &Asked) -> Said {
+    let known = [
+        "name",
+        "region",
+        "size",
+        "image",
+        "ssh_keys",
+        "tags",
+        "vpc_uuid",
+        "ipv6",
+        "monitoring",
+        "backups",
+        "public_networking",
+        "user_data",
+    ];
+    let Some(body) = asked.json(&known) else {
+        return unprocessable("the body is not an object of known attributes");
+    };
+    if let Some((status, told)) = world.all().manner.makes_nothing {
+        return refused(status, "unprocessable_entity", told);
+    }
+    let text = |key: &str| body[key].as_str().map(str::to_owned);
+    let (Some(name), Some("nyc3"), Some("s-1vcpu-1gb"), Some(image)) = (
+        text("name"),
+        body["region"].as_str(),
+        body["size"].as_str(),
+        body["image"].as_u64(),
+    ) else {
+        return unprocessable("You specified an invalid name, region, size or image");
+    };
+    let tags = body["tags"].as_array().into_iter().flatten();
+    let marks = tags
+        .filter_map(|tag| tag.as_str().map(str::to_owned))
+        .collect();
+    let wish = Wish { name, image, marks };
+    let Some((id, order)) = world.grant(wish, "create") else {
+        return unprocessable("You specified an invalid image for Droplet creation.");
+    };
+    let href = format!("{}/v2/actions/{}", world.url(), order.id);
+    let links = json!({ "actions": [{ "id": order.id, "rel": "create", "href": href }] });
+    let all = world.all();
+    let mut droplet = shown(id, &all.servers[&id], all.manner.tells_locked);
+    droplet["status"] = json!("new");
+    said(202, &json!({ "droplet": droplet, "links": links }))
+}
+
+fn snapshots(world: &World, asked: &Asked) -> Said {
+    if !asked.asks_only(&["page", "per_page", "resource_type"]) {
+        return refused(400, "bad_request", "unknown query parameter");
+    }
+    let Some((page, per_page)) = asked.page(20, 200) else {
+        return refused(400, "bad_request", "page or per_page is out of range");
+    };
+    let all = world.all();
+    // One that is still made is in no list.
+    let ready = all.images.iter().filter(|(_, image)| image.ready);
+    let sized = !all.manner.empty_snapshots;
+    let shown: Vec<Value> = ready
+        .map(|(id, it)| shown_snapshot(*id, it, sized))
+        .collect();
+    drop(all);
+    said(200, &paged("snapshots", shown, page, per_page, world))
+}
+
+fn rename(world: &World, asked: &Asked, id: u64) -> Said {
+    let Some(body) = asked.json(&["name", "distribution", "description"]) else {
+        return unprocessable("the body is not an object of known attributes");
+    };
+    match world.all().images.get_mut(&id) {
+        Some(image) => image.name = body["name"].as_str().unwrap_or_default().into(),
+        None => return missing(),
+    }
+    of_image(
+        world,
+        id,
+        |id, it| json!({ "image": shown_image(world, id, it) }),
+    )
+}
+
+fn of_image(world: &World, id: u64, shown: impl Fn(u64, &Image) -> Value) -> Said {
+    let image = world.all().images.get(&id).filter(|it| it.ready).cloned();
+    match image {
+        Some(image) => said(200, &shown(id, &image)),
+        None => missing(),
+    }
+}
+
+fn shown_snapshot(id: u64, image: &Image, sized: bool) -> Value {
+    json!({
+        "id": id.to_string(), "name": image.name, "created_at": "2020-07-28T16:47:44Z",
+        "regions": ["nyc3"], "min_disk_size": 25, "size_gigabytes": if sized { 2.34 } else { 0.0 },
+        "resource_id": image.of.to_string(), "resource_type": "droplet", "tags": [],
+    })
+}
+
+fn shown_image(world: &World, id: u64, image: &Image) -> Value {
+    let manner = world.all().manner;
+    json!({
+        "id": id, "name": image.name, "type": "snapshot", "distribution": "Ubuntu", "slug": null,
+        "public": false, "regions": ["nyc3"], "created_at": "2020-07-28T16:47:44Z",
+        "min_disk_size": 25, "size_gigabytes": if manner.empty_snapshots { 0.0 } else { 2.34 },
+        "description": "", "tags": [],
+        "status": if manner.unready_snapshots { "pending" } else { "available" },
+        "error_message": "",
+    })
+}
+
+fn nothing() -> Said {
+    let mut answer = said(204, &Value::Null);
+    *answer.body_mut() = http_body_util::Full::default();
+    answer
 }
 
 fn missing() -> Said {

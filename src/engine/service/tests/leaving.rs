@@ -243,6 +243,80 @@ fn a_machine_that_cannot_be_suspended_is_stopped() {
     );
 }
 
+fn swapping() -> Play {
+    Play::stopping_with(Policy {
+        sleep: Sleep::Swap,
+        ..Policy::default()
+    })
+}
+
+#[test]
+fn a_machine_that_is_merely_off_is_not_swapped_yet() {
+    let mut play = swapping();
+    assert_eq!(way(&play), Some(Sleep::Swap));
+    // It was switched off, and then something failed: the stop is asked to finish, ever more rarely.
+    let mut asked_at = play.now;
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        play.give(Input::Stopped(
+            play.call(),
+            Err(refused(ErrorClass::Transient)),
+        ));
+        while way(&play).is_none() {
+            match play.engine.call {
+                Some(_) => play.inspected(MachineState::Stopped),
+                None => play.pass(SECOND),
+            }
+        }
+        waits.push(play.now.since(asked_at));
+        asked_at = play.now;
+    }
+    assert!(
+        waits.is_sorted() && waits.first() < waits.last(),
+        "{waits:?}"
+    );
+    let done = Ok(machine(MachineState::Stopped));
+    play.give(Input::Stopped(play.call(), done));
+    assert_eq!(play.phase(), Phase::Asleep);
+}
+
+#[test]
+fn who_comes_before_a_machine_is_swapped_has_it_back() {
+    let mut play = swapping();
+    play.give(Input::Triggered(trigger()));
+    play.give(Input::Stopped(play.call(), Err(refused(ErrorClass::Busy))));
+    while play.engine.call.is_none() {
+        play.pass(SECOND);
+    }
+    play.inspected(MachineState::Stopped);
+    assert_eq!(play.phase(), Phase::Waking);
+}
+
+#[test]
+fn the_next_owner_finishes_the_swap_of_a_machine_that_is_off() {
+    let record = Record {
+        stand: Stand::Stopping {
+            why: SleepWhy::Idle,
+        },
+        ..Record::default()
+    };
+    let policy = Policy {
+        sleep: Sleep::Swap,
+        ..Policy::default()
+    };
+    let mut play = Play::with(policy, Some(record));
+    play.settle();
+    let began = play.now;
+    while way(&play).is_none() {
+        match play.engine.call {
+            Some(_) => play.inspected(MachineState::Stopped),
+            None => play.pass(SECOND),
+        }
+        assert!(play.now.since(began) < Span::mins(1), "{:?}", play.phase());
+    }
+    assert_eq!(play.phase(), Phase::Stopping);
+}
+
 #[test]
 fn a_machine_that_is_not_suspended_in_time_is_stopped() {
     let mut play = suspending();

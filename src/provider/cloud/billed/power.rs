@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Billed, Keeper, Order, Power, Server, Stand};
+use super::{Billed, Keeper, Kept, Order, Power, Server, Stand};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 
 /// So long an order is followed; seconds are usual.
@@ -40,21 +40,28 @@ impl<C: Billed> Keeper<C> {
     /// How long a start or a stop may take.
     pub(crate) fn call_timeout(&self) -> Duration {
         let order = BUSY_WITHIN + ORDER_WITHIN + SHOWS_WITHIN;
-        order + self.keeping.stop_timeout + order + CALL_MARGIN
+        let power = order + self.keeping.stop_timeout + order + CALL_MARGIN;
+        match self.keeping.kept {
+            Kept::Off(_) => power,
+            Kept::Snapshot(_) => power + super::swap::SWAP_WITHIN,
+        }
     }
 
     /// Switches the machine on.
-    pub(crate) async fn switch_on(&self) -> Result<Machine, Trouble> {
-        match self.bring(Power::On, MachineState::Running).await? {
+    pub(super) async fn switch_on(&self, id: u64) -> Result<Machine, Trouble> {
+        match self.bring(id, Power::On, MachineState::Running).await? {
             Came::Of(server) => self.machine(&server).await,
             Came::Refused(trouble) | Came::Failed(trouble) => Err(trouble),
         }
     }
 
     /// By the machine's own shutdown; by the switch, when that takes too long or fails.
-    pub(crate) async fn switch_off(&self) -> Result<Machine, Trouble> {
+    pub(super) async fn switch_off(&self, id: u64) -> Result<Machine, Trouble> {
         let began = Instant::now();
-        match self.bring(Power::Shutdown, MachineState::Stopped).await? {
+        match self
+            .bring(id, Power::Shutdown, MachineState::Stopped)
+            .await?
+        {
             Came::Of(_) | Came::Failed(_) => {}
             Came::Refused(trouble) => match trouble.class {
                 ErrorClass::InvalidState | ErrorClass::BadRequest | ErrorClass::Ambiguous => {}
@@ -62,7 +69,7 @@ impl<C: Billed> Keeper<C> {
             },
         }
         let left = self.keeping.stop_timeout.saturating_sub(began.elapsed());
-        let server = self.until(MachineState::Stopped, left).await?;
+        let server = self.until(id, MachineState::Stopped, left).await?;
         if self.is(&server, MachineState::Stopped).await? {
             return Ok(self.seen(&server, MachineState::Stopped));
         }
@@ -70,18 +77,18 @@ impl<C: Billed> Keeper<C> {
             machine = server.id,
             "it did not shut down in time; it is switched off"
         );
-        match self.bring(Power::Off, MachineState::Stopped).await? {
+        match self.bring(id, Power::Off, MachineState::Stopped).await? {
             Came::Of(server) => self.machine(&server).await,
             Came::Refused(trouble) | Came::Failed(trouble) => Err(trouble),
         }
     }
 
     /// Gives an order and follows it, unless the machine is as wanted already.
-    async fn bring(&self, power: Power, wanted: MachineState) -> Result<Came, Trouble> {
+    async fn bring(&self, id: u64, power: Power, wanted: MachineState) -> Result<Came, Trouble> {
         let waits_until = Instant::now() + BUSY_WITHIN;
         let mut given = 0;
         loop {
-            let server = self.there().await?;
+            let server = self.there(id).await?;
             if self.is(&server, wanted).await? {
                 return Ok(Came::Of(server));
             }
@@ -96,14 +103,14 @@ impl<C: Billed> Keeper<C> {
             // Also when the answer was lost: it may have been taken.
             self.note_write();
             let trouble = match taken {
-                Ok(order) => return self.came_of(order, power, wanted).await,
+                Ok(order) => return self.came_of(id, order, power, wanted).await,
                 Err(trouble) => trouble,
             };
             match trouble.class {
                 ErrorClass::Busy if !late => sleep(self.keeping.poll).await,
                 ErrorClass::Ambiguous if given < ORDERS_MAX => sleep(self.keeping.poll).await,
                 ErrorClass::AlreadyThere | ErrorClass::Ambiguous => {
-                    let server = self.until(wanted, shows_within(power)).await?;
+                    let server = self.until(id, wanted, shows_within(power)).await?;
                     let class = match trouble.class {
                         // What is not seen is not believed.
                         ErrorClass::AlreadyThere => ErrorClass::InvalidState,
@@ -115,7 +122,7 @@ impl<C: Billed> Keeper<C> {
                     });
                 }
                 ErrorClass::Busy | ErrorClass::InvalidState | ErrorClass::BadRequest => {
-                    let server = self.there().await?;
+                    let server = self.there(id).await?;
                     return Ok(match self.is(&server, wanted).await? {
                         true => Came::Of(server),
                         false => Came::Refused(trouble),
@@ -128,17 +135,19 @@ impl<C: Billed> Keeper<C> {
 
     async fn came_of(
         &self,
+        id: u64,
         order: Order,
         power: Power,
         wanted: MachineState,
     ) -> Result<Came, Trouble> {
-        let stand = self.follow(order, ORDER_WITHIN).await?;
+        let poll = self.keeping.poll;
+        let stand = self.follow(order, ORDER_WITHIN, poll).await?;
         self.note_write();
         let within = match stand {
             Stand::UnderWay | Stand::Failed(_) => Duration::ZERO,
             Stand::Done => shows_within(power),
         };
-        let server = self.until(wanted, within).await?;
+        let server = self.until(id, wanted, within).await?;
         Ok(match stand {
             Stand::Failed(trouble) if server.state != wanted => Came::Failed(trouble),
             _ => Came::Of(server),
@@ -146,11 +155,16 @@ impl<C: Billed> Keeper<C> {
     }
 
     /// Follows an order to its end, or as far as it gets within this time.
-    pub(super) async fn follow(&self, order: Order, within: Duration) -> Result<Stand, Trouble> {
+    pub(super) async fn follow(
+        &self,
+        order: Order,
+        within: Duration,
+        pause: Duration,
+    ) -> Result<Stand, Trouble> {
         let until = Instant::now() + within;
         let (mut order, mut lost) = (order, 0);
         while matches!(order.stand, Stand::UnderWay) && Instant::now() < until {
-            sleep(self.keeping.poll).await;
+            sleep(pause).await;
             order = match self.cloud.look_at(&order).await {
                 Ok(order) => {
                     lost = 0;
@@ -169,6 +183,7 @@ impl<C: Billed> Keeper<C> {
     /// Looks at the machine until it is as wanted, for so long; the machine as it was at the last look.
     pub(super) async fn until(
         &self,
+        id: u64,
         wanted: MachineState,
         within: Duration,
     ) -> Result<Server, Trouble> {
@@ -176,7 +191,7 @@ impl<C: Billed> Keeper<C> {
         let mut lost = 0;
         loop {
             let late = Instant::now() >= until;
-            match self.there().await {
+            match self.there(id).await {
                 Ok(server) if late || self.is(&server, wanted).await? => return Ok(server),
                 Ok(_) => lost = 0,
                 Err(trouble) => {
@@ -202,8 +217,9 @@ impl<C: Billed> Keeper<C> {
     }
 
     /// The machine by its own page; one that is missing is a trouble.
-    async fn there(&self) -> Result<Server, Trouble> {
-        self.server().await?.ok_or_else(|| self.missing())
+    async fn there(&self, id: u64) -> Result<Server, Trouble> {
+        let server = self.cloud.server(id).await?;
+        server.ok_or_else(|| Self::missing(id))
     }
 }
 
