@@ -39,17 +39,17 @@ ifconfig lo 127.0.0.1
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0
 cat /proc/sys/kernel/random/boot_id >/www/index.html
 httpd -p 80 -h /www
-(until [ -e /dev/vport0p1 ]; do usleep 50000; done; sh /agent <>/dev/vport0p1 >&0) &
+(while :; do usleep 50000; [ ! -e /dev/vport0p1 ] || sh /agent <>/dev/vport0p1 >&0; done) &
 exec acpid -d -l /dev/console -c /etc/acpi
 "#;
 
 /// One line in, one line out, as QEMU's guest agent has it.
 const AGENT: &str = r#"while read -r line; do
-  id=$(echo "$line" | sed -n 's/.*"id": *\([0-9]*\).*/\1/p')
+  id=${line##*'"id":'}; id=${id%%\}*}
   case $line in
     *guest-sync*) echo "{\"return\": $id}" ;;
     *guest-network-get-interfaces*)
-      mac=$(cat /sys/class/net/eth0/address)
+      read -r mac </sys/class/net/eth0/address
       echo '{"return": [{"name": "lo", "hardware-address": "00:00:00:00:00:00", "ip-addresses": [{"ip-address": "127.0.0.1", "ip-address-type": "ipv4", "prefix": 8}]}, {"name": "eth0", "hardware-address": "'$mac'", "ip-addresses": [{"ip-address": "10.0.2.15", "ip-address-type": "ipv4", "prefix": 24}]}]}' ;;
     *) echo '{"error": {"class": "CommandNotFound", "desc": "not here"}}' ;;
   esac
