@@ -267,6 +267,7 @@ async fn a_machine_of_googles_is_started_suspended_and_resumed_and_no_visitor_se
     load::assert_clean(&load.stop().await);
     // And by itself, when nobody comes. Since the machine can't be suspended now, it is shut down.
     google.behave(gce::Manner {
+        takes: Duration::from_millis(300),
         suspends_not: true,
         ..gce::Manner::default()
     });
