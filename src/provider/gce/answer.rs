@@ -27,9 +27,13 @@ pub enum AddressFrom {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Instance {
+    /// Its number, which no other machine ever has.
+    pub(super) id: Option<String>,
     pub(super) name: String,
     status: String,
     pub(super) labels: BTreeMap<String, String>,
+    /// Which labels those are: a change of others is refused.
+    pub(super) label_fingerprint: Option<String>,
     pub(super) network_interfaces: Vec<Interface>,
     pub(super) disks: Vec<Disk>,
 }
@@ -162,6 +166,8 @@ impl Scope {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Operation {
     pub(super) name: String,
+    /// The number of the machine that it is about.
+    pub(super) target_id: Option<String>,
     status: String,
     http_error_status_code: Option<u16>,
     http_error_message: Option<String>,

@@ -3,6 +3,7 @@
 //! A name is unique in its zone, so a clone can't be made twice. What has a clone's name and not its labels is
 //! somebody else's: it counts as missing and is never touched.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use http::Method;
@@ -97,7 +98,10 @@ impl Gce {
 
     pub(super) async fn make(&self, clone: CloneId) -> Result<Machine, Trouble> {
         let name = self.name_of(clone)?;
-        if let Some(made) = self.made(&name).await? {
+        // What has the name without the labels may be ours without them: the request's own operation tells.
+        if self.ours(&name).await?.is_some()
+            && let Some(made) = self.made(&name).await?
+        {
             return Ok(made);
         }
         let Some(from) = &self.settings.clone_from else {
@@ -113,15 +117,19 @@ impl Gce {
             .await;
         let trouble = match begun {
             Err(trouble) => trouble,
-            Ok(operation) => match self.follow(operation, INSERT_FOLLOWED).await {
-                None => return Ok(bare(MachineState::Starting)),
-                Some(Ok(())) => {
+            Ok(operation) => match (
+                operation.target_id.clone(),
+                self.follow(operation, INSERT_FOLLOWED).await,
+            ) {
+                (_, None) => return Ok(bare(MachineState::Starting)),
+                (number, Some(Ok(()))) => {
                     self.done(&name);
+                    self.label(&name, clone, number.as_deref()).await?;
                     // A moment later it may not show yet.
-                    let made = self.made(&name).await?;
+                    let made = self.asked_for(&name).await?;
                     return Ok(made.unwrap_or(bare(MachineState::Starting)));
                 }
-                Some(Err(trouble)) => {
+                (_, Some(Err(trouble))) => {
                     self.failed(&name);
                     trouble
                 }
@@ -129,7 +137,7 @@ impl Gce {
         };
         // Another try of ours may have been first.
         match trouble.class {
-            ErrorClass::AlreadyThere => match self.made(&name).await? {
+            ErrorClass::AlreadyThere => match self.asked_for(&name).await? {
                 Some(made) => Ok(made),
                 // It exists and does not show yet.
                 None => Err(Trouble::new(ErrorClass::Busy, trouble.detail)),
@@ -142,6 +150,16 @@ impl Gce {
             ErrorClass::NotFound => Err(Trouble::new(ErrorClass::BadRequest, trouble.detail)),
             _ => Err(trouble),
         }
+    }
+
+    /// The clone after it was asked for. What is somebody else's is not on its way.
+    async fn asked_for(&self, name: &str) -> Result<Option<Machine>, Trouble> {
+        let made = self.made(name).await;
+        made.inspect_err(|trouble| {
+            if trouble.class == ErrorClass::BadRequest {
+                self.failed(name);
+            }
+        })
     }
 
     /// The clone if it exists, with its disks made to go with it.
@@ -165,16 +183,43 @@ impl Gce {
         ))
     }
 
+    fn labels(&self, clone: CloneId) -> BTreeMap<String, String> {
+        let (service, tag) = (self.mark.service().as_str(), self.mark.tag());
+        let intent = clone.to_string();
+        [
+            MANAGED_BY,
+            (SERVICE, service),
+            (TAG, tag),
+            (INTENT, &intent),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// Gives our labels to a clone that did not get them, if it is the machine of this number: the one that our own
+    /// request made.
+    async fn label(&self, name: &str, clone: CloneId, number: Option<&str>) -> Result<(), Trouble> {
+        let instance = self.project.instance(&self.settings.zone, name).await?;
+        let lacks =
+            |it: &Instance| !self.is_ours(it) && number.is_some() && it.id.as_deref() == number;
+        let Some(instance) = instance.filter(lacks) else {
+            return Ok(());
+        };
+        let mut labels = instance.labels;
+        labels.extend(self.labels(clone));
+        let body = json!({ "labels": labels, "labelFingerprint": instance.label_fingerprint });
+        let call = "instances.setLabels";
+        self.at_once(call, name, "setLabels", Vec::new(), Some(&body))
+            .await
+    }
+
     /// What the clone has of its own: its name, its labels, the networks of the seed, and no public address unless it is
     /// reached by one. The rest is of what it is made of.
     async fn body(&self, name: &str, clone: CloneId) -> Result<Value, Trouble> {
         let (zone, seed) = (&self.settings.zone, &self.settings.instance);
         let mut body = json!({
             "name": name,
-            "labels": {
-                MANAGED_BY.0: MANAGED_BY.1, SERVICE: self.mark.service().as_str(), TAG: self.mark.tag(),
-                INTENT: clone.to_string(),
-            },
+            "labels": self.labels(clone),
             "deletionProtection": false,
         });
         let public = match self.settings.address {
@@ -205,7 +250,7 @@ impl Gce {
                 ("deviceName", disk.device_name.as_str()),
             ];
             let call = "instances.setDiskAutoDelete";
-            self.at_once(call, &instance.name, "setDiskAutoDelete", query)
+            self.at_once(call, &instance.name, "setDiskAutoDelete", query, None)
                 .await?;
         }
         Ok(())
@@ -256,7 +301,9 @@ impl Gce {
                     ("networkInterface", interface.name.as_str()),
                 ];
                 let call = "instances.deleteAccessConfig";
-                let released = self.at_once(call, &name, "deleteAccessConfig", query).await;
+                let released = self
+                    .at_once(call, &name, "deleteAccessConfig", query, None)
+                    .await;
                 match released {
                     Err(trouble) if trouble.class == ErrorClass::NotFound => {}
                     other => other?,
@@ -331,6 +378,7 @@ impl Gce {
         name: &str,
         what: &str,
         mut query: Vec<(&str, &str)>,
+        body: Option<&Value>,
     ) -> Result<(), Trouble> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| {
@@ -341,7 +389,7 @@ impl Gce {
         query.push(("requestId", &id));
         let what = format!("instances/{name}/{what}");
         let place = (Method::POST, self.settings.zone.as_str(), what.as_str());
-        let operation = self.send(call, place, &query, None).await?;
+        let operation = self.send(call, place, &query, body).await?;
         let unended = || Trouble::new(ErrorClass::Busy, format!("{call} of {name} goes on"));
         let ended = self.follow(operation, FORCED_FOLLOWED).await;
         ended.ok_or_else(unended)?

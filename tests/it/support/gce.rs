@@ -61,6 +61,8 @@ pub(crate) struct Manner {
     pub(crate) fails: Option<&'static str>,
     /// A new machine gets a public address, also when none is asked for.
     pub(crate) gives_addresses: bool,
+    /// A new machine does not get the labels that are asked for.
+    pub(crate) forgets_labels: bool,
     /// Lists lack the zone, and say so.
     pub(crate) partial: bool,
     /// The permissions that are not granted, by a word that is in them.
@@ -114,6 +116,8 @@ const GONE: &str = "gone";
 struct Operation {
     kind: String,
     target: (String, String),
+    /// The machine's number.
+    machine: u64,
     request: Option<String>,
     /// None for one that does not come to an end.
     ends: Option<Instant>,
@@ -221,6 +225,12 @@ impl Google {
     /// Makes a machine image.
     pub(crate) fn make_image(&self, path: &str) {
         self.all().images.insert(path.to_owned());
+    }
+
+    /// Gives a machine these labels and no other, by somebody else's hand.
+    pub(crate) fn relabel(&self, name: &str, labels: &[(&str, &str)]) {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        self.vm(name, |vm| vm.labels = labels.iter().map(owned).collect());
     }
 
     /// Makes a machine with these labels, by somebody else's hand.
@@ -362,6 +372,7 @@ impl Google {
             | "compute.instances.delete"
             | "compute.instances.setDiskAutoDelete"
             | "compute.instances.deleteAccessConfig"
+            | "compute.instances.setLabels"
             | "compute.instances.start"
             | "compute.instances.stop"
             | "compute.instances.suspend"
@@ -544,6 +555,16 @@ impl Google {
                 message,
             });
         }
+        let known = shown::fingerprint(&vm.labels);
+        if verb == "setLabels" && asked.body["labelFingerprint"] != known.as_str() {
+            let message =
+                "Labels fingerprint either invalid or resource labels have changed".into();
+            return Err(Refused {
+                status: 412,
+                reason: "conditionNotMet",
+                message,
+            });
+        }
         let forced = asked
             .query
             .get("noGracefulShutdown")
@@ -585,7 +606,7 @@ impl Google {
                 Ok(vec![(now, "STOPPING"), (ends, "TERMINATED")])
             }
             ("delete", _) => Ok(vec![(now, "STOPPING"), (ends, GONE)]),
-            ("setDiskAutoDelete" | "deleteAccessConfig", _) => Ok(Vec::new()),
+            ("setDiskAutoDelete" | "deleteAccessConfig" | "setLabels", _) => Ok(Vec::new()),
             ("suspend", "RUNNING") if !manner.suspends_not => {
                 Ok(vec![(now, "SUSPENDING"), (ends, "SUSPENDED")])
             }
@@ -611,8 +632,13 @@ impl Google {
                 vm.disk_goes = asked.query["autoDelete"] == "true";
             }
             "deleteAccessConfig" if error.is_none() => vm.public = None,
+            "setLabels" if error.is_none() => {
+                vm.labels =
+                    serde_json::from_value(asked.body["labels"].clone()).expect("validated");
+            }
             _ => {}
         }
+        let machine = vm.number;
         if hurries {
             let waiting = all
                 .operations
@@ -623,6 +649,7 @@ impl Google {
         let ends = (!endless).then_some(ends);
         Ok(all.begin(Operation {
             kind: verb.to_owned(),
+            machine,
             target,
             request,
             ends,
@@ -723,13 +750,18 @@ impl All {
             states: vec![(now, "PROVISIONING"), (ends, last)],
             private: format!("10.132.1.{number}"),
             public: public.then(|| format!("203.0.113.{number}")),
-            labels,
+            labels: match manner.forgets_labels {
+                true => BTreeMap::new(),
+                false => labels,
+            },
             disk_goes: false,
             machine: None,
         };
+        let machine = vm.number;
         self.vms.insert(target.clone(), vm);
         Ok(self.begin(Operation {
             kind: "insert".into(),
+            machine,
             target,
             request,
             ends: Some(ends),

@@ -423,3 +423,26 @@ impl crash::Left for Google {
         self.names().iter().any(|name| name == NAME) && self.changes(NAME) == 0
     }
 }
+
+#[tokio::test]
+async fn a_clone_that_did_not_get_its_labels_is_given_them() {
+    let google = cloning(Manner {
+        forgets_labels: true,
+        ..Manner::default()
+    });
+    let gce = cloner(&google);
+    gce.make_clone(id(1)).await.expect("it is made");
+    let found = gce.find().await.expect("a list");
+    assert_eq!(found.len(), 1);
+    // So does the next Anteroom, when this one was killed before it could.
+    let names = google.names();
+    let name = names.iter().find(|name| *name != NAME).expect("the clone");
+    google.relabel(name, &[("team", "web")]);
+    let gce = cloner(&google);
+    gce.make_clone(id(1)).await.expect("it is ours");
+    let (labels, _) = google.shown(name);
+    assert_eq!(labels["team"], "web");
+    assert_eq!(labels["managed-by"], "anteroom");
+    let gone = gce.delete(id(1)).await.expect("it is deleted");
+    assert_eq!(gone.state, Missing);
+}

@@ -1,5 +1,7 @@
 //! Machines and operations as Compute Engine shows them.
 
+use std::collections::BTreeMap;
+
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -34,7 +36,7 @@ pub(super) fn instance(
         "selfLink": url(&format!("zones/{zone}/instances/{name}")),
         "creationTimestamp": "2026-11-20T08:14:09.123-08:00",
         "machineType": url(&format!("zones/{zone}/machineTypes/e2-small")),
-        "status": manner.word.unwrap_or(state), "labels": vm.labels, "labelFingerprint": "42WmSpB8rSM=",
+        "status": manner.word.unwrap_or(state), "labels": vm.labels, "labelFingerprint": fingerprint(&vm.labels),
         "networkInterfaces": [interface],
         "disks": [{
             "kind": "compute#attachedDisk", "boot": true, "autoDelete": vm.disk_goes, "type": "PERSISTENT",
@@ -77,7 +79,7 @@ pub(super) fn operation(number: usize, of: &Operation) -> Value {
     let mut shown = json!({
         "kind": "compute#operation", "id": (9000 + number).to_string(), "name": format!("operation-{number}"),
         "zone": url(&format!("zones/{zone}")), "operationType": of.kind,
-        "targetLink": url(&format!("zones/{zone}/instances/{name}")), "targetId": "1000",
+        "targetLink": url(&format!("zones/{zone}/instances/{name}")), "targetId": of.machine.to_string(),
         "status": if done { "DONE" } else { "RUNNING" }, "progress": if done { 100 } else { 0 },
         "user": "anteroom@blog-project.iam.gserviceaccount.com", "insertTime": "2026-11-21T05:14:09.123-08:00",
     });
@@ -96,4 +98,13 @@ pub(super) fn operation(number: usize, of: &Operation) -> Value {
             json!({ "errors": [{ "code": code, "message": format!("{code}, of {name}") }] });
     }
     shown
+}
+
+/// Changes with the labels; what it is made of is nobody's business.
+pub(super) fn fingerprint(labels: &BTreeMap<String, String>) -> String {
+    use base64::Engine as _;
+    let mut hash = std::hash::DefaultHasher::new();
+    std::hash::Hash::hash(labels, &mut hash);
+    let bytes = std::hash::Hasher::finish(&hash).to_be_bytes();
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
