@@ -9,6 +9,7 @@ pub mod gce;
 pub mod hetzner;
 pub mod idcloudhost;
 pub mod libvirt;
+mod parts;
 pub mod process;
 pub mod proxmox;
 pub mod wol;
@@ -28,6 +29,8 @@ pub use gce::Gce;
 pub use hetzner::Hetzner;
 pub use idcloudhost::IdCloudHost;
 pub use libvirt::Libvirt;
+pub(super) use parts::Machine;
+pub use parts::MachineAddress;
 pub use process::Process;
 pub use proxmox::Proxmox;
 pub use wol::Wol;
@@ -57,26 +60,6 @@ pub enum Provider {
     Libvirt(Libvirt),
     /// A machine on the local network that a magic packet wakes.
     Wol(Wol),
-}
-
-/// A machine that has a name of its own where it lives; it belongs to one service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Machine {
-    /// What it is called there.
-    pub(super) what: &'static str,
-    /// Where it lives.
-    pub(super) place: String,
-    /// Its name or id there.
-    pub(super) id: String,
-}
-
-/// Which address of a cloud's machine is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MachineAddress {
-    /// The one in its private network.
-    Private,
-    /// The public one.
-    Public,
 }
 
 impl Provider {
@@ -179,27 +162,4 @@ fn kind(reader: &Reader<'_>, node: &Node) -> Option<&'static str> {
         reader.fault(at.line, &at.path, message);
     }
     found
-}
-
-/// The address of a cloud's machine that is used, from the key `address`.
-fn machine_address(section: &Reading<'_>) -> Option<MachineAddress> {
-    section.choice(
-        "address",
-        &[
-            ("private", MachineAddress::Private),
-            ("public", MachineAddress::Public),
-        ],
-    )
-}
-
-/// A program and its arguments. Arguments may be empty; the program may not.
-fn program(section: &Reading<'_>, name: &str) -> Vec<String> {
-    let words = section.some(name, |text| match text.contains('\0') {
-        true => Err("holds a zero byte, which no argument can".to_owned()),
-        false => Ok(text.to_owned()),
-    });
-    if words.first().is_some_and(String::is_empty) {
-        section.fault(name, "begins with an empty text; the program comes first");
-    }
-    words
 }

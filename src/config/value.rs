@@ -12,7 +12,6 @@ use jiff::fmt::friendly::SpanParser;
 use jiff::{SpanRelativeTo, Unit};
 
 use super::StoreUrl;
-use super::provider::DockerEndpoint;
 use crate::engine::admit::Rate;
 use crate::engine::time::Span;
 
@@ -199,22 +198,6 @@ pub(super) fn prefix(text: &str) -> Parsed<String> {
     match (1..=40).contains(&text.len()) && text.bytes().all(inner) {
         true => Ok(text.to_owned()),
         false => Err("is not a prefix; it has 1 to 40 of letters, digits, -, _ and .".into()),
-    }
-}
-
-/// Where Docker listens.
-pub(super) fn docker_endpoint(text: &str) -> Parsed<DockerEndpoint> {
-    let wrong = "is not where Docker can listen; write it like \"unix:///var/run/docker.sock\" \
-                 or \"tcp://127.0.0.1:2375\"";
-    let tcp = |host: &str| {
-        let authority = host.parse::<Authority>().ok()?;
-        authority.port_u16().filter(|port| *port > 0)?;
-        Some(DockerEndpoint::Tcp(host.to_owned()))
-    };
-    match text.split_once("://") {
-        Some(("unix", path)) if path.starts_with('/') => Ok(DockerEndpoint::Unix(path.into())),
-        Some(("tcp", host)) => tcp(host).ok_or_else(|| wrong.to_owned()),
-        _ => Err(wrong.to_owned()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Anything that programs or a webhook can start and stop, as configured.
 
-use super::program;
+use super::parts::program;
 use crate::config::reading::Reading;
 use crate::config::secret::Secret;
 use crate::config::value;

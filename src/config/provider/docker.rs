@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::Machine;
+use http::uri::Authority;
+
+use super::parts::Machine;
 use crate::config::reading::Reading;
-use crate::config::value;
+use crate::config::value::{self, Parsed};
 use crate::engine::time::Span;
 
 /// A container that exists already.
@@ -62,7 +64,7 @@ pub enum DockerCloneFrom {
 impl Docker {
     pub(super) fn read(section: &Reading<'_>) -> Option<Docker> {
         let container = section.read("container", value::words);
-        let endpoint = section.read("endpoint", value::docker_endpoint);
+        let endpoint = section.read("endpoint", endpoint_of);
         let address = section.choice(
             "address",
             &[
@@ -93,5 +95,21 @@ impl Docker {
             place: self.endpoint.to_string(),
             id: self.container.clone(),
         }
+    }
+}
+
+/// Where Docker listens.
+fn endpoint_of(text: &str) -> Parsed<DockerEndpoint> {
+    let wrong = "is not where Docker can listen; write it like \"unix:///var/run/docker.sock\" \
+                 or \"tcp://127.0.0.1:2375\"";
+    let tcp = |host: &str| {
+        let authority = host.parse::<Authority>().ok()?;
+        authority.port_u16().filter(|port| *port > 0)?;
+        Some(DockerEndpoint::Tcp(host.to_owned()))
+    };
+    match text.split_once("://") {
+        Some(("unix", path)) if path.starts_with('/') => Ok(DockerEndpoint::Unix(path.into())),
+        Some(("tcp", host)) => tcp(host).ok_or_else(|| wrong.to_owned()),
+        _ => Err(wrong.to_owned()),
     }
 }

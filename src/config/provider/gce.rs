@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Machine, MachineAddress, machine_address};
+use super::parts::{Machine, MachineAddress, machine_address};
 use crate::config::reading::Reading;
 use crate::config::value;
 use crate::engine::policy::Sleep;

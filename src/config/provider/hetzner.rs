@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::billed::{Kept, label};
-use super::{Machine, MachineAddress, machine_address};
+use super::parts::{Machine, MachineAddress, machine_address};
 use crate::config::reading::Reading;
 use crate::config::secret::Secret;
 use crate::config::value;

@@ -1,6 +1,6 @@
 //! A virtual machine of libvirt, as configured.
 
-use super::Machine;
+use super::parts::Machine;
 use crate::config::reading::Reading;
 use crate::config::value;
 use crate::engine::policy::Sleep;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::program;
+use super::parts::program;
 use crate::config::reading::Reading;
 use crate::config::value;
 use crate::engine::time::Span;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Machine;
+use super::parts::Machine;
 use crate::config::reading::Reading;
 use crate::config::secret::Secret;
 use crate::config::value;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Machine, program};
+use super::parts::{Machine, program};
 use crate::config::reading::Reading;
 use crate::config::secret::Secret;
 use crate::config::value::{self, Parsed};
