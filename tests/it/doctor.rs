@@ -131,7 +131,7 @@ async fn a_healthy_house_is_said_to_be_well_and_what_it_costs() {
     told.says("asleep you pay: the full price, as if it ran (awake 0.0288 USD an hour)");
     told.says("helsinki (hetzner, server 3164444)");
     told.says(&format!("machine {UUID} at jkt01"));
-    told.says("local (process, the process of local)");
+    told.says("local (process, process \"sleep\" at port 8099 of this host)");
     told.says("asleep you pay: nothing");
     told.says("all is well");
     assert_eq!(told.code, Some(0), "{}", told.text);
