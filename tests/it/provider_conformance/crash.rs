@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anteroom::provider::Provider;
 
-use super::{docker, ec2_clones, gce, idcloudhost, proxmox_clones};
-use crate::support::crash::{Life, live, survives};
+use super::{docker, ec2_clones, gce, idcloudhost, process, proxmox_clones};
+use crate::support::crash::{Life, live, survives, survives_its_system_calls};
 use crate::support::docker::{Engine, docker as docker_engine, podman as podman_engine};
 
 /// Not a test by itself: the process that the others kill. Without its parent's word it does nothing.
@@ -24,6 +24,7 @@ fn provider(kind: &str, settings: &str, gate: SocketAddr) -> Arc<dyn Provider> {
         "gce" => gce::clones::behind(gate),
         "idcloudhost" => idcloudhost::behind(gate, settings),
         "docker" => docker::behind(gate, settings),
+        "process" => process::again(settings),
         other => panic!("no kind {other:?} is killed"),
     }
 }
@@ -82,4 +83,10 @@ async fn proxmox() {
         settings: String::new(),
     };
     survives(life, proxmox_clones::fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs strace: run tests/run"]
+async fn process() {
+    survives_its_system_calls(process::life, process::fresh).await;
 }

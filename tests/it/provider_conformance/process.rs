@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::beside::{Shared, lives_beside};
 use super::clones::{clones_conform, id};
 use super::{Platform, SEED, SOON, TOKEN, becomes, conforms, is_down, is_up, state};
-use crate::support::crash::Left;
+use crate::support::crash::{Left, Life};
 use crate::support::wait::{eventually, free_port};
 
 /// A web server, with its records in a folder of its own.
@@ -456,4 +456,43 @@ async fn the_environment_is_small_and_marked() {
     // Ours holds this one, as it might hold a secret.
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && !has("CARGO_MANIFEST_DIR="));
     provider.stop(SEED, TOKEN).await.expect("it stops");
+}
+
+/// What a process is killed with, and where its records are.
+pub(super) fn life(app: &Cloned) -> Life {
+    let settings = (app.0.folder.path(), app.0.port);
+    Life {
+        kind: "process",
+        settings: serde_json::to_string(&settings).expect("writable"),
+    }
+}
+
+/// The provider of that life.
+pub(super) fn again(settings: &str) -> Arc<dyn Provider> {
+    let (folder, port): (std::path::PathBuf, u16) =
+        serde_json::from_str(settings).expect("the parent's");
+    let settings = self::settings(&folder, port, &App::line(&[]), SOON);
+    Arc::new(Process::new(settings).expect("good settings"))
+}
+
+/// An app that only clones are made of.
+pub(super) struct Cloned(App);
+
+pub(super) fn fresh() -> Cloned {
+    Cloned(App::to_clone())
+}
+
+impl Left for Cloned {
+    fn clones(&self) -> Vec<String> {
+        self.0.clones()
+    }
+
+    fn addresses(&self) -> usize {
+        0
+    }
+
+    /// Nothing was written down of it, and nothing listens at its port.
+    fn seed_is_untouched(&self) -> bool {
+        !self.0.file("pid").exists() && self.0.pids().is_empty()
+    }
 }

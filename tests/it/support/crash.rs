@@ -210,6 +210,84 @@ where
     assert!(killed.iter().all(|times| *times >= 6), "{killed:?}");
 }
 
+/// The same where nothing stands between the process and its platform: it is killed as it enters each of these calls of
+/// the system, those of the store among them.
+pub(crate) async fn survives_its_system_calls<P: Left>(
+    life: impl Fn(&P) -> Life,
+    mut fresh: impl FnMut() -> P,
+) {
+    let mut killed = [0; 2];
+    for at in 1.. {
+        let platform = fresh();
+        let life = life(&platform);
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = folder.path().join("a.db");
+        let mut died = false;
+        for (phase, wanted) in [1_u16, 0].into_iter().enumerate() {
+            let died_now = !run_traced(&life, &store, wanted, at).await;
+            killed[phase] += u32::from(died_now);
+            died |= died_now;
+            if died_now {
+                let never = 65_535;
+                assert!(run_traced(&life, &store, wanted, never).await, "it ends");
+            }
+            let at = format!("call {at}, {wanted} wanted");
+            let clones = platform.clones();
+            assert_eq!(clones.len(), usize::from(wanted), "{at}: {clones:?}");
+            assert!(platform.seed_is_untouched(), "{at}: the seed");
+        }
+        if !died {
+            break;
+        }
+    }
+    let [made, deleted] = killed;
+    eprintln!("killed {made} times in making, {deleted} in deleting");
+    assert!(killed.iter().all(|times| *times >= 3), "{killed:?}");
+}
+
+const SYSTEM_CALLS: &str =
+    "fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,flock,pwrite64,ftruncate";
+
+/// Whether the process came to its end by itself. A thread of it that enters one of the calls for the `at`th time kills it.
+async fn run_traced(life: &Life, store: &Path, wanted: u16, at: u32) -> bool {
+    let mut tracer = Command::new("strace");
+    tracer.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
+    tracer.arg(format!("trace={SYSTEM_CALLS}"));
+    tracer.arg("-e");
+    tracer.arg(format!("inject={SYSTEM_CALLS}:signal=KILL:when={at}"));
+    tracer.arg(std::env::current_exe().expect("this binary"));
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut child = spawn(tracer, life, nowhere, store, wanted);
+    drop(child.stdin.take());
+    ended(&mut child).await
+}
+
+fn spawn(mut command: Command, life: &Life, gate: SocketAddr, store: &Path, wanted: u16) -> Child {
+    let lives = "provider_conformance::crash::lives";
+    command
+        .args(["--exact", lives, "--nocapture"])
+        .env(KIND, life.kind)
+        .env(SETTINGS, &life.settings)
+        .env(GATE, gate.to_string())
+        .env(STORE, store)
+        .env(WANTED, wanted.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it runs")
+}
+
+/// Whether it came to its end by itself; else it was killed.
+async fn ended(child: &mut Child) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    let status = tokio::time::timeout(SOON, child.wait()).await;
+    let status = status.expect("it ends in time").expect("it is our child");
+    let died = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
+    assert!(died || status.success(), "the process says {status}");
+    !died
+}
+
 /// Whether the process came to its end by itself.
 async fn run(
     life: &Life,
@@ -218,34 +296,16 @@ async fn run(
     wanted: u16,
     blow: Option<(u32, Moment)>,
 ) -> bool {
-    let mut child: Child = Command::new(std::env::current_exe().expect("this binary"))
-        .args([
-            "--exact",
-            "provider_conformance::crash::lives",
-            "--nocapture",
-        ])
-        .env(KIND, life.kind)
-        .env(SETTINGS, &life.settings)
-        .env(GATE, gate.address.to_string())
-        .env(STORE, store)
-        .env(WANTED, wanted.to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("this binary runs");
+    let binary = std::env::current_exe().expect("this binary");
+    let mut child = spawn(Command::new(binary), life, gate.address, store, wanted);
     let pid = i32::try_from(child.id().expect("it runs")).expect("a process id");
     *gate.blow.lock().expect("no test panics here") =
         blow.map(|(at, moment)| Blow { at, moment, pid });
     // It begins when it is told to: the blow is in place.
     drop(child.stdin.take());
-    let status = tokio::time::timeout(SOON, child.wait()).await;
-    let status = status.expect("it ends in time").expect("it is our child");
+    let by_itself = ended(&mut child).await;
     *gate.blow.lock().expect("no test panics here") = None;
-    use std::os::unix::process::ExitStatusExt as _;
-    let died = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
-    assert!(died || status.success(), "the process says {status}");
-    !died
+    by_itself
 }
 
 /// The life of the process, when this is it: leads a service until its clones are as they are wanted.
