@@ -10,6 +10,7 @@ mod digitalocean;
 mod docker;
 mod ec2;
 mod ec2_clones;
+mod ec2_moto;
 mod gce;
 mod hetzner;
 mod idcloudhost;

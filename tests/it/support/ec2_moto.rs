@@ -56,10 +56,47 @@ impl Moto {
 
     /// Makes a call as somebody else; the first value of this element in its answer.
     pub(crate) async fn call(&self, region: &str, form: &str, element: &str) -> String {
+        let text = self.ask(region, form).await;
+        let document = roxmltree::Document::parse(&text).expect("XML");
+        let node = document
+            .descendants()
+            .find(|node| node.tag_name().name() == element);
+        let value = node.and_then(|node| node.text()).map(str::to_owned);
+        value.unwrap_or_else(|| panic!("no {element}: {text}"))
+    }
+
+    /// Everything that is not terminated: its id, its state, and its tag `anteroom`.
+    pub(crate) async fn machines(&self, region: &str) -> Vec<(String, String, Option<String>)> {
+        let text = self.ask(region, "Action=DescribeInstances").await;
+        let document = roxmltree::Document::parse(&text).expect("XML");
+        let text_of = |node: roxmltree::Node<'_, '_>, name: &str| {
+            let child = node
+                .children()
+                .find(|child| child.tag_name().name() == name);
+            child.and_then(|child| child.text()).map(str::to_owned)
+        };
+        let machine = |node: roxmltree::Node<'_, '_>| {
+            let id = text_of(node, "instanceId")?;
+            let named = |name: &'static str| {
+                node.children()
+                    .find(move |child| child.tag_name().name() == name)
+            };
+            let state = text_of(named("instanceState")?, "name")?;
+            let tags = named("tagSet").into_iter().flat_map(|tags| tags.children());
+            let ours = tags.filter(|tag| text_of(*tag, "key").as_deref() == Some("anteroom"));
+            let mark = ours.filter_map(|tag| text_of(tag, "value")).next();
+            (state != "terminated").then_some((id, state, mark))
+        };
+        document.descendants().filter_map(machine).collect()
+    }
+
+    async fn ask(&self, region: &str, form: &str) -> String {
         let who = format!(
             "AWS4-HMAC-SHA256 Credential=AKIA/20260101/{region}/ec2/aws4_request, SignedHeaders=host, Signature=0"
         );
-        let answer = reqwest::Client::new()
+        let client = anteroom::telemetry::http_client().no_proxy().build();
+        let answer = client
+            .expect("a client")
             .post(self.url())
             .header("content-type", "application/x-www-form-urlencoded")
             .header("authorization", who)
@@ -67,12 +104,6 @@ impl Moto {
             .send()
             .await
             .expect("it answers");
-        let text = answer.text().await.expect("text");
-        let document = roxmltree::Document::parse(&text).expect("XML");
-        let node = document
-            .descendants()
-            .find(|node| node.tag_name().name() == element);
-        let value = node.and_then(|node| node.text()).map(str::to_owned);
-        value.unwrap_or_else(|| panic!("no {element}: {text}"))
+        answer.text().await.expect("text")
     }
 }
