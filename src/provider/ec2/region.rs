@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::answer::{self, Instance};
 use super::credentials::{Credentials, Keys, Source, Surroundings};
 use super::settings::Settings;
-use super::sign::{Signed, authorization};
+use super::sign::{self, Signed};
 use crate::engine::machine::{ErrorClass, Trouble};
 use crate::provider::BadSettings;
 use crate::provider::cloud::account::Account;
@@ -260,27 +259,21 @@ impl Region {
             .map(|(key, value)| (key.as_str(), value.as_str()));
         let fields: Vec<(&str, &str)> = head.into_iter().chain(fields).collect();
         let body = form(&fields);
-        let at = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let signed = Signed {
             host: &self.host,
             region: &self.name,
             service: "ec2",
             content_type: FORM,
             body: &body,
-            at: &at,
+            at: SystemTime::now(),
         };
-        let mut headers = vec![
-            ("authorization", authorization(&signed, keys)),
-            ("x-amz-date", at),
-        ];
-        if let Some(session) = &keys.session {
-            headers.push(("x-amz-security-token", session.clone()));
-        }
-        let header = |(name, value): (&'static str, String)| {
+        let header = |(name, value): (String, String)| {
+            let name = HeaderName::try_from(name).ok()?;
             let mut value = HeaderValue::from_str(&value).ok()?;
             value.set_sensitive(true);
-            Some((HeaderName::from_static(name), value))
+            Some((name, value))
         };
+        let headers = sign::headers(&signed, keys)?;
         let headers: Option<HeaderMap> = headers.into_iter().map(header).collect();
         let headers = headers.ok_or_else(|| {
             Trouble::new(

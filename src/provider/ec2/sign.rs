@@ -1,15 +1,14 @@
-//! Signature Version 4 for the one form of request that is sent here: a POST of a form to the root of a host.
-//!
-//! The rules are those of "Signature Version 4 signing process" in AWS's General Reference. A library of AWS's own does
-//! the same and more; it brings 25 packages, a second generation of the hashes among them.
+//! Signature Version 4 (AWS General Reference, "Signature Version 4 signing process") for the one form of request that is
+//! sent here: a POST of a form to the root of a host. AWS's own signer makes it.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256};
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
 
 use super::credentials::Keys;
-
-/// How a request is named within the signature's scope.
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+use crate::engine::machine::{ErrorClass, Trouble};
 
 /// What is signed.
 pub(super) struct Signed<'a> {
@@ -20,50 +19,47 @@ pub(super) struct Signed<'a> {
     /// As in the header `Content-Type`.
     pub(super) content_type: &'a str,
     pub(super) body: &'a [u8],
-    /// The time of signing, as `20150830T123600Z`.
-    pub(super) at: &'a str,
+    /// The time of signing.
+    pub(super) at: SystemTime,
 }
 
-/// The value of the header `Authorization`. Signed are `content-type`, `host`, `x-amz-date` and, where the keys have a
-/// session, `x-amz-security-token`: all of them must be sent as they are told here.
-pub(super) fn authorization(signed: &Signed<'_>, keys: &Keys) -> String {
-    let (at, host) = (signed.at, signed.host);
-    let mut headers = format!(
-        "content-type:{}\nhost:{host}\nx-amz-date:{at}\n",
-        signed.content_type
-    );
-    let mut names = "content-type;host;x-amz-date".to_owned();
-    if let Some(session) = &keys.session {
-        headers.push_str(&format!("x-amz-security-token:{session}\n"));
-        names.push_str(";x-amz-security-token");
-    }
-    let body = hex(&Sha256::digest(signed.body));
-    let canonical = format!("POST\n/\n\n{headers}\n{names}\n{body}");
-    let day = at.split('T').next().unwrap_or_default();
-    let scope = format!("{day}/{}/{}/aws4_request", signed.region, signed.service);
-    let canonical = hex(&Sha256::digest(canonical));
-    let to_sign = format!("{ALGORITHM}\n{at}\n{scope}\n{canonical}");
-    let mut key = mac(format!("AWS4{}", keys.secret).as_bytes(), day.as_bytes());
-    for part in [signed.region, signed.service, "aws4_request"] {
-        key = mac(&key, part.as_bytes());
-    }
-    let signature = hex(&mac(&key, to_sign.as_bytes()));
-    let id = &keys.id;
-    format!("{ALGORITHM} Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}")
-}
-
-fn mac(key: &[u8], message: &[u8]) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
-    mac.update(message);
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The headers that prove who asks: `authorization`, `x-amz-date` and, where the keys have a session,
+/// `x-amz-security-token`. All must be sent as they are told here, and so must `Content-Type` and `Host`.
+///
+/// # Errors
+/// [`Auth`](ErrorClass::Auth) when the keys hold what can't be signed.
+pub(super) fn headers(signed: &Signed<'_>, keys: &Keys) -> Result<Vec<(String, String)>, Trouble> {
+    let session = keys.session.clone();
+    let identity = Credentials::new(&keys.id, &keys.secret, session, None, "anteroom").into();
+    // What went wrong could hold the keys' own text.
+    let bad = || {
+        Trouble::new(
+            ErrorClass::Auth,
+            "a request can't be signed with these keys",
+        )
+    };
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(signed.region)
+        .name(signed.service)
+        .time(signed.at)
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|_| bad())?;
+    let own = [("content-type", signed.content_type), ("host", signed.host)];
+    let url = format!("https://{}/", signed.host);
+    let body = SignableBody::Bytes(signed.body);
+    let request = SignableRequest::new("POST", url, own.into_iter(), body).map_err(|_| bad())?;
+    let made = sign(request, &params.into()).map_err(|_| bad())?;
+    let (instructions, _) = made.into_parts();
+    let told = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    Ok(instructions.headers().map(told).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn signature(session: Option<&str>) -> String {
@@ -79,9 +75,16 @@ mod tests {
             service: "service",
             content_type: "application/x-www-form-urlencoded",
             body: b"Param1=value1",
-            at: "20150830T123600Z",
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_440_938_160),
         };
-        authorization(&signed, &keys)
+        let headers = headers(&signed, &keys).expect("signed");
+        let named = |name: &str| headers.iter().find(|(own, _)| own == name);
+        assert_eq!(named("x-amz-date").expect("told").1, "20150830T123600Z");
+        assert_eq!(
+            named("x-amz-security-token").map(|it| it.1.as_str()),
+            session
+        );
+        named("authorization").expect("told").1.clone()
     }
 
     /// The example `post-x-www-form-urlencoded` of AWS's test suite for signers.
