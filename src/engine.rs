@@ -16,6 +16,7 @@ pub mod eta;
 pub mod fleet;
 pub mod id;
 pub mod idle;
+pub mod load;
 pub mod machine;
 pub mod policy;
 pub mod privacy;

@@ -1,0 +1,63 @@
+//! How busy an instance is, as a signal of load tells it.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::InstanceId;
+use super::time::Time;
+
+/// A part of what one machine can do, in hundredths of a percent: 0 is idle, 10,000 is all of it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Share(u16);
+
+impl Share {
+    /// All of a machine.
+    pub const WHOLE: Share = Share(10_000);
+
+    /// So many hundredths of a percent; more than all counts as all.
+    #[must_use]
+    pub const fn hundredths(hundredths: u64) -> Share {
+        match hundredths < 10_000 {
+            true => Share(hundredths as u16),
+            false => Share::WHOLE,
+        }
+    }
+
+    /// So many percent; more than all counts as all.
+    #[must_use]
+    pub const fn percent(percent: u64) -> Share {
+        Share::hundredths(percent.saturating_mul(100))
+    }
+
+    /// In hundredths of a percent.
+    #[must_use]
+    pub const fn in_hundredths(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+/// How busy one instance was over the time that ended at `at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// The end of the time that it tells of, by the room's clock: how fresh it is.
+    pub at: Time,
+    /// How busy it was.
+    pub busy: Share,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_never_more_than_all() {
+        assert_eq!(Share::percent(70).in_hundredths(), 7_000);
+        assert_eq!(Share::percent(101), Share::WHOLE);
+        assert_eq!(Share::percent(u64::MAX), Share::WHOLE);
+        assert_eq!(Share::hundredths(9_999).in_hundredths(), 9_999);
+    }
+}
