@@ -83,6 +83,12 @@ pub trait Provider: Send + Sync + 'static {
         })
     }
 
+    /// The app on this machine answers: the wake has succeeded. Whoever kept something for a wake in vain gives it up here,
+    /// and nowhere else. Told once for each wake, not again when it fails or is lost; nobody waits for the answer.
+    fn woke(&self, _instance: InstanceId) -> Said<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Whether clones can be made with these settings. Where not, nothing below is asked but `find`.
     fn can_clone(&self) -> bool {
         false

@@ -69,6 +69,8 @@ enum Done {
     /// The store was asked by a room that is alone.
     Followed(Result<Followed, StoreError>),
     HandedOver(Result<(), StoreError>),
+    /// Nobody waited for it.
+    Told,
 }
 
 /// A room that leads one service.
@@ -334,7 +336,12 @@ impl<'a> Lead<'a> {
                             break;
                         }
                     }
-                    Effect::Tell(event) => self.seat.face.story.tell(&event),
+                    Effect::Tell(event) => {
+                        self.seat.face.story.tell(&event);
+                        if matches!(event, Event::Woken { .. }) {
+                            self.woke();
+                        }
+                    }
                     effect => self.act(effect),
                 }
             }
@@ -448,6 +455,7 @@ impl<'a> Lead<'a> {
                 self.heart.unanswered();
                 Ok(())
             }
+            Done::Told => Ok(()),
         }
     }
 }

@@ -26,7 +26,7 @@ use super::cloud::billed::{
 };
 pub use super::cloud::billed::{AddressFrom, Kept, Snapshots};
 use super::cloud::call::Does;
-use super::{Answer, BadSettings, Checkup, Provider, bare, seed_only};
+use super::{Answer, BadSettings, Checkup, Provider, Said, bare, seed_only};
 use crate::engine::id::{InstanceId, Token};
 use crate::engine::machine::{MachineState, Trouble};
 use crate::engine::policy::Sleep;
@@ -264,6 +264,13 @@ impl Provider for DigitalOcean {
         match instance {
             InstanceId::SEED => Box::pin(self.keeper.put_to_sleep()),
             _ => Box::pin(async move { Err(seed_only("digitalocean", instance)) }),
+        }
+    }
+
+    fn woke(&self, instance: InstanceId) -> Said<'_, ()> {
+        match instance {
+            InstanceId::SEED => Box::pin(self.keeper.woke()),
+            _ => Box::pin(async { Ok(()) }),
         }
     }
 

@@ -47,6 +47,7 @@ mod lifecycle_privacy;
 mod lifecycle_rooms;
 mod lifecycle_rooms_traefik;
 mod lifecycle_traefik;
+mod lifecycle_woke;
 mod page;
 mod provider_conformance;
 mod rooms;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::{Done, Lead};
 use crate::engine::contract::{Effect, Input};
 use crate::engine::fleet::{Deed, Heard};
-use crate::engine::id::{OpId, Token};
+use crate::engine::id::{InstanceId, OpId, Token};
 use crate::engine::machine::{ErrorClass, Trouble};
 use crate::engine::policy::Sleep;
 use crate::provider::{self, mark::token};
@@ -83,6 +83,24 @@ impl Lead<'_> {
                 });
             }
         }
+    }
+
+    /// Tells the provider that the app answers. That it did not do what it does then is in the log; the next wake tells it
+    /// again.
+    pub(super) fn woke(&mut self) {
+        if !self.heart.holds_the_lease() {
+            return;
+        }
+        let setup = &self.seat.setup;
+        let (provider, name) = (Arc::clone(&setup.provider), setup.name.clone());
+        let limit = provider.call_timeout();
+        self.doing.spawn(async move {
+            let call = provider.woke(InstanceId::SEED);
+            if let Err(trouble) = said(limit, "woke", call).await {
+                tracing::warn!(service = %name, %trouble, "what a wake makes dispensable is not all given up; the next wake does that");
+            }
+            Done::Told
+        });
     }
 
     /// What changes anything is done only while the lease lives: another room may be doing it by now.

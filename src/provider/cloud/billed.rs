@@ -253,6 +253,14 @@ impl<C: Billed> Keeper<C> {
         }
     }
 
+    /// The machine came up and its app answers: snapshots from before that are not needed any more.
+    pub(crate) async fn woke(&self) -> Result<(), Trouble> {
+        match &self.keeping.kept {
+            Kept::Off(_) => Ok(()),
+            Kept::Snapshot(kept) => Box::pin(self.forget_older(kept)).await,
+        }
+    }
+
     /// How the settings want the machine put to sleep.
     pub(crate) fn sleep(&self) -> Sleep {
         match self.keeping.kept {

@@ -323,6 +323,8 @@ macro_rules! keeps {
             the_public_address_is_there_too_and_a_deleted_machine_is_missing);
         keeps!(@swaps || $rented,
             what_was_written_is_there_after_each_sleep
+            the_last_good_snapshot_outlives_every_wake_in_vain
+            a_machine_that_was_made_from_none_of_ours_proves_none_of_them
             nothing_is_destroyed_without_a_good_snapshot
             two_machines_of_one_mark_are_left_as_they_are
             what_could_not_be_made_again_is_not_put_away

@@ -52,6 +52,8 @@ pub(crate) struct Manner {
     pub(crate) empty_snapshots: bool,
     /// Snapshots are never available, though their orders end.
     pub(crate) unready_snapshots: bool,
+    /// No snapshot is deleted: it is asked too much just now.
+    pub(crate) keeps_snapshots: bool,
     /// Nothing is made: why, as status and words.
     pub(crate) makes_nothing: Option<(u16, &'static str)>,
 }
@@ -294,7 +296,10 @@ impl World {
             }
             return Ok(answer);
         }
-        if let Some(status) = manner.broken {
+        let snapshot = ["/snapshots/", "/images/"];
+        let snapshot = snapshot.iter().any(|it| asked.head.uri.path().contains(it));
+        let keeps = manner.keeps_snapshots && snapshot && asked.head.method == http::Method::DELETE;
+        if let Some(status) = manner.broken.or(keeps.then_some(503)) {
             let mut answer = Response::new(Full::new("<html>oh dear</html>".into()));
             *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
             return Ok(answer);

@@ -3,7 +3,7 @@
 //! Down: shut down, take a snapshot, verify it, destroy. Up: make a machine from the newest good snapshot. Nothing is
 //! remembered here: machine and snapshots are found by their mark, so whoever comes after a crash goes on. A machine that
 //! exists is always the truth, whatever snapshots there are; and what a crash leaves half done costs another snapshot, not
-//! data. Before a machine is made, the moment is written on its snapshot: whoever comes later waits until that machine must
+//! data. Only a wake that has succeeded makes older snapshots dispensable, so a sleep deletes none. Before a machine is made, the moment is written on its snapshot: whoever comes later waits until that machine must
 //! have appeared, and makes no second one.
 
 use std::sync::PoisonError;
@@ -180,7 +180,6 @@ impl<C: Billed> Keeper<C> {
             "a verified snapshot takes the machine's place"
         );
         self.remove(&verified).await?;
-        self.forget_older(kept, server.image, snapshot).await;
         Ok(bare(MachineState::Stopped))
     }
 
@@ -290,31 +289,45 @@ impl<C: Billed> Keeper<C> {
         }
     }
 
-    /// Deletes our snapshots but the newest and the one before it, from which the machine was made: its wake has
-    /// succeeded, since it ran. What can't be deleted now is deleted after the next sleep.
-    async fn forget_older(&self, kept: &Snapshots, made_from: Option<u64>, newest: u64) {
-        let snapshots = match self.cloud.snapshots(&kept.mark).await {
-            Ok(snapshots) => snapshots,
-            Err(trouble) => {
-                tracing::warn!(%trouble, "older snapshots stay");
-                return;
-            }
+    /// Deletes our snapshots that are older than the two that stay while the machine is up: the one that it was made from,
+    /// whose wake has now succeeded, and the good one before that. A machine that was made from none of ours proves
+    /// nothing. What can't be deleted now is deleted after a later wake.
+    ///
+    /// # Errors
+    /// When machine or snapshots could not be read, so nothing was deleted; or the last trouble of those that stay.
+    pub(super) async fn forget_older(&self, kept: &Snapshots) -> Result<(), Trouble> {
+        let server = self.marked(kept).await?;
+        let made_from = server.and_then(|server| server.image);
+        let mut ours = self.cloud.snapshots(&kept.mark).await?;
+        ours.sort_by_key(|snapshot| std::cmp::Reverse((snapshot.at, snapshot.id)));
+        let Some(at) = ours
+            .iter()
+            .find(|it| Some(it.id) == made_from)
+            .map(|it| it.at)
+        else {
+            return Ok(());
         };
-        let Some(at) = snapshots.iter().find(|it| it.id == newest).map(|it| it.at) else {
-            return;
-        };
-        let older: Vec<&Snapshot> = snapshots.iter().filter(|it| it.at < at).collect();
-        let made_from = older.iter().find(|it| Some(it.id) == made_from);
-        let before = made_from.or(older.iter().max_by_key(|it| it.at));
-        let before = before.map(|it| it.id);
-        for snapshot in older.into_iter().filter(|it| Some(it.id) != before) {
-            let id = snapshot.id;
-            match self.cloud.forget(snapshot).await {
-                Ok(()) => tracing::info!(snapshot = id, "an older snapshot is deleted"),
-                Err(trouble) if trouble.class == ErrorClass::NotFound => {}
-                Err(trouble) => tracing::warn!(snapshot = id, %trouble, "an older snapshot stays"),
+        let mut older = ours.into_iter().filter(|it| it.at < at);
+        // One that a crash left half done is not the one before.
+        for snapshot in older.by_ref() {
+            let shown = self.cloud.snapshot(snapshot.id, &kept.mark).await?;
+            if shown.is_some_and(|shown| shown.is_good()) {
+                break;
             }
         }
+        let mut stays = Ok(());
+        for snapshot in older {
+            let id = snapshot.id;
+            match self.cloud.forget(&snapshot).await {
+                Ok(()) => tracing::info!(snapshot = id, "an older snapshot is deleted"),
+                Err(trouble) if trouble.class == ErrorClass::NotFound => {}
+                Err(trouble) => {
+                    let detail = format!("the older snapshot {id} stays: {}", trouble.detail);
+                    stays = Err(Trouble::new(trouble.class, detail));
+                }
+            }
+        }
+        stays
     }
 
     /// The one machine with the mark, by its own page: lists lag.

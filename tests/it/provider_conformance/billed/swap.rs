@@ -12,7 +12,7 @@ use futures_util::stream;
 
 use super::super::{SEED, TOKEN as CALL, digitalocean, hetzner, state};
 use super::{ID, POLL, Rented, Wanted};
-use crate::support::billed::{MOMENTS, Manner, Moment, TOKEN};
+use crate::support::billed::{All, MOMENTS, Manner, Moment, TOKEN};
 use crate::support::wait::eventually;
 
 /// A machine that was asked for appears this late at most. Moments are whole seconds, so two are one at least.
@@ -113,6 +113,14 @@ async fn done(
     panic!("it does not come to an end");
 }
 
+/// The app answers; what could not be deleted is asked for again.
+async fn woke(it: &Rented) {
+    done(it, async |provider| {
+        provider.woke(SEED).await.map(|()| MachineState::Running)
+    })
+    .await;
+}
+
 /// From here on a sleep and a wake keep what is written: no older snapshot comes back.
 async fn lives_on(it: &Rented) {
     let (machines, _) = it.world.written();
@@ -124,6 +132,10 @@ async fn lives_on(it: &Rented) {
     assert!(snapshots.contains(&8), "{snapshots:?}");
     start(it).await;
     assert_eq!(it.world.written().0, [8]);
+    woke(it).await;
+    let (_, snapshots) = it.world.written();
+    assert!(snapshots.contains(&8), "{snapshots:?}");
+    assert!(snapshots.len() <= 2, "older ones stay: {snapshots:?}");
 }
 
 pub(in super::super) async fn what_was_written_is_there_after_each_sleep(build: fn() -> Rented) {
@@ -142,18 +154,75 @@ pub(in super::super) async fn what_was_written_is_there_after_each_sleep(build: 
         assert_eq!(state(&*provider(&it)).await, MachineState::Stopped);
         let (machines, snapshots) = it.world.written();
         assert_eq!(machines, Vec::<u64>::new());
-        let before = written.saturating_sub(1);
-        let kept = [0, before, written];
-        let kept = if before == 0 { &kept[1..] } else { &kept };
-        assert_eq!(snapshots, kept, "by hand, the one before, the newest");
+        let kept: Vec<u64> = [0]
+            .into_iter()
+            .chain(written.max(3) - 2..=written)
+            .collect();
+        assert_eq!(snapshots, kept, "by hand, the two before, the newest");
         // Asleep already.
         stop(&it).await;
         start(&it).await;
         assert_eq!(it.world.written().0, [written]);
-        let all = it.world.all();
-        let server = all.servers.values().next().expect("it is there");
+        let server = it.world.all().servers.values().next().cloned();
+        let server = server.expect("it is there");
         assert_eq!(server.marks, [it.mark]);
         assert_eq!(server.name, "blog");
+        woke(&it).await;
+        let kept: Vec<u64> = [0]
+            .into_iter()
+            .chain(written.max(2) - 1..=written)
+            .collect();
+        assert_eq!(it.world.written().1, kept, "the one before is enough");
+    }
+}
+
+pub(in super::super) async fn the_last_good_snapshot_outlives_every_wake_in_vain(
+    build: fn() -> Rented,
+) {
+    let it = awake(build).await;
+    stop(&it).await;
+    start(&it).await;
+    woke(&it).await;
+    // What was written last keeps the app from starting.
+    for broken in [8, 9, 10] {
+        it.world.write(broken);
+        stop(&it).await;
+        start(&it).await;
+    }
+    let (machines, snapshots) = it.world.written();
+    assert_eq!((machines, snapshots), (vec![10], vec![7, 8, 9, 10]));
+    // Somebody mends it.
+    it.world.write(11);
+    stop(&it).await;
+    start(&it).await;
+    assert_eq!(it.world.written().1, [7, 8, 9, 10, 11]);
+    it.world.behave(Manner {
+        keeps_snapshots: true,
+        ..manner()
+    });
+    let trouble = provider(&it).woke(SEED).await.expect_err("they stay");
+    assert!(trouble.detail.contains("stays"), "{trouble}");
+    assert_eq!(it.world.written().1, [7, 8, 9, 10, 11]);
+    it.world.behave(manner());
+    woke(&it).await;
+    assert_eq!(it.world.written().1, [10, 11]);
+}
+
+pub(in super::super) async fn a_machine_that_was_made_from_none_of_ours_proves_none_of_them(
+    build: fn() -> Rented,
+) {
+    let it = awake(build).await;
+    for written in [1, 2, 3] {
+        it.world.write(written);
+        stop(&it).await;
+        start(&it).await;
+    }
+    let made = *it.world.all().servers.keys().next().expect("it is there");
+    for image in [None, Some(77)] {
+        let set = |all: &mut All| all.servers.get_mut(&made).map(|it| it.image = image);
+        set(&mut it.world.all()).expect("it is there");
+        woke(&it).await;
+        assert_eq!(it.world.written().1, [1, 2, 3]);
     }
 }
 
@@ -249,23 +318,32 @@ pub(in super::super) async fn who_is_refused_a_machine_asks_again_at_once(build:
 enum Deed {
     Stop,
     Start,
+    Woke,
 }
 
 impl Deed {
     /// A house in which it is to be done.
     async fn prepare(self, build: fn() -> Rented) -> Rented {
         let it = awake(build).await;
-        if self == Deed::Start {
-            stop(&it).await;
+        match self {
+            Deed::Stop => {}
+            Deed::Start => stop(&it).await,
+            Deed::Woke => {
+                for _ in 0..3 {
+                    stop(&it).await;
+                    start(&it).await;
+                }
+            }
         }
         it
     }
 
     async fn ask(self, provider: &dyn Provider) {
-        let _ = match self {
-            Deed::Stop => provider.stop(SEED, CALL).await,
-            Deed::Start => provider.start(SEED, CALL).await,
-        };
+        match self {
+            Deed::Stop => drop(provider.stop(SEED, CALL).await),
+            Deed::Start => drop(provider.start(SEED, CALL).await),
+            Deed::Woke => drop(provider.woke(SEED).await),
+        }
     }
 
     /// After it was cut off: whoever comes next finds what there is.
@@ -313,7 +391,7 @@ pub(in super::super) async fn a_future_that_is_dropped_anywhere_loses_and_double
     build: fn() -> Rented,
 ) {
     let mut cases = Vec::new();
-    for deed in [Deed::Stop, Deed::Start] {
+    for deed in [Deed::Stop, Deed::Start, Deed::Woke] {
         for at in 0..deed.calls(build).await {
             // Whoever comes next asks for the one or for the other, by turns.
             let nexts = [Deed::Start, Deed::Stop].into_iter().cycle();
@@ -348,6 +426,7 @@ async fn child_that_is_killed() {
     };
     match deed {
         "Stop" => Deed::Stop.ask(&*provider).await,
+        "Woke" => Deed::Woke.ask(&*provider).await,
         _ => Deed::Start.ask(&*provider).await,
     }
 }
@@ -386,7 +465,7 @@ pub(in super::super) async fn a_process_that_is_killed_anywhere_loses_and_double
     build: fn() -> Rented,
 ) {
     let mut cases = Vec::new();
-    for deed in [Deed::Stop, Deed::Start] {
+    for deed in [Deed::Stop, Deed::Start, Deed::Woke] {
         for at in 0..deed.calls(build).await {
             cases.extend(MOMENTS.map(|moment| (deed, at, moment)));
         }
