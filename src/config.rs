@@ -12,15 +12,18 @@ mod across;
 pub mod added;
 mod keys;
 mod problem;
+pub mod prometheus;
 pub mod provider;
 mod raw;
 mod reader;
 mod reading;
 pub mod redis;
 mod reference;
+pub mod scale;
 mod schema;
 mod secret;
 pub mod service;
+pub mod signal;
 mod taken;
 mod traefik;
 mod value;
@@ -32,12 +35,15 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 pub use self::problem::Problem;
+pub use self::prometheus::{Prometheus, PrometheusLogin, PrometheusServer};
 pub use self::provider::{MachineAddress, Provider};
 pub use self::reader::EnvLookup;
 pub use self::redis::RedisUrl;
 pub use self::reference::reference;
+pub use self::scale::{Scale, ScaleMode};
 pub use self::secret::Secret;
 pub use self::service::{Cost, HOLD_BODY_MAX, Health, Ingress, Service, Wake, WakeBy};
+pub use self::signal::Signal;
 pub use self::traefik::{Publish, Traefik};
 
 use self::raw::{Node, Table, Value};
@@ -63,6 +69,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// The Traefik in front of the room.
     pub traefik: Option<Traefik>,
+    /// The Prometheus that is asked for load and told of instances.
+    pub prometheus: Prometheus,
     /// The services, by name.
     pub services: BTreeMap<ServiceName, Service>,
     /// What is allowed and yet doubtful, in the order of the file.
@@ -77,7 +85,18 @@ struct Base {
     /// The name of the file.
     file: String,
     defaults: Table,
+    around: Around,
+}
+
+/// What the rest of the file says to every service.
+#[derive(Clone, Debug, PartialEq)]
+struct Around {
+    /// What holds when a service writes none.
     ingress: Ingress,
+    /// Who is asked where a service names no other.
+    prometheus: Option<PrometheusServer>,
+    /// `[prometheus]` has a url that was refused: no service is told that it is missing.
+    prometheus_refused: bool,
 }
 
 /// The listener for visitors.
@@ -196,11 +215,19 @@ fn read(root: &Reading<'_>, file: &str) -> Option<Config> {
         .as_ref()
         .and_then(|server| server.as_ref()?.listen.into());
     let traefik = root.section("traefik").map(|it| Traefik::read(&it, listen));
-    let ingress = match root.has("traefik") {
-        true => Ingress::Failover,
-        false => Ingress::Proxy,
+    let prometheus = root.section_or_empty("prometheus");
+    let asked = prometheus.as_ref().is_none_or(|it| it.has("url"));
+    let prometheus = prometheus.and_then(|it| Prometheus::read(&it));
+    let asks = prometheus.as_ref().and_then(|it| it.server.clone());
+    let around = Around {
+        ingress: match root.has("traefik") {
+            true => Ingress::Failover,
+            false => Ingress::Proxy,
+        },
+        prometheus_refused: asked && asks.is_none(),
+        prometheus: asks,
     };
-    let services = read_services(root, ingress);
+    let services = read_services(root, &around);
     across::hosts(root);
     let config = Config {
         server: server??,
@@ -210,6 +237,7 @@ fn read(root: &Reading<'_>, file: &str) -> Option<Config> {
         privacy: privacy??,
         // A Traefik that was refused is a problem, so the configuration is not handed out without it.
         traefik: traefik.flatten(),
+        prometheus: prometheus?,
         services,
         warnings: Vec::new(),
         base: Base {
@@ -220,7 +248,7 @@ fn read(root: &Reading<'_>, file: &str) -> Option<Config> {
                 .and_then(Node::table)
                 .cloned()
                 .unwrap_or_default(),
-            ingress,
+            around,
         },
     };
     across::check(root, &config);
@@ -301,7 +329,7 @@ fn read_privacy(section: &Reading<'_>) -> Option<Privacy> {
     })
 }
 
-fn read_services(root: &Reading<'_>, ingress: Ingress) -> BTreeMap<ServiceName, Service> {
+fn read_services(root: &Reading<'_>, around: &Around) -> BTreeMap<ServiceName, Service> {
     let Some(node) = root.table.get("service") else {
         return BTreeMap::new();
     };
@@ -311,7 +339,7 @@ fn read_services(root: &Reading<'_>, ingress: Ingress) -> BTreeMap<ServiceName, 
     };
     table
         .iter()
-        .filter_map(|(name, node)| read_service(root.reader, name, node, ingress))
+        .filter_map(|(name, node)| read_service(root.reader, name, node, around))
         .collect()
 }
 
@@ -319,7 +347,7 @@ fn read_service(
     reader: &Reader<'_>,
     name: &str,
     node: &Node,
-    ingress: Ingress,
+    around: &Around,
 ) -> Option<(ServiceName, Service)> {
     let parsed: Option<ServiceName> = name
         .parse()
@@ -327,7 +355,7 @@ fn read_service(
         .ok();
     let section = reader.open(node, "service")?;
     let stand_in = || "refused".parse().expect("a plain word is a name");
-    let service = Service::read(&section, parsed.clone().unwrap_or_else(stand_in), ingress)?;
+    let service = Service::read(&section, parsed.clone().unwrap_or_else(stand_in), around)?;
     Some((parsed?, service))
 }
 

@@ -179,7 +179,7 @@ impl Config {
         };
         raw::lay_under(table, &self.base.defaults, "service");
         let reader = Reader::new(&self.base.file, env);
-        let service = read_service(&reader, name.as_str(), &node, self.base.ingress);
+        let service = read_service(&reader, name.as_str(), &node, &self.base.around);
         reader.finish().map_err(|problems| told(&problems))?;
         let (_, service) = service.expect("a service without a problem is whole");
         Ok(service)

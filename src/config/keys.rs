@@ -3,7 +3,7 @@
 use super::schema::Fallback::{Nothing, Required, Value};
 use super::schema::Kind::{
     Choice, Duration, Integer, List, Listen, Map, Named, Number, Path, Provider, Secret, Section,
-    Special, Text, Truth, Url,
+    Signal, Special, Text, Truth, Url,
 };
 use super::schema::{Fallback, Key, Kind, SectionText};
 
@@ -21,6 +21,9 @@ pub(super) const PROVIDER_KINDS: &[&str] = &[
     "libvirt",
     "wol",
 ];
+
+/// The kinds of signals of load.
+pub(super) const SIGNAL_KINDS: &[&str] = &["node-exporter", "prometheus", "provider", "webhook"];
 
 /// The sections of the file, in the order of the reference page.
 pub(super) const SECTIONS: &[SectionText] = &[
@@ -57,6 +60,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "How the routing of the services gets to Traefik.",
     ),
     part(
+        "prometheus",
+        "[prometheus]",
+        "Optional: the Prometheus that is asked for load, and that is told of the instances.",
+    ),
+    part(
         "service",
         "[service.NAME]",
         "One service. NAME is 1 to 40 of a-z, 0-9 and `-`, and starts and ends with a letter or a digit. `[defaults]` takes the same keys; what a service writes itself wins, key by key, also inside the tables below.",
@@ -74,7 +82,27 @@ pub(super) const SECTIONS: &[SectionText] = &[
     part(
         "scale",
         "[service.NAME.scale]",
-        "How many instances there may be. This version runs one.",
+        "How many instances there may be, and when there are more or fewer. With `max = 1` there is one, and nothing else of it is looked at.",
+    ),
+    part(
+        "signal node-exporter",
+        "signal: node-exporter",
+        "The node_exporter of each instance, asked directly. An instance is told by its address, whatever its labels say.",
+    ),
+    part(
+        "signal prometheus",
+        "signal: prometheus",
+        "The answer of a Prometheus to an expression of yours, in percent. The label `instance` (a host, or a host and a port) or `anteroom_instance` says whose it is; one value without either is everybody's.",
+    ),
+    part(
+        "signal provider",
+        "signal: provider",
+        "The provider's own figures of the processor: of `docker` (and Podman) and of `process`.",
+    ),
+    part(
+        "signal webhook",
+        "signal: webhook",
+        "Nothing is measured: only alerts that come in make it more or fewer, one step each.",
     ),
     part(
         "cost",
@@ -144,16 +172,7 @@ pub(super) const SECTIONS: &[SectionText] = &[
 ];
 
 /// Keys of the plan that are not in this version, by section.
-pub(super) const LATER: &[(&str, &str)] = &[
-    ("", "prometheus"),
-    ("scale", "seed"),
-    ("scale", "up_at"),
-    ("scale", "down_at"),
-    ("scale", "up_window"),
-    ("scale", "down_window"),
-    ("scale", "cooldown"),
-    ("scale", "signal"),
-];
+pub(super) const LATER: &[(&str, &str)] = &[("scale", "wake_instances")];
 
 const fn part(id: &'static str, title: &'static str, about: &'static str) -> SectionText {
     SectionText { id, title, about }
@@ -186,6 +205,7 @@ pub(super) const KEYS: &[Key] = &[
     key("", "limits", Section("limits"), Nothing("all its defaults"), "Limits of the whole deployment.", "{}"),
     key("", "privacy", Section("privacy"), Nothing("all its defaults"), "What is written down of clients, and for how long.", "{}"),
     key("", "traefik", Section("traefik"), Nothing("no Traefik"), "The Traefik in front of the room.", "{}"),
+    key("", "prometheus", Section("prometheus"), Nothing("all its defaults"), "The Prometheus that is asked for load, and that is told of the instances.", "{}"),
     key("", "defaults", Section("service"), Nothing("none"), "Any key a service may have; it holds for every service that does not write its own.", "{}"),
     key("", "service", Named("service"), Nothing("no services"), "The services, by their names.", "{}"),
 
@@ -215,6 +235,13 @@ pub(super) const KEYS: &[Key] = &[
 
     key("publish", "kind", Choice(&["file", "http", "none"]), Required, "`file` writes a file that Traefik watches; `http` waits for Traefik to fetch `/traefik` from the admin listener; `none` leaves it to you.", r#""file""#),
     key("publish", "path", Path, Nothing("must be written for `kind = \"file\"`"), "The file, in a folder that Traefik's file provider watches. Only for `kind = \"file\"`.", r#""/etc/traefik/dynamic/anteroom.yml""#),
+
+    key("prometheus", "url", Url, Nothing("none is asked"), "Where Prometheus is asked.", r#""http://127.0.0.1:9090""#),
+    key("prometheus", "token", Secret, Nothing("none is sent"), "Sent as `Authorization: Bearer`.", r#"{ env = "PROMETHEUS_TOKEN" }"#),
+    key("prometheus", "username", Text, Nothing("none is sent"), "Sent with `password`, instead of `token`.", r#""anteroom""#),
+    key("prometheus", "password", Secret, Nothing("none is sent"), "Sent with `username`.", r#"{ env = "PROMETHEUS_PASSWORD" }"#),
+    key("prometheus", "targets_file", Path, Nothing("it is only fetched, from `/prometheus/targets`"), "A file that the list of instances is written to, for Prometheus' `file_sd`.", r#""/etc/prometheus/targets/anteroom.json""#),
+    key("prometheus", "job", Text, Value(r#""anteroom""#), "The label `job` of the instances in that list.", r#""anteroom""#),
 
     key("service", "hosts", List("hostnames"), Required, "The names visitors ask for, without scheme and port. A name belongs to one service.", r#"["blog.example.com"]"#),
     key("service", "port", Integer(1, 65535), Required, "The app's port, on every instance.", "80"),
@@ -246,7 +273,32 @@ pub(super) const KEYS: &[Key] = &[
     key("wake", "per_service", Special("a rate"), Value(r#""96/1d""#), "Wakes of this service by all clients together.", r#""96/1d""#),
     key("wake", "per_day", Integer(1, 1_000_000), Nothing("no budget"), "Wakes of this service from midnight to midnight, UTC: a budget that is there again all at once.", "48"),
 
-    key("scale", "max", Integer(1, 1), Value("1"), "Instances in all. More than one comes in a later version.", "1"),
+    key("scale", "seed", Choice(&["serves"]), Value(r#""serves""#), "`serves`: the machine itself takes requests, beside its clones. `template`, where it is only cloned, comes in a later version.", r#""serves""#),
+    key("scale", "min", Integer(1, 50), Value("1"), "Instances at least, while the service is awake.", "1"),
+    key("scale", "max", Integer(1, 50), Value("1"), "Instances at most, the machine itself among them. More than one need a provider that makes clones with its settings, and a `signal`.", "3"),
+    key("scale", "mode", Choice(&["threshold", "projected"]), Value(r#""threshold""#), "When an instance goes. `threshold`: the load is below `down_at`. `projected`: the rest would still be `margin` below `up_at`.", r#""projected""#),
+    key("scale", "margin", Integer(0, 50), Value("10"), "How far below `up_at` the rest must stay in the mode `projected`, in points of percent; less than `up_at`.", "10"),
+    key("scale", "up_at", Integer(20, 99), Value("70"), "Above this mean load of the instances there are more of them, in percent.", "70"),
+    key("scale", "down_at", Integer(1, 98), Nothing("`up_at` / 2 - 5"), "Below this there is one fewer in the mode `threshold`, in percent; less than `up_at`.", "30"),
+    key("scale", "up_window", Duration("2s", "1h"), Value(r#""1m""#), "What is averaged before there are more; at least two times `interval`.", r#""1m""#),
+    key("scale", "down_window", Duration("2s", "24h"), Value(r#""10m""#), "What is averaged before there is one fewer; at least two times `interval`.", r#""10m""#),
+    key("scale", "cooldown", Duration("0s", "24h"), Value(r#""3m""#), "The pause between two changes.", r#""3m""#),
+    key("scale", "interval", Duration("1s", "5m"), Value(r#""15s""#), "How often is measured.", r#""15s""#),
+    key("scale", "creations_per_hour", Integer(1, 1_000), Value("20"), "Clones that are made within an hour, at most, whatever happens.", "20"),
+    key("scale", "signal", Signal, Nothing("must be written for `max` above 1"), "What tells how busy the instances are.", r#"{ kind = "node-exporter", port = 9100 }"#),
+
+    key("signal node-exporter", "kind", Choice(SIGNAL_KINDS), Required, "What tells how busy the instances are.", r#""node-exporter""#),
+    key("signal node-exporter", "port", Integer(1, 65535), Value("9100"), "Its port, at the address of each instance.", "9100"),
+    key("signal node-exporter", "path", Special("a path that starts with /"), Value(r#""/metrics""#), "Where its metrics are.", r#""/metrics""#),
+    key("signal node-exporter", "of", List("`cpu`, `memory`"), Value(r#"["cpu"]"#), "What of the machine counts: its processors, its memory, or whichever of them is busier.", r#"["cpu", "memory"]"#),
+
+    key("signal prometheus", "kind", Choice(SIGNAL_KINDS), Required, "What tells how busy the instances are.", r#""prometheus""#),
+    key("signal prometheus", "query", Special("a PromQL expression"), Required, "What is asked, at every `interval`.", r#"'100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[1m])))'"#),
+    key("signal prometheus", "url", Url, Nothing("that of `[prometheus]`"), "Another Prometheus than that of `[prometheus]`. It is asked without a name or a token.", r#""http://127.0.0.1:9090""#),
+
+    key("signal provider", "kind", Choice(SIGNAL_KINDS), Required, "What tells how busy the instances are.", r#""provider""#),
+
+    key("signal webhook", "kind", Choice(SIGNAL_KINDS), Required, "What tells how busy the instances are.", r#""webhook""#),
 
     key("cost", "per_hour", Number(0.0, 1_000_000.0), Required, "The price of an hour.", "0.0288"),
     key("cost", "currency", Special("a currency of three letters"), Value(r#""USD""#), "The currency, by its three letters.", r#""USD""#),

@@ -15,9 +15,6 @@ pub mod proxmox;
 pub mod wol;
 
 use super::keys::PROVIDER_KINDS;
-use super::problem::nearest;
-use super::raw::{Node, Value};
-use super::reader::Reader;
 use super::reading::Reading;
 use super::value;
 pub use billed::Kept;
@@ -113,6 +110,45 @@ impl Provider {
         }
     }
 
+    /// Why no clones can be made with these settings, as the mend; none where they can. As the provider itself says it
+    /// once it is built.
+    pub(super) fn makes_no_clones(&self) -> Option<String> {
+        let key = match self {
+            Provider::Docker(_) | Provider::Proxmox(_) | Provider::IdCloudHost(_) => return None,
+            Provider::Process(process) => {
+                (!process.says_port()).then_some("{port} in provider.command")
+            }
+            Provider::Gce(gce) => gce.clone_from.is_none().then_some("provider.clone_from"),
+            Provider::Ec2(ec2) => ec2
+                .launch_template
+                .is_none()
+                .then_some("provider.launch_template"),
+            Provider::Command(_)
+            | Provider::DigitalOcean(_)
+            | Provider::Hetzner(_)
+            | Provider::Libvirt(_)
+            | Provider::Wol(_) => {
+                let kinds = "docker, process, gce, ec2, proxmox or idcloudhost";
+                let kind = self.kind();
+                return Some(format!(
+                    "{kind} makes none: write a provider of the kind {kinds}"
+                ));
+            }
+        };
+        key.map(|key| format!("write {key}"))
+    }
+
+    /// What has one address in common for all its instances, which differ by their ports alone.
+    pub(super) fn shares_an_address(&self) -> Option<&'static str> {
+        match self {
+            Provider::Process(_) => Some("processes"),
+            Provider::Docker(docker) if docker.address == DockerAddress::Published => {
+                Some("containers with published ports")
+            }
+            _ => None,
+        }
+    }
+
     /// Reads the block of a service whose app listens on `port`.
     pub(super) fn read(service: &Reading<'_>, port: u16) -> Option<Provider> {
         let Some(node) = service.table.get("provider") else {
@@ -122,7 +158,7 @@ impl Provider {
             );
             return None;
         };
-        let kind = kind(service.reader, node)?;
+        let kind = service.reader.kind(node, PROVIDER_KINDS, "provider")?;
         let section = service.reader.open(node, kind)?;
         // The kind was read above; this asks the table of keys as for every other key.
         section.read("kind", value::words)?;
@@ -140,26 +176,4 @@ impl Provider {
             _ => Provider::Command(Command::read(&section, port)?),
         })
     }
-}
-
-/// The kind, as the id of the section that describes it.
-fn kind(reader: &Reader<'_>, node: &Node) -> Option<&'static str> {
-    let known = PROVIDER_KINDS.join(", ");
-    let written = node.table().and_then(|table| table.get("kind"));
-    let Some((at, Value::Text(kind))) = written.map(|at| (at, &at.value)) else {
-        let message = format!("needs a kind in quotes; there are {known}");
-        let at = written.unwrap_or(node);
-        reader.fault(at.line, &at.path, message);
-        return None;
-    };
-    let found = PROVIDER_KINDS.iter().find(|known| *known == kind).copied();
-    if found.is_none() {
-        let meant = nearest(kind, PROVIDER_KINDS.iter().copied());
-        let message = match meant {
-            Some(meant) => format!("{kind:?} is not a kind of provider; did you mean {meant:?}?"),
-            None => format!("{kind:?} is not a kind of provider; there are {known}"),
-        };
-        reader.fault(at.line, &at.path, message);
-    }
-    found
 }

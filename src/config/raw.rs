@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::Problem;
 use super::schema::{self, Kind};
+use super::signal;
 
 /// A table: its keys with their values.
 pub(super) type Table = BTreeMap<String, Node>;
@@ -205,22 +206,24 @@ pub(super) fn lay_under(section: &mut Table, defaults: &Table, id: &str) {
         match schema::key(id, name).map(|key| key.kind) {
             Some(Kind::Section(id)) => lay_under(written, default, id),
             Some(Kind::Map) => lay_under(written, default, "any name"),
-            Some(Kind::Provider) => lay_under_provider(written, default),
+            Some(Kind::Provider) => lay_under_kind(written, default, |kind| kind),
+            Some(Kind::Signal) => lay_under_kind(written, default, signal::section_of),
             _ => {}
         }
     }
 }
 
-/// The keys of one provider mean nothing to another, so only blocks of the same kind merge.
-fn lay_under_provider(written: &mut Table, default: &Table) {
+/// The keys of one kind mean nothing to another, so only blocks of the same kind merge. `section` gives the section that
+/// describes a kind.
+fn lay_under_kind(written: &mut Table, default: &Table, section: fn(&str) -> &str) {
     let kind = |table: &Table| match table.get("kind").map(|node| &node.value) {
         Some(Value::Text(kind)) => Some(kind.clone()),
         _ => None,
     };
     let (own, given) = (kind(written), kind(default));
     if own.is_none() || given.is_none() || own == given {
-        let id = own.or(given).unwrap_or_default();
-        lay_under(written, default, &id);
+        let kind = own.or(given).unwrap_or_default();
+        lay_under(written, default, section(&kind));
     }
 }
 

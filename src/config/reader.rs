@@ -80,6 +80,34 @@ impl<'a> Reader<'a> {
         Some(Reading::new(self, id, node.path.clone(), node.line, table))
     }
 
+    /// The `kind` of a table, as one of those that are known; `what` they are kinds of.
+    pub(super) fn kind(
+        &self,
+        node: &Node,
+        kinds: &[&'static str],
+        what: &str,
+    ) -> Option<&'static str> {
+        let known = kinds.join(", ");
+        let written = node.table().and_then(|table| table.get("kind"));
+        let Some((at, Value::Text(kind))) = written.map(|at| (at, &at.value)) else {
+            let message = format!("needs a kind in quotes; there are {known}");
+            let at = written.unwrap_or(node);
+            self.fault(at.line, &at.path, message);
+            return None;
+        };
+        let found = kinds.iter().find(|known| *known == kind).copied();
+        if found.is_none() {
+            let message = match nearest(kind, kinds.iter().copied()) {
+                Some(meant) => {
+                    format!("{kind:?} is not a kind of {what}; did you mean {meant:?}?")
+                }
+                None => format!("{kind:?} is not a kind of {what}; there are {known}"),
+            };
+            self.fault(at.line, &at.path, message);
+        }
+        found
+    }
+
     /// The text of a value: written in quotes, or taken from the environment or a file. The second text is what
     /// a message may show of it.
     pub(super) fn text(&self, key: &Key, node: &Node) -> Option<(String, String)> {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::Path;
 use std::str::FromStr;
 
 use super::raw::{self, Node, Table, Value};
@@ -51,6 +52,26 @@ impl<'a> Reading<'a> {
     pub(super) fn warn(&self, name: &str, message: impl Into<String>) {
         self.reader
             .warn(self.line_of(name), &self.path_of(name), message);
+    }
+
+    /// Notes that the folder of a file, which is to be written, is not there.
+    pub(super) fn warn_of_folder(&self, name: &str, path: &Path) {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let message = format!(
+                "the folder {} is not there; make it, or nothing can be published",
+                folder.display()
+            );
+            self.warn(name, message);
+        }
+    }
+
+    /// Whether the key is written as this text.
+    pub(super) fn says(&self, name: &str, text: &str) -> bool {
+        let node = self.table.get(name);
+        matches!(node.map(|node| &node.value), Some(Value::Text(written)) if written == text)
     }
 
     /// The line of a key; of the table when the key is not written.

@@ -68,6 +68,8 @@ pub(super) enum Kind {
     Named(&'static str),
     /// The table of a provider, whose `kind` says which section describes it.
     Provider,
+    /// The table of a signal, whose `kind` says which section describes it.
+    Signal,
 }
 
 impl Kind {
@@ -87,7 +89,7 @@ impl Kind {
             Kind::Truth => "true or false".into(),
             Kind::List(of) => format!("a list of {of}"),
             Kind::Map => "a table of texts".into(),
-            Kind::Section(_) | Kind::Named(_) | Kind::Provider => "a table".into(),
+            Kind::Section(_) | Kind::Named(_) | Kind::Provider | Kind::Signal => "a table".into(),
         }
     }
 
@@ -104,6 +106,7 @@ impl Kind {
             Kind::Number(least, most) => format!("a number, {least} to {most}"),
             Kind::Section(id) | Kind::Named(id) => format!("a table: {}", title(id)),
             Kind::Provider => "a table: see the providers".into(),
+            Kind::Signal => "a table: see the signals".into(),
             other => other.noun(),
         }
     }
@@ -158,10 +161,15 @@ mod tests {
         ("privacy", "privacy"),
         ("traefik", "traefik"),
         ("publish", "traefik.publish"),
+        ("prometheus", "prometheus"),
         ("service", "service.a"),
         ("health", "service.a.health"),
         ("wake", "service.a.wake"),
         ("scale", "service.a.scale"),
+        ("signal node-exporter", "service.a.scale.signal"),
+        ("signal provider", "service.b.scale.signal"),
+        ("signal prometheus", "service.c.scale.signal"),
+        ("signal webhook", "service.e.scale.signal"),
         ("cost", "service.a.cost"),
         ("docker", "service.a.provider"),
         ("process", "service.b.provider"),
@@ -217,7 +225,10 @@ mod tests {
     "#;
 
     fn is_table(key: &Key) -> bool {
-        matches!(key.kind, Kind::Section(_) | Kind::Named(_) | Kind::Provider)
+        matches!(
+            key.kind,
+            Kind::Section(_) | Kind::Named(_) | Kind::Provider | Kind::Signal
+        )
     }
 
     /// A file with the example of every key that `value` gives one for.

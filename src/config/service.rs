@@ -3,9 +3,9 @@
 use std::ops::RangeInclusive;
 
 use super::provider::Provider;
-use super::raw::Value;
 use super::reading::Reading;
-use super::value;
+use super::scale::Scale;
+use super::{Around, value};
 use crate::engine::admit::Rules;
 use crate::engine::id::ServiceName;
 use crate::engine::time::Span;
@@ -47,6 +47,8 @@ pub struct Service {
     pub wake: Wake,
     /// Parts of user agents, in lower case, whose requests neither wake it nor keep it awake.
     pub ignore: Vec<String>,
+    /// How it is scaled; none where one instance is all there may be.
+    pub scale: Option<Scale>,
     /// What a running machine costs.
     pub cost: Option<Cost>,
 }
@@ -115,11 +117,11 @@ pub struct Cost {
 }
 
 impl Service {
-    /// Reads one service. `ingress` is what holds when it writes none.
+    /// Reads one service. `around` is what the rest of the file says to it.
     pub(super) fn read(
         section: &Reading<'_>,
         name: ServiceName,
-        ingress: Ingress,
+        around: &Around,
     ) -> Option<Service> {
         let port = section.integer("port").and_then(|n| u16::try_from(n).ok());
         let hosts = section.some("hosts", value::hostname);
@@ -129,7 +131,7 @@ impl Service {
                 "ingress",
                 &[("failover", Ingress::Failover), ("proxy", Ingress::Proxy)],
             )
-            .unwrap_or(ingress);
+            .unwrap_or(around.ingress);
         let spans = [
             "idle_timeout",
             "min_awake",
@@ -145,9 +147,9 @@ impl Service {
         });
         let wake = wake(section);
         let ignore = section.list("ignore", |text| value::words(&text.to_lowercase()));
-        if let Some(scale) = section.section("scale") {
-            scale_is_one(&scale);
-        }
+        let scale = section
+            .section("scale")
+            .and_then(|scale| Scale::read(&scale, provider.as_ref(), around));
         let cost = section.section("cost").and_then(|cost| read_cost(&cost));
         Some(Service {
             name,
@@ -165,6 +167,7 @@ impl Service {
             provider: provider?,
             wake: wake?,
             ignore,
+            scale,
             cost,
         })
     }
@@ -217,18 +220,6 @@ fn wake(service: &Reading<'_>) -> Option<Wake> {
         per_day: section.integer("per_day").and_then(|n| n.try_into().ok()),
     };
     Some(Wake { by: by?, rules })
-}
-
-/// The keys of scaling are known; this version runs one instance.
-fn scale_is_one(scale: &Reading<'_>) {
-    if let Some(Value::Integer(2..)) = scale.table.get("max").map(|node| &node.value) {
-        scale.fault(
-            "max",
-            "more than one instance comes in a later version; write max = 1",
-        );
-        return;
-    }
-    scale.integer("max");
 }
 
 fn read_cost(section: &Reading<'_>) -> Option<Cost> {

@@ -98,7 +98,7 @@ fn publish(section: &Reading<'_>) -> Option<Publish> {
     let path = section.read("path", value::words).map(PathBuf::from);
     match (kind, path) {
         ("file", Some(path)) => {
-            folder_exists(section, &path);
+            section.warn_of_folder("path", &path);
             Some(Publish::File { path })
         }
         ("file", None) => {
@@ -116,19 +116,6 @@ fn publish(section: &Reading<'_>) -> Option<Publish> {
         }
         ("http", None) => Some(Publish::Http),
         (_, None) => Some(Publish::None),
-    }
-}
-
-fn folder_exists(section: &Reading<'_>, path: &std::path::Path) {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        let message = format!(
-            "the folder {} is not there; make it, or nothing can be published",
-            folder.display()
-        );
-        section.warn("path", message);
     }
 }
 

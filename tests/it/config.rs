@@ -4,8 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anteroom::config::provider::ec2::Keys;
-use anteroom::config::{self, Config, Ingress, Problem, Provider, Publish, StoreUrl, WakeBy};
+use anteroom::config::scale::{Scale, ScaleMode};
+use anteroom::config::signal::{NodeExporter, Resources, Signal};
+use anteroom::config::{
+    self, Config, Ingress, Problem, PrometheusLogin, Provider, Publish, StoreUrl, WakeBy,
+};
 use anteroom::engine::admit::Rate;
+use anteroom::engine::load::Share;
 use anteroom::engine::time::Span;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -355,4 +360,98 @@ fn a_cloud_that_bills_a_machine_while_it_is_off_is_warned_of() {
         assert_eq!(token.expose(), "a-token");
         assert!(!format!("{:?}", service.provider).contains("a-token"));
     }
+}
+
+#[test]
+fn scaling_takes_the_documented_defaults_and_what_is_written() {
+    let config = good("scale.toml");
+    let scale = |name: &str| config.services[&name.parse().unwrap()].scale.clone();
+    assert_eq!(scale("one"), None, "with one instance there is no scaling");
+    let blog = Scale {
+        min: 1,
+        max: 3,
+        mode: ScaleMode::Threshold,
+        up_at: Share::percent(70),
+        down_at: Share::percent(30),
+        up_window: Span::mins(1),
+        down_window: Span::mins(10),
+        cooldown: Span::mins(1),
+        interval: Span::secs(15),
+        creations_per_hour: 20,
+        signal: Signal::NodeExporter(NodeExporter {
+            port: 9101,
+            path: "/metrics".to_owned(),
+            of: Resources::Both,
+        }),
+    };
+    assert_eq!(
+        scale("blog"),
+        Some(blog),
+        "the port is that of the defaults"
+    );
+    let shop = scale("shop").expect("it is scaled");
+    let margin = Share::percent(10);
+    assert_eq!(shop.mode, ScaleMode::Projected { margin });
+    assert_eq!(shop.down_at, Share::hundredths(3_250));
+    assert_eq!(shop.signal, Signal::Provider, "kinds do not mix");
+    let wiki = scale("wiki").expect("it is scaled");
+    assert_eq!((wiki.min, wiki.max, wiki.creations_per_hour), (2, 12, 40));
+    let Signal::Prometheus(asked) = &wiki.signal else {
+        panic!("{:?}", wiki.signal);
+    };
+    assert_eq!(asked.server.url, "http://127.0.0.1:9090");
+    assert!(
+        matches!(&asked.server.login, PrometheusLogin::Basic { username, .. } if username == "anteroom")
+    );
+    assert!(!format!("{config:?}").contains("a-token"));
+    assert_eq!(config.prometheus.job, "shop");
+    assert_eq!(shown(&config.warnings), [""; 0]);
+}
+
+#[test]
+fn a_prometheus_of_a_services_own_gets_no_credentials() {
+    let text = format!(
+        "[prometheus]\nurl = \"http://a:9090\"\ntoken = {{ env = \"HCLOUD_TOKEN\" }}\n{}\
+         scale = {{ max = 2, signal = {{ kind = \"prometheus\", query = \"up\", url = \"http://b:9090\" }} }}",
+        minimal("")
+    );
+    let config = parse(&text).unwrap();
+    let scale = config.services.values().find_map(|it| it.scale.clone());
+    let Some(Signal::Prometheus(asked)) = scale.map(|scale| scale.signal) else {
+        panic!("it asks a Prometheus");
+    };
+    assert_eq!(asked.server.url, "http://b:9090");
+    assert_eq!(asked.server.login, PrometheusLogin::None);
+    let server = config.prometheus.server.expect("it is there");
+    assert!(matches!(server.login, PrometheusLogin::Bearer(_)));
+}
+
+#[test]
+fn doubtful_scaling_is_warned_of_and_taken() {
+    let line = |keys: &str| {
+        let text = minimal(&format!(
+            "scale = {{ max = 2, signal = {{ kind = \"provider\" }}, {keys} }}"
+        ));
+        shown(&parse(&text).unwrap().warnings)
+    };
+    for (keys, warning) in [
+        ("down_at = 40", "scale.down_at: is not below half of up_at"),
+        (
+            "margin = 5",
+            "scale.margin: is not looked at in the mode \"threshold\"",
+        ),
+        (
+            "mode = \"projected\", down_at = 20",
+            "scale.down_at: is not looked at in the mode \"projected\"",
+        ),
+        (
+            "down_window = \"45s\"",
+            "scale.down_window: 45s is less than up_window (1m)",
+        ),
+    ] {
+        let warnings = line(keys);
+        assert_eq!(warnings.len(), 1, "{keys}: {warnings:#?}");
+        assert!(warnings[0].contains(warning), "{keys}: {warnings:#?}");
+    }
+    assert_eq!(line("down_at = 34"), [""; 0]);
 }

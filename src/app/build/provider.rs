@@ -274,3 +274,53 @@ fn of_ec2(service: &Service, kind: &Ec2) -> anyhow::Result<ec2::Ec2> {
         ca: kind.ca.clone(),
     })?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Problem};
+
+    fn parse(provider: &str, scale: &str) -> Result<Config, Vec<Problem>> {
+        let text = format!(
+            "[service.a]\nhosts = [\"a.example.com\"]\nport = 80\nprovider = {{ {provider} }}\n{scale}"
+        );
+        Config::parse(&text, "a.toml", &|_| Some("00:11:22:33:44:55".to_owned()))
+    }
+
+    #[test]
+    fn the_configuration_knows_which_machines_can_be_cloned() {
+        let gce =
+            r#"kind = "gce", project = "blog-471008", zone = "europe-west1-b", instance = "blog""#;
+        let ec2 = r#"kind = "ec2", region = "eu-central-1", instance = "i-0123456789abcdef0""#;
+        let image = "projects/blog-471008/global/machineImages/blog-1";
+        let providers = [
+            r#"kind = "process", command = ["./app", "80"]"#,
+            r#"kind = "process", command = ["./app", "--port={port}"]"#,
+            r#"kind = "process", command = ["./app"], env = { PORT = "{port}" }"#,
+            r#"kind = "docker", container = "a""#,
+            r#"kind = "command", start = ["a"], stop = ["a"], state = ["a"], address = "10.0.0.8""#,
+            r#"kind = "idcloudhost", location = "jkt01", uuid = "f80b1d62-0000-4000-8000-000000000000", apikey = { env = "KEY" }"#,
+            gce,
+            &format!("{gce}, clone_from = {image:?}"),
+            r#"kind = "digitalocean", droplet = 1, token = { env = "KEY" }, sleep = "power_off""#,
+            r#"kind = "hetzner", server = 1, token = { env = "KEY" }, sleep = "power_off""#,
+            r#"kind = "proxmox", base_url = "https://pve.example.com:8006", vmid = 100, guest = "qemu", token_id = "a@pve!a", secret = { env = "KEY" }"#,
+            ec2,
+            &format!("{ec2}, launch_template = \"lt-0123456789abcdef0\""),
+            r#"kind = "libvirt", domain = "a""#,
+            r#"kind = "wol", mac = "52:54:00:12:34:56", address = "192.168.1.7", stop = ["true"]"#,
+        ];
+        let mut able = 0;
+        for text in providers {
+            let config = parse(text, "").unwrap_or_else(|why| panic!("{text}: {why:?}"));
+            let service = config.services.values().next().expect("there is one");
+            let built =
+                provider(service, Path::new("/tmp")).unwrap_or_else(|e| panic!("{text}: {e}"));
+            let scale = r#"scale = { max = 2, signal = { kind = "webhook" } }"#;
+            let accepted = parse(text, scale).is_ok();
+            assert_eq!(accepted, built.can_clone(), "{text}");
+            able += usize::from(accepted);
+        }
+        assert_eq!(able, 7);
+    }
+}

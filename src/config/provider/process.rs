@@ -22,6 +22,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// Whether the command or its environment says the port: without it there can be one process only.
+    pub(super) fn says_port(&self) -> bool {
+        let mut texts = self.command.iter().chain(self.env.values());
+        texts.any(|text| text.contains("{port}"))
+    }
+
     pub(super) fn read(section: &Reading<'_>) -> Option<Process> {
         let command = program(section, "command");
         let cwd = section.read("cwd", value::words).map(PathBuf::from);

@@ -1,0 +1,189 @@
+//! How many instances a service may have, and by what it is decided how many it needs, as configured.
+
+use super::Around;
+use super::provider::Provider;
+use super::reading::Reading;
+use super::signal::Signal;
+use crate::engine::load::Share;
+use crate::engine::time::Span;
+
+/// How many instances there may be: so many are what the rules of scaling are proven for.
+pub const INSTANCES_MAX: u16 = 50;
+
+/// How a service is scaled: only where it may have more than one instance. The provider makes clones then.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scale {
+    /// Instances while it is awake, at least; 1 to `max`.
+    pub min: u16,
+    /// Instances, at most; 2 to [`INSTANCES_MAX`].
+    pub max: u16,
+    /// The rule by which it has fewer.
+    pub mode: ScaleMode,
+    /// Above this it gets more; 20 % to 99 %.
+    pub up_at: Share,
+    /// Below this it gets fewer in the mode `threshold`; at least 1 %, and less than `up_at`.
+    pub down_at: Share,
+    /// What is averaged to have more; at least twice `interval`, at most 1 h.
+    pub up_window: Span,
+    /// What is averaged to have fewer; at least twice `interval`, at most 24 h.
+    pub down_window: Span,
+    /// The pause between two changes; at most 24 h.
+    pub cooldown: Span,
+    /// How often is measured; 1 s to 5 min.
+    pub interval: Span,
+    /// Clones that are made within an hour, at most; 1 to 1,000.
+    pub creations_per_hour: u16,
+    /// What tells how busy the instances are.
+    pub signal: Signal,
+}
+
+/// The rule by which a service has fewer instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleMode {
+    /// The load is below `down_at`.
+    Threshold,
+    /// One instance fewer would still be so far below `up_at`.
+    Projected {
+        /// How far; less than `up_at`.
+        margin: Share,
+    },
+}
+
+impl Scale {
+    /// Reads `[service.NAME.scale]`; none where one instance is all there may be.
+    pub(super) fn read(
+        section: &Reading<'_>,
+        provider: Option<&Provider>,
+        around: &Around,
+    ) -> Option<Scale> {
+        seed_serves(section);
+        let count = |name| {
+            let number = section.integer(name)?;
+            u16::try_from(number).ok()
+        };
+        let (min, max) = (count("min"), count("max"));
+        let (mode, up_at, down_at) = thresholds(section);
+        let interval = section.span("interval");
+        let [up_window, down_window] = ["up_window", "down_window"].map(|name| {
+            let window = section.span(name)?;
+            long_enough(section, name, window, interval?).then_some(window)
+        });
+        if let (Some(up), Some(down)) = (up_window, down_window)
+            && down < up
+        {
+            let message = format!("{down} is less than up_window ({up}); it may go down on a lull");
+            section.warn("down_window", message);
+        }
+        let cooldown = section.span("cooldown");
+        let creations_per_hour = count("creations_per_hour");
+        let signal = Signal::read(section, provider, around);
+        let (min, max) = (min?, max?);
+        if min > max {
+            let message = format!("{min} is more than max ({max}); write at most max");
+            section.fault("min", message);
+        }
+        if max == 1 {
+            return None;
+        }
+        if let Some(why) = provider.and_then(Provider::makes_no_clones) {
+            section.fault(
+                "max",
+                format!("{max} instances need clones; {why}, or max = 1"),
+            );
+        }
+        if !section.has("signal") {
+            let mend = "is missing; nothing tells how busy the instances are. Write signal = \
+                        { kind = \"node-exporter\", port = 9100 }, or max = 1";
+            section.fault("signal", mend);
+        }
+        Some(Scale {
+            min,
+            max,
+            mode: mode?,
+            up_at: up_at?,
+            down_at: down_at?,
+            up_window: up_window?,
+            down_window: down_window?,
+            cooldown: cooldown?,
+            interval: interval?,
+            creations_per_hour: creations_per_hour?,
+            signal: signal?,
+        })
+    }
+}
+
+fn seed_serves(section: &Reading<'_>) {
+    if section.says("seed", "template") {
+        let message = "\"template\" comes in a later version; write \"serves\"";
+        section.fault("seed", message);
+    } else {
+        section.choice("seed", &[("serves", ())]);
+    }
+}
+
+/// The mode, and between what it keeps the load.
+fn thresholds(section: &Reading<'_>) -> (Option<ScaleMode>, Option<Share>, Option<Share>) {
+    let percent = |name| {
+        let number = section.integer(name)?;
+        u64::try_from(number).ok().map(Share::percent)
+    };
+    let up_at = percent("up_at");
+    let down_at = match section.has("down_at") {
+        true => percent("down_at"),
+        false => up_at.map(default_down_at),
+    };
+    let margin = percent("margin");
+    let projected = section.choice("mode", &[("threshold", false), ("projected", true)]);
+    let unused = match projected {
+        Some(true) => "down_at",
+        _ => "margin",
+    };
+    if section.has(unused)
+        && let Some(projected) = projected
+    {
+        let mode = if projected { "projected" } else { "threshold" };
+        section.warn(unused, format!("is not looked at in the mode {mode:?}"));
+    }
+    if let (Some(up), Some(down)) = (up_at, down_at) {
+        between(section, "down_at", up, down);
+        if projected == Some(false) && up > down && 2 * down.in_hundredths() >= up.in_hundredths() {
+            let message = "is not below half of up_at; when one of two instances goes, the other \
+                           may be above up_at";
+            section.warn("down_at", message);
+        }
+    }
+    if let (Some(up), Some(margin)) = (up_at, margin) {
+        between(section, "margin", up, margin);
+    }
+    let mode = match projected {
+        Some(true) => margin.map(|margin| ScaleMode::Projected { margin }),
+        Some(false) => Some(ScaleMode::Threshold),
+        None => None,
+    };
+    (mode, up_at, down_at)
+}
+
+fn between(section: &Reading<'_>, name: &str, up_at: Share, lower: Share) {
+    if lower >= up_at {
+        let [lower, up] = [lower, up_at].map(|share| share.in_hundredths() / 100);
+        let message = format!("{lower} is not less than up_at ({up}); write less than {up}");
+        section.fault(name, message);
+    }
+}
+
+/// Half of `up_at` and 5 points less: when one of two instances goes, the other is 10 points below `up_at` at most.
+fn default_down_at(up_at: Share) -> Share {
+    Share::hundredths((up_at.in_hundredths() / 2).saturating_sub(500))
+}
+
+/// A mean is made of two measurements at least.
+fn long_enough(section: &Reading<'_>, name: &str, window: Span, interval: Span) -> bool {
+    let least = interval + interval;
+    if window < least {
+        let message = format!(
+            "{window} is less than two times interval ({interval}); write at least \"{least}\""
+        );
+        section.fault(name, message);
+    }
+    window >= least
+}
