@@ -1,6 +1,6 @@
 //! The visitors' side: a connection comes in ([`listen`]), what comes in thousands is answered at once (`front`),
 //! any other request is read by hyper and looked at (`visit`), and it is
-//! forwarded (`forward`, `tunnel`), kept (`hold`), or answered by the room itself (`wait`, `paths`, `events`,
+//! forwarded (`balance`, `forward`, `tunnel`), kept (`hold`), or answered by the room itself (`wait`, `paths`, `events`,
 //! all by way of `reply`).
 //!
 //! It reads a service's view and asks its task through a handle; it never knows a provider or a store. Every
@@ -10,6 +10,7 @@ pub mod admin;
 pub mod listen;
 pub mod room;
 
+mod balance;
 mod body;
 mod events;
 mod forward;

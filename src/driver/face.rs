@@ -35,11 +35,11 @@ impl Face {
         }
     }
 
-    /// Lets everybody see the service as it is now. Closing comes before showing, showing before opening: whoever
-    /// gets through the gate finds an upstream.
+    /// Lets everybody see the service as it is now. Closing comes before showing, showing before opening: nobody is inside
+    /// who could not be seen. An instance that is not shown any more gets no request from here on.
     pub(super) fn show(&mut self, view: View) {
-        let open = !view.upstreams.is_empty();
-        if !open {
+        let upstreams = view.upstreams.clone();
+        if upstreams.is_empty() {
             self.edge.close();
         }
         if self.last.as_ref() != Some(&view) {
@@ -47,9 +47,7 @@ impl Face {
             self.last = Some(view.clone());
             self.view.send_replace(Arc::new(view));
         }
-        if open {
-            self.edge.open();
-        }
+        self.edge.lead_to(&upstreams);
     }
 
     /// What was shown last.

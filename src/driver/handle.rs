@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use crate::engine::contract::{Trigger, Upstream};
 use crate::engine::id::ServiceName;
 use crate::engine::view::View;
-use crate::signal::edge::{Edge, Pass, Use};
+use crate::signal::edge::{Edge, Pass, Stay, Use};
 
 /// Triggers that may wait for the task. When more come, those that wait already bring the same wake, so the
 /// rest are dropped: that is what makes ten thousand simultaneous visitors one provider call.
@@ -131,11 +131,8 @@ impl Handle {
     /// Comes in, if the service takes requests now: where to send it, and the pass to keep until the whole
     /// answer is sent.
     #[must_use]
-    pub fn enter(&self, what: Use) -> Option<(Upstream, Pass)> {
-        let pass = self.edge.enter(what)?;
-        // The view is read after the gate was passed, so it's at least as new as the gate's opening.
-        let upstream = *self.view.borrow().upstreams.first()?;
-        Some((upstream, pass))
+    pub fn enter(&self, what: Use, stay: Stay) -> Option<(Upstream, Pass)> {
+        self.edge.enter(what, stay)
     }
 
     /// The counters at the gate.

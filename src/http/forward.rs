@@ -1,8 +1,8 @@
 //! Sends a request to the app and its answer back, both as they come.
 //!
-//! A request is never sent twice to an app that may have seen it. It is sent again only when the library hands it
-//! back untouched: the idle connection was found closed before a byte was written. Everything else that fails is
-//! told to the visitor. Read on in `link`.
+//! A request is never sent twice to an instance that may have seen it. It is sent again only when the library hands it
+//! back untouched: the idle connection was found closed before a byte was written. What comes of everything else that
+//! fails is decided in `balance`. Read on in `link`.
 
 pub(super) mod link;
 
@@ -12,13 +12,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
-use http::{Request, Response, StatusCode, Uri, Version, uri};
+use http::{Method, Request, Response, StatusCode, Uri, Version, uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::body::Body;
 use super::headers::{self, Hop};
-use super::reply::{Reply, Trouble};
+use super::reply::Reply;
 use super::room::Room;
 use super::tunnel;
 use crate::engine::contract::Upstream;
@@ -43,6 +44,32 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// The same request once more, where an app that has seen it may see it again: its method is idempotent (RFC 9110 §9.2.2),
+    /// and it has no body. An upgrade begins a conversation, so it is none of them.
+    pub(super) fn spare(&self) -> Option<Outgoing> {
+        let again = [
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::TRACE,
+            Method::PUT,
+            Method::DELETE,
+        ];
+        let request = &self.request;
+        let may = again.contains(request.method()) && request.body().is_end_stream();
+        if !may || self.upgrade.is_some() {
+            return None;
+        }
+        let mut spare = Request::new(Body::empty());
+        spare.method_mut().clone_from(request.method());
+        spare.uri_mut().clone_from(request.uri());
+        spare.headers_mut().clone_from(request.headers());
+        Some(Outgoing {
+            request: spare,
+            upgrade: None,
+        })
+    }
+
     /// Makes a visitor's request ready, whether it is sent at once or later.
     pub(super) fn new(mut request: Request<Incoming>, hop: Hop) -> Outgoing {
         let upgrade = tunnel::asked(&mut request);
@@ -65,23 +92,47 @@ impl Outgoing {
     }
 }
 
-/// Sends a request through the gate that `pass` was got at, and gives the app's answer.
+/// What became of a request that got no answer.
+pub(super) enum Miss {
+    /// The instance took no connection; nothing was sent.
+    Unreached(Box<Outgoing>),
+    /// It broke off before it answered; it may have seen the request.
+    Broken,
+    /// It did not answer in time, or as nobody may.
+    Lost,
+}
+
+/// Sends a request through the gate that `pass` was got at, and gives the app's answer. Without one the pass comes back.
 pub(super) async fn forward(
     room: &Room,
     upstream: Upstream,
     pass: Pass,
     outgoing: Outgoing,
-) -> Result<Reply, Trouble> {
+) -> Result<Reply, (Miss, Pass)> {
     let Outgoing {
         mut request,
         upgrade,
     } = outgoing;
     *request.uri_mut() = origin_form(request.uri());
     let upload = request.body().sign();
-    let sent = timeout(ANSWER_MAX, send(room, upstream, request)).await;
-    let (mut answer, link) = sent.unwrap_or(Err(Trouble::Broken))?;
+    let (mut answer, link) = match timeout(ANSWER_MAX, send(room, upstream, request)).await {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(Some(request))) => {
+            let outgoing = Outgoing {
+                request: *request,
+                upgrade,
+            };
+            return Err((Miss::Unreached(Box::new(outgoing)), pass));
+        }
+        Ok(Err(None)) => return Err((Miss::Broken, pass)),
+        Err(_) => return Err((Miss::Lost, pass)),
+    };
+    pass.reached();
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let joined = tunnel::join(room, &mut answer, upgrade, pass).ok_or(Trouble::Broken)?;
+        let Some(asked) = upgrade else {
+            return Err((Miss::Lost, pass));
+        };
+        let joined = tunnel::join(room, &mut answer, asked, pass);
         tokio::spawn(link.hand_over());
         return Ok(joined);
     }
@@ -102,36 +153,35 @@ pub(super) async fn forward(
     Ok(Reply::from_parts(parts, Body::App(body, pass)))
 }
 
-/// Sends a request over an idle connection, or over a fresh one.
+/// Sends a request over an idle connection, or over a fresh one. Where no connection can be made, the request comes back.
 async fn send(
     room: &Room,
     upstream: Upstream,
     mut request: Request<Body>,
-) -> Result<(Response<Incoming>, Box<Link>), Trouble> {
+) -> Result<(Response<Incoming>, Box<Link>), Option<Box<Request<Body>>>> {
     loop {
         let shelf = room.links.shelf();
         let idle = poll_fn(|cx| Poll::Ready(shelf.take(upstream.address, cx))).await;
         let (mut link, fresh) = match idle {
             Some(link) => (link, false),
-            None => (fresh_link(upstream).await?, true),
+            None => match Link::connect(upstream.address).await {
+                Ok(link) => (link, true),
+                Err(error) => {
+                    tracing::debug!(%upstream.address, %error, "an app can't be reached");
+                    return Err(Some(Box::new(request)));
+                }
+            },
         };
         request = match link.exchange(request).await {
             Sent::Answered(answer) => return Ok((answer, link)),
-            Sent::Untouched(_) if fresh => return Err(Trouble::Unreached),
+            Sent::Untouched(request) if fresh => return Err(Some(Box::new(request))),
             Sent::Untouched(request) => request,
             Sent::Failed(error) => {
                 tracing::debug!(%upstream.address, %error, "an app did not answer");
-                return Err(Trouble::Broken);
+                return Err(None);
             }
         };
     }
-}
-
-async fn fresh_link(upstream: Upstream) -> Result<Box<Link>, Trouble> {
-    Link::connect(upstream.address).await.map_err(|error| {
-        tracing::debug!(%upstream.address, %error, "an app can't be reached");
-        Trouble::Unreached
-    })
 }
 
 /// The host that was asked for: an absolute URI wins over the header (RFC 9112 §3.2.2).

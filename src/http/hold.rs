@@ -10,15 +10,16 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::balance;
 use super::body::{Body, Upload};
-use super::forward::{self, Outgoing};
+use super::forward::Outgoing;
 use super::reply::{Reply, Trouble};
 use super::room::{Found, Room};
 use crate::driver::admission::Refusal;
 use crate::engine::contract::Upstream;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::{Phase, View};
-use crate::signal::edge::{Pass, Use};
+use crate::signal::edge::{Pass, Stay, Use};
 
 /// Memory for all held requests together, in KiB: 64 MiB.
 pub(super) const HELD_KIB_MAX: u32 = 64 * 1024;
@@ -39,6 +40,7 @@ pub(super) async fn hold(
     room: &Room,
     found: &Found,
     outgoing: Outgoing,
+    stay: Stay,
     length: Span,
     wake: impl AsyncFnOnce() -> Result<(), Refusal>,
 ) -> Result<Reply, Trouble> {
@@ -50,12 +52,12 @@ pub(super) async fn hold(
     // A failure counts only if it comes once we have asked: our own trigger may mend the old one.
     let failed_before = watch.borrow_and_update().since;
     wake().await.map_err(Trouble::Refused)?;
-    let (upstream, pass) = timeout_at(until, enter(found, watch, failed_before))
+    let entered = timeout_at(until, enter(found, watch, failed_before, stay))
         .await
         .ok()
         .flatten()
         .ok_or(Trouble::TooLate)?;
-    forward::forward(room, upstream, pass, outgoing).await
+    balance::forward(room, &found.site.handle, entered, stay, outgoing).await
 }
 
 /// Takes the whole body into memory, within its bounds.
@@ -106,10 +108,11 @@ async fn enter(
     found: &Found,
     mut watch: watch::Receiver<Arc<View>>,
     failed_before: Time,
+    stay: Stay,
 ) -> Option<(Upstream, Pass)> {
     let handle = &found.site.handle;
     loop {
-        if let Some(entered) = handle.enter(Use::Qualifying) {
+        if let Some(entered) = handle.enter(Use::Qualifying, stay) {
             return Some(entered);
         }
         let (there, failed) = {

@@ -63,18 +63,18 @@ pub(super) fn asked(request: &mut Request<Incoming>) -> Option<Asked> {
     })
 }
 
-/// Joins both sides after the app's 101. None when nobody asked for it.
+/// Joins both sides after the app's 101.
 pub(super) fn join(
     room: &Room,
     answer: &mut Response<Incoming>,
-    asked: Option<Asked>,
+    asked: Asked,
     pass: Pass,
-) -> Option<Reply> {
+) -> Reply {
     let Asked {
         protocol,
         visitor,
         place,
-    } = asked?;
+    } = asked;
     let protocol = answer
         .headers()
         .get(header::UPGRADE)
@@ -90,10 +90,7 @@ pub(super) fn join(
         }
         drop((pass, place));
     });
-    Some(reply::switching(
-        std::mem::take(answer.headers_mut()),
-        protocol,
-    ))
+    reply::switching(std::mem::take(answer.headers_mut()), protocol)
 }
 
 async fn run(visitor: OnUpgrade, app: OnUpgrade) {

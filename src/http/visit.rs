@@ -11,8 +11,9 @@ use http_body::Body as HttpBody;
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::balance;
 use super::body::BodyError;
-use super::forward::{self, Outgoing};
+use super::forward::Outgoing;
 use super::head::Head;
 use super::headers::Hop;
 use super::hold;
@@ -20,12 +21,11 @@ use super::paths;
 use super::reply::{self, Reply, Trouble};
 use super::room::{Found, Room, Site, Sites};
 use crate::driver::admission::{Refusal, Wish};
-use crate::driver::handle::Command;
 use crate::engine::client;
 use crate::engine::contract::TriggerBy;
 use crate::engine::route::{self, Decision, Form, Kind, Shape};
 use crate::engine::time::Span;
-use crate::signal::edge::Use;
+use crate::signal::edge::{Stay, Use};
 use crate::telemetry::metrics;
 
 /// What a head tells, beside its site.
@@ -203,10 +203,11 @@ impl Visit {
             .site
             .rules(self.seen.hop.client, self.seen.ignored);
         let decision = match route::decide(&handle.view(), self.seen.kind, &rules) {
-            Decision::Forward => match handle.enter(self.what()) {
-                Some((upstream, pass)) => {
+            Decision::Forward => match handle.enter(self.what(), self.stay()) {
+                Some(entered) => {
                     let outgoing = Outgoing::new(request, self.seen.hop);
-                    let answer = forward::forward(room, upstream, pass, outgoing).await;
+                    let stay = self.stay();
+                    let answer = balance::forward(room, handle, entered, stay, outgoing).await;
                     return answer.unwrap_or_else(|what| self.failed(room, what));
                 }
                 None => route::while_closed(&handle.view(), self.seen.kind, &rules),
@@ -221,6 +222,14 @@ impl Visit {
         match self.seen.ignored || self.seen.kind == Kind::Prefetch {
             true => Use::Passing,
             false => Use::Qualifying,
+        }
+    }
+
+    /// What the request is to the instance that it goes to.
+    fn stay(&self) -> Stay {
+        match self.seen.kind {
+            Kind::Upgrade | Kind::EventStream => Stay::Long,
+            _ => Stay::Short,
         }
     }
 
@@ -243,7 +252,15 @@ impl Visit {
                     true => self.ask(room, TriggerBy::Request, &path, &agent).await,
                     false => Ok(()),
                 };
-                let held = Box::pin(hold::hold(room, &self.found, outgoing, length, wakes)).await;
+                let held = Box::pin(hold::hold(
+                    room,
+                    &self.found,
+                    outgoing,
+                    self.stay(),
+                    length,
+                    wakes,
+                ))
+                .await;
                 held.unwrap_or_else(|what| self.failed(room, what))
             }
             Decision::Wait { form, wake } => {
@@ -302,13 +319,9 @@ impl Visit {
         })
     }
 
-    /// The answer when the app can't serve this request. When it seems gone, its task is told to look.
+    /// The answer when the app can't serve this request.
     fn failed(&self, room: &Room, what: Trouble) -> Reply {
         let (found, now) = (&self.found, room.now());
-        if matches!(what, Trouble::Unreached | Trouble::Broken) {
-            // Busy: it looks already.
-            let _ = found.site.handle.command(Command::Suspect);
-        }
         match (what, self.seen.kind.form()) {
             // Not sent: the page waits for the app and comes back by itself.
             (Trouble::Unreached, Form::Page | Form::UnsentPage) => {

@@ -2,12 +2,18 @@
 //!
 //! Counting and closing must not race: a stop may follow only if no request slipped in. So a request first
 //! counts itself and then looks at the gate, and the driver first closes the gate and then looks at the count.
-//! With sequentially consistent operations at least one of the two sees the other.
+//! With sequentially consistent operations at least one of the two sees the other. Read [`crew`] for the instances behind
+//! the gate.
+
+mod crew;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 
-use crate::engine::contract::{Activity, Source};
+use crate::engine::contract::{Activity, Source, Upstream};
+use crate::engine::id::InstanceId;
+pub use crew::Stay;
+use crew::{Crew, Member};
 
 /// The gate and the counters of one service.
 #[derive(Debug, Default)]
@@ -17,6 +23,7 @@ pub struct Edge {
     in_flight: AtomicU32,
     long: AtomicU32,
     passed_total: AtomicU64,
+    crew: Crew,
 }
 
 /// What a request is to the idle clock.
@@ -28,10 +35,11 @@ pub enum Use {
     Passing,
 }
 
-/// A request that is on its way through the gate. Dropping it ends the request's count.
+/// A request that is on its way through the gate to one instance. Dropping it ends the request's count.
 #[derive(Debug)]
 pub struct Pass {
     edge: Arc<Edge>,
+    member: Arc<Member>,
     what: Use,
     long: bool,
 }
@@ -43,26 +51,24 @@ impl Edge {
         Arc::new(Edge::default())
     }
 
-    /// Counts a request in and lets it pass, if the gate is open.
-    pub fn enter(self: &Arc<Self>, what: Use) -> Option<Pass> {
+    /// Counts a request in and lets it pass to the instance that has the fewest, if the gate is open.
+    pub fn enter(self: &Arc<Self>, what: Use, stay: Stay) -> Option<(Upstream, Pass)> {
         self.in_flight.fetch_add(1, SeqCst);
+        let open = self.open.load(SeqCst);
+        let member = open.then(|| self.crew.choose(stay, &[])).flatten();
+        let Some(member) = member else {
+            self.in_flight.fetch_sub(1, SeqCst);
+            return None;
+        };
+        self.mark(what);
+        self.passed_total.fetch_add(1, SeqCst);
         let pass = Pass {
             edge: Arc::clone(self),
+            member,
             what,
             long: false,
         };
-        if !self.open.load(SeqCst) {
-            // Dropping the pass takes the count back; it was never used.
-            return self.refuse(pass);
-        }
-        self.mark(what);
-        self.passed_total.fetch_add(1, SeqCst);
-        Some(pass)
-    }
-
-    fn refuse(&self, mut pass: Pass) -> Option<Pass> {
-        pass.what = Use::Passing;
-        None
+        Some((pass.member.upstream, pass))
     }
 
     fn mark(&self, what: Use) {
@@ -71,14 +77,20 @@ impl Edge {
         }
     }
 
-    /// Lets requests pass from now on.
-    pub fn open(&self) {
+    /// From now on requests pass to these instances and to no other; where there are none, no request passes. Those
+    /// inside go on.
+    pub fn lead_to(&self, upstreams: &[Upstream]) {
+        if upstreams.is_empty() {
+            return self.close();
+        }
+        self.crew.lead_to(upstreams);
         self.open.store(true, SeqCst);
     }
 
     /// Lets no request pass from now on. Those inside go on.
     pub fn close(&self) {
         self.open.store(false, SeqCst);
+        self.crew.lead_to(&[]);
     }
 
     /// Whether requests pass.
@@ -104,6 +116,13 @@ impl Edge {
         (self.in_flight.load(SeqCst), self.long.load(SeqCst))
     }
 
+    /// Requests and long connections that are open at this instance now, whether it still serves or is led to no more. After
+    /// [`lead_to`](Edge::lead_to) without it the count can only fall.
+    #[must_use]
+    pub fn busy_at(&self, instance: InstanceId) -> u32 {
+        self.crew.busy_at(instance)
+    }
+
     /// Requests that have passed since the start.
     #[must_use]
     pub fn passed_total(&self) -> u64 {
@@ -112,12 +131,38 @@ impl Edge {
 }
 
 impl Pass {
+    /// Whether there are other instances that the request could go to.
+    #[must_use]
+    pub fn has_choice(&self) -> bool {
+        self.edge.crew.serving() > 1
+    }
+
+    /// The instance has answered.
+    pub fn reached(&self) {
+        self.member.reached();
+    }
+
+    /// The instance took no connection: others are asked first for a moment.
+    pub fn refused(&self) {
+        self.edge.crew.pass_over(&self.member);
+    }
+
+    /// Goes to another instance, none of `tried`; none when no such instance serves now.
+    #[must_use]
+    pub fn elsewhere(mut self, stay: Stay, tried: &[Upstream]) -> Option<(Upstream, Pass)> {
+        let member = self.edge.crew.choose(stay, tried)?;
+        let left = std::mem::replace(&mut self.member, member);
+        left.leave(self.long);
+        Some((self.member.upstream, self))
+    }
+
     /// From here on this is a long connection (an upgrade or an event stream): it counts as such until it
     /// closes, however silent it is.
     #[must_use]
     pub fn into_long(mut self) -> Pass {
         if !self.long {
             self.long = true;
+            self.member.lengthen();
             self.edge.long.fetch_add(1, SeqCst);
             self.edge.in_flight.fetch_sub(1, SeqCst);
         }
@@ -129,6 +174,7 @@ impl Drop for Pass {
     fn drop(&mut self) {
         // The end of a request is activity too: the idle clock starts when the last one has ended.
         self.edge.mark(self.what);
+        self.member.leave(self.long);
         let count = if self.long {
             &self.edge.long
         } else {
@@ -142,18 +188,27 @@ impl Drop for Pass {
 mod tests {
     use super::*;
 
+    fn open(edge: &Edge) {
+        edge.lead_to(&[Upstream {
+            instance: InstanceId::SEED,
+            address: ([127, 0, 0, 1], 80).into(),
+        }]);
+    }
+
     #[test]
     fn a_closed_gate_lets_nobody_in_and_leaves_no_trace() {
         let edge = Edge::new();
-        assert!(edge.enter(Use::Qualifying).is_none());
+        assert!(edge.enter(Use::Qualifying, Stay::Short).is_none());
         assert_eq!(edge.sample(), Activity::quiet(Source::Edge));
     }
 
     #[test]
     fn a_long_connection_is_counted_until_it_closes() {
         let edge = Edge::new();
-        edge.open();
-        let pass = edge.enter(Use::Qualifying).expect("open").into_long();
+        open(&edge);
+        let (_, pass) = edge.enter(Use::Qualifying, Stay::Long).expect("open");
+        let pass = pass.into_long();
+        assert_eq!(edge.busy_at(InstanceId::SEED), 1);
         edge.close();
         let _ = edge.sample();
         assert_eq!(
@@ -165,14 +220,15 @@ mod tests {
         );
         drop(pass);
         assert!(edge.sample().used, "its end is activity");
+        assert_eq!(edge.busy_at(InstanceId::SEED), 0);
         assert_eq!(edge.sample(), Activity::quiet(Source::Edge));
     }
 
     #[test]
     fn a_monitor_is_counted_but_keeps_nothing_awake() {
         let edge = Edge::new();
-        edge.open();
-        let pass = edge.enter(Use::Passing);
+        open(&edge);
+        let pass = edge.enter(Use::Passing, Stay::Short);
         assert_eq!(
             edge.sample(),
             Activity {
@@ -188,9 +244,9 @@ mod tests {
     fn closing_never_misses_a_request_that_got_in() {
         for _ in 0..2_000 {
             let edge = Edge::new();
-            edge.open();
+            open(&edge);
             let visitor = Arc::clone(&edge);
-            let thread = std::thread::spawn(move || visitor.enter(Use::Qualifying));
+            let thread = std::thread::spawn(move || visitor.enter(Use::Qualifying, Stay::Short));
             edge.close();
             let seen = edge.sample();
             let pass = thread.join().expect("the visitor does not panic");

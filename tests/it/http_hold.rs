@@ -43,7 +43,7 @@ async fn a_gate_that_opens_after_the_view_is_found_open() {
     house.wake(app.address);
     house.edge.close();
     tokio::task::yield_now().await;
-    house.edge.open();
+    house.open();
     assert_eq!(asked.await.unwrap().status, 200);
 }
 

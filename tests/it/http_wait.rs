@@ -258,7 +258,7 @@ async fn a_closed_gate_leads_to_the_page_even_if_the_view_still_shows_an_app() {
     let answer = visitor.get("/", BROWSER).await;
     assert_eq!(answer.status, 503);
     assert_eq!(app.seen(), 0);
-    house.edge.open();
+    house.open();
     assert_eq!(visitor.get("/", BROWSER).await.status, 200);
 }
 

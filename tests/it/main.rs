@@ -19,6 +19,7 @@ mod support {
     pub(crate) mod load;
     pub(crate) mod machine;
     pub(crate) mod proxmox;
+    pub(crate) mod real_app;
     pub(crate) mod redis;
     pub(crate) mod traefik;
     pub(crate) mod visitor;
@@ -31,6 +32,7 @@ mod config_added;
 mod demo;
 mod doctor;
 mod forwarded_for;
+mod http_balance;
 mod http_forward;
 mod http_front;
 mod http_hold;

@@ -165,7 +165,13 @@ impl House {
                 address: app,
             }];
         });
-        self.edge.open();
+        self.open();
+    }
+
+    /// The gate opens to the instances that the view shows.
+    pub(crate) fn open(&self) {
+        let upstreams = self.inbox.view.borrow().upstreams.clone();
+        self.edge.lead_to(&upstreams);
     }
 
     /// The clock goes on.
