@@ -7,6 +7,7 @@
 
 mod cloud;
 pub mod command;
+mod cpus;
 pub mod digitalocean;
 pub mod docker;
 pub mod ec2;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::engine::id::{CloneId, InstanceId, Token};
+use crate::engine::load::Usage;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, PublicAddress, Trouble};
 use crate::engine::policy::Sleep;
 use crate::engine::time::Span;
@@ -142,6 +144,16 @@ pub trait Provider: Send + Sync + 'static {
     /// `Stopping` when the platform has accepted and goes on by itself. What does not exist is deleted already.
     fn delete(&self, _clone: CloneId) -> Answer<'_> {
         Box::pin(async { Ok(bare(MachineState::Missing)) })
+    }
+
+    /// What a running instance has used of its processors so far. Changes nothing. A kind without figures of its own says
+    /// [`BadRequest`](ErrorClass::BadRequest); a machine that does not run, `InvalidState` or `NotFound`.
+    fn usage(&self, _instance: InstanceId) -> Said<'_, Usage> {
+        let kind = self.kind();
+        Box::pin(async move {
+            let detail = format!("{kind} has no figures of its machines' load");
+            Err(Trouble::new(ErrorClass::BadRequest, detail))
+        })
     }
 
     /// Reads what a person would ask before trusting these settings. Changes nothing.

@@ -1,6 +1,7 @@
 //! Sources of activity. [`edge`] counts what passes the room itself; [`traefik`] reads what passes it by.
-//! [`samples`] keeps what they say until the service's task takes it.
+//! [`samples`] keeps what they say until the service's task takes it. [`load`] tells how busy the instances are.
 
 pub mod edge;
+pub mod load;
 pub mod samples;
 pub mod traefik;

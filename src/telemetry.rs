@@ -3,6 +3,7 @@
 //! Used by every floor above the engine; knows only the engine's words.
 
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -18,6 +19,9 @@ use crate::engine::view::Phase;
 
 /// Upper bounds of the wake buckets, in seconds.
 const WAKE_BUCKETS: [f64; 10] = [1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0];
+
+/// Upper bounds of the buckets of a question about load, in seconds.
+const ASKED_BUCKETS: [f64; 8] = [0.005, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Name(ServiceName);
@@ -46,8 +50,23 @@ struct OfCall {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfAsked {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
 #[derive(Clone)]
 struct WakeBuckets;
+
+#[derive(Clone, Debug)]
+struct AskedBuckets;
+
+impl MetricConstructor<Histogram> for AskedBuckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(ASKED_BUCKETS)
+    }
+}
 
 impl MetricConstructor<Histogram> for WakeBuckets {
     fn new_metric(&self) -> Histogram {
@@ -66,7 +85,7 @@ pub struct Metrics {
     wakes_joined: Family<OfService, Counter>,
     wakes_refused: Family<OfKind, Counter>,
     stops: Family<OfKind, Counter>,
-    awake_seconds: Family<OfService, Counter<f64, std::sync::atomic::AtomicU64>>,
+    awake_seconds: Family<OfService, Counter<f64, AtomicU64>>,
     stops_cancelled: Family<OfService, Counter>,
     retries: Family<OfService, Counter>,
     provider_seconds: Family<OfCall, Histogram, WakeBuckets>,
@@ -75,6 +94,9 @@ pub struct Metrics {
     phase: Family<OfKind, Gauge>,
     blind: Family<OfService, Gauge>,
     answers: Family<OfKind, Counter>,
+    load_samples: Family<OfKind, Counter>,
+    load_asked: Family<OfAsked, Histogram, AskedBuckets>,
+    steal: Family<OfService, Gauge<f64, AtomicU64>>,
     store_up: Gauge,
     bans: Gauge,
     refused_values: Gauge,
@@ -178,6 +200,15 @@ impl Metrics {
             "Answers of the room itself, by kind",
             Clone::clone(&answers),
         );
+        let load_samples = Family::default();
+        let help = "Instances whose load was looked at: with a sample, or with none";
+        r.register("load_samples", help, Clone::clone(&load_samples));
+        let load_asked = Family::new_with_constructor(AskedBuckets);
+        let help = "Questions about load, by signal and outcome";
+        r.register_with_unit("load_asked", help, Unit::Seconds, Clone::clone(&load_asked));
+        let steal = Family::default();
+        let help = "What of an instance's processors its host gave to others, of the instance with the most";
+        r.register_with_unit("load_steal", help, Unit::Ratios, Clone::clone(&steal));
         let store_up = Gauge::default();
         let help = "1 while the store answers, 0 while it or a part of it is away";
         r.register("store_up", help, Clone::clone(&store_up));
@@ -204,6 +235,9 @@ impl Metrics {
             phase,
             blind,
             answers,
+            load_samples,
+            load_asked,
+            steal,
             store_up,
             bans,
             refused_values,
@@ -308,6 +342,24 @@ impl Metrics {
 
     pub(crate) fn blind(&self, service: &ServiceName, blind: bool) {
         self.blind.get_or_create(&of(service)).set(i64::from(blind));
+    }
+
+    /// So many instances were looked at with this outcome.
+    pub(crate) fn measured(&self, service: &ServiceName, outcome: &'static str, count: usize) {
+        let samples = self.load_samples.get_or_create(&of_kind(service, outcome));
+        samples.inc_by(count as u64);
+    }
+
+    /// A signal of this kind asked somebody.
+    pub(crate) fn load_asked(&self, kind: &'static str, outcome: &'static str, took: Span) {
+        let of = OfAsked { kind, outcome };
+        self.load_asked
+            .get_or_create(&of)
+            .observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn stolen(&self, service: &ServiceName, ratio: f64) {
+        self.steal.get_or_create(&of(service)).set(ratio);
     }
 
     pub(crate) fn store_up(&self, up: bool) {

@@ -49,6 +49,19 @@ pub struct Sample {
     pub busy: Share,
 }
 
+/// What an instance has used of its processors so far, as its provider counts it: two readings make a [`Sample`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Another number when the counters began anew.
+    pub life: u64,
+    /// The time that its processes ran, summed over all processors, in microseconds.
+    pub used_micros: u64,
+    /// The time that passed, by the clock of its host, in microseconds.
+    pub passed_micros: u64,
+    /// The processors that it may use, in thousandths; never zero.
+    pub processors_milli: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ mod clones;
 mod copy;
 mod engine;
 mod list;
+mod usage;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use futures_util::future::BoxFuture;
 use super::mark::Mark;
 use super::{Answer, BadSettings, Checkup, Provider, Said, bare};
 use crate::engine::id::{CloneId, InstanceId, ServiceName, Token};
+use crate::engine::load::Usage;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, Trouble};
 use answer::Sent;
 pub use engine::Endpoint;
@@ -310,6 +312,10 @@ impl Provider for Docker {
 
     fn delete(&self, clone: CloneId) -> Answer<'_> {
         Box::pin(self.remove(clone))
+    }
+
+    fn usage(&self, instance: InstanceId) -> Said<'_, Usage> {
+        Box::pin(self.used(instance))
     }
 
     fn checkup(&self) -> BoxFuture<'_, Checkup> {

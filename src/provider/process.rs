@@ -15,6 +15,7 @@ mod ports;
 mod procfs;
 mod record;
 mod spawn;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 
 use super::{Answer, BadSettings, Checkup, Provider, Said, bare};
 use crate::engine::id::{CloneId, InstanceId, ServiceName, Token};
+use crate::engine::load::Usage;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, Trouble};
 use group::Group;
 use ports::SeedPort;
@@ -199,6 +201,10 @@ impl Provider for Process {
 
     fn delete(&self, clone: CloneId) -> Answer<'_> {
         Box::pin(self.remove(clone))
+    }
+
+    fn usage(&self, instance: InstanceId) -> Said<'_, Usage> {
+        Box::pin(self.used(instance))
     }
 
     fn checkup(&self) -> BoxFuture<'_, Checkup> {

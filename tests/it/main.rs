@@ -12,6 +12,7 @@ mod support {
     pub(crate) mod ec2;
     pub(crate) mod ec2_metadata;
     pub(crate) mod ec2_moto;
+    pub(crate) mod exporter;
     pub(crate) mod gce;
     pub(crate) mod hetzner;
     pub(crate) mod house;
@@ -53,6 +54,7 @@ mod lifecycle_woke;
 mod page;
 mod provider_conformance;
 mod rooms;
+mod signal_node_exporter;
 mod store_conformance;
 mod store_file;
 mod store_kill;

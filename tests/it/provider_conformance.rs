@@ -18,6 +18,7 @@ mod libvirt;
 mod process;
 mod proxmox;
 mod proxmox_clones;
+mod usage;
 mod webhook;
 mod wol;
 

@@ -7,6 +7,8 @@ use std::fs;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::provider::cpus;
+
 /// One process of this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Proc {
@@ -21,6 +23,8 @@ pub(super) struct Stat {
     pub(super) proc: Proc,
     /// The process group, which is the pid of its leader.
     pub(super) group: u32,
+    /// The time that it and the children that it waited for ran, in clock ticks.
+    pub(super) ran_ticks: u64,
     /// Not ended. A zombie has ended, and only waits for its parent to hear it.
     pub(super) alive: bool,
 }
@@ -82,16 +86,47 @@ pub(super) fn signal(proc: Proc, signal: Signal) {
     }
 }
 
+/// Clock ticks in a second, as `/proc` counts them on every architecture that we run on.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// Clock ticks, in microseconds.
+pub(super) const fn micros(ticks: u64) -> u64 {
+    ticks.saturating_mul(1_000_000 / TICKS_PER_SECOND)
+}
+
+/// The time since boot, in microseconds.
+pub(super) fn uptime_micros() -> Option<u64> {
+    let text = fs::read_to_string("/proc/uptime").ok()?;
+    let (secs, hundredths) = text.split_ascii_whitespace().next()?.split_once('.')?;
+    let (secs, hundredths): (u64, u64) = (secs.parse().ok()?, hundredths.parse().ok()?);
+    Some(micros(secs * TICKS_PER_SECOND + hundredths))
+}
+
+/// How many processors the process may run on.
+pub(super) fn processors(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let list = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    cpus::count(list.trim())
+}
+
 fn parse(pid: u32, text: &str) -> Option<Stat> {
     // The name stands in parentheses and may itself hold some: the fields begin after the last one.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
     let alive = !matches!(fields.next()?, "Z" | "X" | "x");
     let group = fields.nth(1)?.parse().ok()?;
-    let started_ticks = fields.nth(16)?.parse().ok()?;
+    // Fields 14 to 17: itself and its children, each in its own code and in the kernel.
+    let mut ran_ticks = 0_u64;
+    for ticks in fields.by_ref().skip(8).take(4) {
+        ran_ticks = ran_ticks.saturating_add(ticks.parse().ok()?);
+    }
+    let started_ticks = fields.nth(4)?.parse().ok()?;
     Some(Stat {
         proc: Proc { pid, started_ticks },
         group,
+        ran_ticks,
         alive,
     })
 }
@@ -110,8 +145,15 @@ mod tests {
         };
         let stat = parse(42, LINE).unwrap();
         assert_eq!((stat.proc, stat.group, stat.alive), (proc, 40, true));
+        assert_eq!(stat.ran_ticks, 1 + 2 + 3 + 4);
         assert!(!parse(42, &LINE.replace(") S", ") Z")).unwrap().alive);
         assert_eq!(parse(42, "42 (cut) S 1"), None);
+    }
+
+    #[test]
+    fn this_host_has_processors_and_a_time_since_boot() {
+        assert!(processors(std::process::id()) >= Some(1));
+        assert!(uptime_micros() > Some(0));
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Container {
         Container::that_is(engine, name, port, AddressFrom::Container)
     }
 
+    /// One that was made already; it serves nothing.
+    pub(super) fn of_name(engine: &'static Engine, name: String) -> Container {
+        Container::that_is(engine, name, 80, AddressFrom::Container)
+    }
+
     fn that_is(
         engine: &'static Engine,
         name: String,

@@ -21,7 +21,7 @@ use crate::support::crash::{Left, Life};
 use crate::support::wait::{eventually, free_port};
 
 /// A web server, with its records in a folder of its own.
-struct App {
+pub(super) struct App {
     folder: TempDir,
     port: u16,
     command: Vec<String>,
@@ -47,7 +47,7 @@ impl App {
     }
 
     /// A shell line in which `"$0" "$@"` is the app.
-    fn shell(line: &str) -> App {
+    pub(super) fn shell(line: &str) -> App {
         App::of(&App::line(&["sh", "-c", line]))
     }
 
@@ -83,7 +83,7 @@ impl App {
         app
     }
 
-    fn process(&self) -> Process {
+    pub(super) fn process(&self) -> Process {
         let folder = self.folder.path();
         let settings = settings(folder, self.port, &self.command, self.stop_timeout);
         Process::new(settings).expect("good settings")
