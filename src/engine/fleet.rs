@@ -128,6 +128,8 @@ struct Entry {
     lost: bool,
     /// Lists in a row that lacked it.
     absent: u32,
+    /// The latest list showed it.
+    is_listed: bool,
 }
 
 /// A deed under way.
@@ -149,6 +151,7 @@ impl Entry {
             next_at: now,
             lost: false,
             absent: 0,
+            is_listed: false,
         }
     }
 
@@ -211,10 +214,16 @@ impl Fleet {
             return Some((Deed::Find, false));
         }
         let due = |entry: &Entry| entry.call.is_none() && entry.next_at <= now;
-        self.clones
-            .iter()
-            .filter(|(_, entry)| due(entry))
-            .find_map(|(clone, entry)| entry.deed(*clone, terms))
+        let mut all = self.clones.iter().filter(|(_, entry)| due(entry));
+        let next = all.find_map(|(clone, entry)| entry.deed(*clone, terms));
+        let (deed, recorded) = next?;
+        if let Deed::Make(clone) = deed
+            && let Some(entry) = self.clones.get_mut(&clone)
+        {
+            // From the last time that it is asked for, it may still appear for as long as the platform may take.
+            entry.life = Life::Making { since: now };
+        }
+        Some((deed, recorded))
     }
 
     /// A deed is under way as this operation, behind this record, and lost at that time.

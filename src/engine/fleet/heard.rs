@@ -100,6 +100,8 @@ impl Fleet {
             Ok(machine) if machine.state != MachineState::Missing => {
                 return self.exists(clone, now, terms);
             }
+            // The platform knows it by its name or token, and has nothing of it any more.
+            Ok(_) if terms.repeats => Trouble::new(ErrorClass::NotFound, "it has come to its end"),
             Ok(_) => Trouble::new(ErrorClass::Ambiguous, "it was made, and is not there"),
             Err(trouble) if trouble.class == ErrorClass::AlreadyThere => {
                 return self.exists(clone, now, terms);
@@ -107,6 +109,8 @@ impl Fleet {
             Err(trouble) => trouble,
         };
         match trouble.class {
+            // It was done: a list has shown it while the answer was waited for.
+            ErrorClass::Ambiguous if self.is_listed(clone) => self.exists(clone, now, terms),
             // It may have been done.
             ErrorClass::Ambiguous => {
                 self.again(clone, &trouble, now, policy);
@@ -132,6 +136,10 @@ impl Fleet {
                 self.remove(clone, now);
             }
         }
+    }
+
+    fn is_listed(&self, clone: CloneId) -> bool {
+        self.clones.get(&clone).is_some_and(|it| it.is_listed)
     }
 
     fn addressed(&mut self, clone: CloneId, found: Vec<PublicAddress>, now: Time) {
@@ -236,12 +244,14 @@ impl Fleet {
             return self.exists(clone, now, terms);
         };
         entry.absent = 0;
+        entry.is_listed = true;
         match &mut entry.life {
             Life::Making { .. } if entry.lost && entry.call.is_none() => {
                 self.exists(clone, now, terms);
             }
-            Life::Removing { gone, .. } if *gone && entry.call.is_none() => {
-                *gone = false;
+            // It has appeared late, and its addresses with it.
+            Life::Removing { gone, noted, .. } if *gone && entry.call.is_none() => {
+                (*gone, *noted) = (false, false);
                 entry.next_at = now;
                 self.changed = true;
             }
@@ -257,8 +267,8 @@ impl Fleet {
     fn miss(&mut self, there: &BTreeMap<CloneId, usize>, now: Time) {
         let mut gone = Vec::new();
         for (clone, entry) in &mut self.clones {
-            let listed = there.contains_key(clone);
-            if !listed && matches!(entry.life, Life::Made | Life::Stripping { .. }) {
+            entry.is_listed = there.contains_key(clone);
+            if !entry.is_listed && matches!(entry.life, Life::Made | Life::Stripping { .. }) {
                 entry.absent += 1;
                 if entry.absent >= LISTS_WITHOUT_IT && entry.call.is_none() {
                     gone.push(*clone);

@@ -7,6 +7,8 @@ use crate::engine::backoff::mix;
 use crate::engine::machine::{ErrorClass, MachineState};
 use crate::engine::time::Span;
 
+mod appearing;
+
 const START: Time = Time(1_795_000_000_000);
 const SETTLES: Span = Span::mins(10);
 
