@@ -84,6 +84,7 @@ impl World {
         let away = self.rng.within(0, 4) * SECOND;
         self.store_goes(away);
         self.facts.forgot(self.now, replica.reign);
+        self.lose_sight();
         self.store.kept = replica;
     }
 
@@ -92,6 +93,7 @@ impl World {
         self.disturb();
         let reign = self.facts.reign_applied;
         self.facts.forgot(self.now, reign);
+        self.lose_sight();
         self.store.kept = Kept::default();
     }
 

@@ -349,8 +349,10 @@ impl World {
         if !quiet || !effects.is_empty() || process.engine.phase() != before {
             process.view = process.engine.view(clock);
         }
-        if let Some(again) = again {
-            self.step_again(life, clock, again, effects.clone());
+        match again {
+            Some(again) if self.plan.clones.is_some() => self.hear_again(life, clock, again),
+            Some(again) => self.step_again(life, clock, again, effects.clone()),
+            None => {}
         }
         self.counts.steps += 1;
         let Some(process) = self.process(life) else {
@@ -390,6 +392,22 @@ impl World {
         }
     }
 
+    /// The same where each step does but one of the deeds that are due: then it is no more than the clock's tick.
+    fn hear_again(&mut self, life: u64, clock: Time, again: Input) {
+        let Some(process) = self.process(life) else {
+            return;
+        };
+        let after = |input: Input| {
+            let (mut engine, mut effects) = (process.engine.clone(), Vec::new());
+            engine.step(clock, input, &mut effects);
+            (effects, engine.view(clock))
+        };
+        let (ticked, doubled) = (after(Input::Tick), after(again.clone()));
+        if ticked != doubled {
+            self.breaks("I7", || format!("{again:?} twice: {doubled:?}"));
+        }
+    }
+
     fn phase_changed(&mut self, life: u64, before: Phase, after: Phase) {
         self.note(|| format!("life {life}: {} -> {}", before.as_str(), after.as_str()));
         // People come at the worst moment.
@@ -419,7 +437,7 @@ impl World {
     fn carry_out(&mut self, life: u64, effect: Effect) {
         let kills = match effect {
             Effect::Tell(_) => 0,
-            Effect::Stop(..) => self.plan.kills * 10,
+            Effect::Stop(..) | Effect::Fleet(..) => self.plan.kills * 10,
             _ => self.plan.kills,
         };
         if self.stormy() && self.rng.within(0, 9_999) < kills {
@@ -450,8 +468,8 @@ impl World {
                 self.after(delay, Event::Prove { life, op });
             }
             Effect::LastLook(op) => self.begin_look(life, op),
-            // This world has one machine; clones have a world of their own, in `fleet`.
-            Effect::Fleet(..) | Effect::Tell(_) => {}
+            Effect::Fleet(op, deed) => self.deed(life, op, deed),
+            Effect::Tell(_) => {}
         }
     }
 
@@ -489,6 +507,7 @@ fn is_answer(input: &Input) -> bool {
             | Input::Published(..)
             | Input::Diverted(..)
             | Input::LookedOnce(..)
+            | Input::Fleet(..)
     )
 }
 

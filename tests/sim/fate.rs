@@ -127,6 +127,9 @@ impl World {
         if self.shared() && self.rng.chance(650) {
             return self.strike_rooms();
         }
+        if self.plan.clones.is_some() && self.rng.chance(300) {
+            return self.strike_clones();
+        }
         match self.rng.within(0, 17) {
             0 => self.crash_machine(),
             1 => self.crash_app(),
@@ -183,6 +186,9 @@ impl World {
         let by = if self.rng.chance(500) { forward } else { -back };
         self.note(|| format!("the clock jumps by {by} ms"));
         self.skew += by;
+        if by > 0 {
+            self.lose_sight();
+        }
         if by < 0 {
             self.facts.frozen_until = self.facts.frozen_until.max(self.now) + back.unsigned_abs();
         }

@@ -11,6 +11,7 @@ use anteroom::engine::record::{Record, Stand};
 use anteroom::engine::time::Time;
 use anteroom::engine::view::Phase;
 
+use crate::crew::{Doing, deed_of};
 use crate::driver::{Process, Role};
 use crate::plan::{HOUR, MINUTE, SECOND};
 use crate::world::{Event, World};
@@ -90,6 +91,7 @@ pub(crate) struct Watched {
     pub(crate) clock: Time,
     start_accepted: bool,
     pub(crate) stop_asked: bool,
+    pub(crate) doing: Doing,
 }
 
 /// Beyond this gap between two samples nothing is known of what was between them. A little more than the policy
@@ -188,6 +190,7 @@ impl Watched {
             clock: Time(0),
             start_accepted: false,
             stop_asked: false,
+            doing: Doing::new(),
         }
     }
 
@@ -219,6 +222,9 @@ impl World {
                 Input::Released => self.facts.hold = None,
                 _ => {}
             }
+        }
+        if let Input::Fleet(op, heard) = input {
+            self.deed_answered(life, *op, heard);
         }
         let Some(process) = self.process(life) else {
             return;
@@ -337,6 +343,9 @@ impl World {
 
     pub(crate) fn before_effect(&mut self, life: u64, effect: &Effect) {
         self.check_op(life, effect);
+        if let Some((op, deed)) = deed_of(effect) {
+            self.check_deed(life, op, deed);
+        }
         match effect {
             Effect::Start(_, instance) => {
                 self.check_bounds(*instance);
@@ -451,6 +460,7 @@ impl World {
             });
         }
         self.check_waiting();
+        self.audit_clones();
     }
 
     /// I14: what a room shows is what its leader says, a few beats ago at most.
@@ -469,7 +479,8 @@ impl World {
         }
         let behind = |it: &&Process| {
             let heard = it.role == Role::Follows && it.life != leader && quiet(it.began);
-            heard && there(it.site) && quiet(it.room.out_of_touch_at) && it.room.shown != shown
+            let at_work = quiet(it.room.out_of_touch_at.max(it.paused_until));
+            heard && there(it.site) && at_work && it.room.shown != shown
         };
         if let Some(room) = self.processes.iter().find(behind) {
             let (life, shows) = (room.life, room.room.shown.phase);

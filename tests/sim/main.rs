@@ -5,13 +5,19 @@
 //! written. `invariants` says what must be true after every step, `stops` what at a stop; `mutants` plants bugs that
 //! must be found.
 //!
+//! On every second day or so the service has clones: `account` is what the platform has of them, `deeds` how they are
+//! asked for, `crew` what must be true of them.
+//!
 //! On every third day there are two or three rooms on one store: `rooms` says what they are, `leading` and `following`
 //! what they do, `door` who may wake the service, `limits` what is true of that, `blows` what befalls rooms and store.
 //!
 //! `ANTEROOM_SIM_SEEDS` sets how many days are lived; `ANTEROOM_SIM_SEED` replays one and tells it. `ANTEROOM_SIM_BUG`
 //! plants only the bugs that have it in their name, within `ANTEROOM_SIM_DAYS`; with a seed, that one in that day.
 
+mod account;
 mod blows;
+mod crew;
+mod deeds;
 mod door;
 mod driver;
 mod fate;
@@ -36,8 +42,8 @@ use std::time::Instant;
 
 use anteroom::engine::admit::Rules;
 use anteroom::engine::view::Phase;
-use mutants::{BUGS, BUGS_OF_ROOMS, Bug};
-use plan::{MINUTE, Plan, SECOND, has_many_rooms};
+use mutants::{BUGS, BUGS_OF_CLONES, BUGS_OF_ROOMS, Bug};
+use plan::{MINUTE, Plan, SECOND, has_clones, has_many_rooms};
 use world::{Broken, Counts, World};
 
 /// A planted bug must be found within so many days.
@@ -91,7 +97,7 @@ fn the_engine_keeps_every_invariant_on_every_day() {
     if let Some(seed) = number("ANTEROOM_SIM_SEED") {
         eprintln!("{:#?}", Plan::of(seed));
         let name = std::env::var("ANTEROOM_SIM_BUG").unwrap_or_default();
-        let mut bugs = BUGS.iter().chain(&BUGS_OF_ROOMS);
+        let mut bugs = BUGS.iter().chain(&BUGS_OF_ROOMS).chain(&BUGS_OF_CLONES);
         let bug = bugs.find(|(bug, _)| format!("{bug:?}") == name);
         let (broken, counts) = live(seed, bug.map(|(bug, _)| *bug), true);
         assert_eq!(broken, None, "seed {seed}, {counts:?}");
@@ -125,7 +131,7 @@ fn the_engine_keeps_every_invariant_on_every_day() {
         failures.len()
     );
     assert!(
-        counts.wakes > days && counts.stops > days && counts.kills > 0,
+        counts.wakes > days && counts.stops > days && counts.kills > 0 && counts.deleted > days,
         "too little happens"
     );
 }
@@ -175,7 +181,7 @@ fn every_planted_bug_is_found_by_its_invariant() {
         return;
     }
     let only = std::env::var("ANTEROOM_SIM_BUG").unwrap_or_default();
-    let all = BUGS.into_iter().chain(BUGS_OF_ROOMS);
+    let all = BUGS.into_iter().chain(BUGS_OF_ROOMS).chain(BUGS_OF_CLONES);
     let all: Vec<(Bug, &str)> = all
         .filter(|(bug, _)| format!("{bug:?}").contains(&only))
         .collect();
@@ -204,9 +210,11 @@ fn every_planted_bug_is_found_by_its_invariant() {
 /// The first day on which the planted bug breaks its invariant, and the days before on which it broke another.
 fn find(bug: Bug, invariant: &str) -> (Option<u64>, Vec<(u64, &'static str)>) {
     let of_rooms = BUGS_OF_ROOMS.iter().any(|(it, _)| *it == bug);
+    let of_clones = BUGS_OF_CLONES.iter().any(|(it, _)| *it == bug);
     let mut others = Vec::new();
     let mut days = (0..number("ANTEROOM_SIM_DAYS").unwrap_or(DAYS_TO_FIND_A_BUG))
-        .filter(|seed| !of_rooms || has_many_rooms(*seed));
+        .filter(|seed| !of_rooms || has_many_rooms(*seed))
+        .filter(|seed| !of_clones || has_clones(*seed));
     let found = days.find(|seed| match live(*seed, Some(bug), false).0 {
         Some(broken) if broken.invariant == invariant => true,
         Some(broken) => {

@@ -1,5 +1,7 @@
 //! Planted bugs: the engine behind a wrapper that spoils what goes in or what comes out. Each must be found.
 
+use std::collections::BTreeSet;
+
 use anteroom::engine::contract::{Activity, Effect, Input, ProbeResult, Source, Stage, Upstream};
 use anteroom::engine::id::{CloneId, InstanceId, OpId};
 use anteroom::engine::machine::{Machine, MachineState};
@@ -10,6 +12,9 @@ use anteroom::engine::view::{Phase, View};
 
 use crate::plan::HOUR;
 use crate::world::DAWN;
+pub(crate) use clones::BUGS_OF_CLONES;
+
+mod clones;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -53,6 +58,20 @@ pub(crate) enum Bug {
     MirrorIsForgotten,
     MachineOfAWipedStoreIsForgotten,
     WipedStoreGivesAnotherMachine,
+    // The following are of clones.
+    MakeIsNotRecorded,
+    DeleteIsNotRecorded,
+    LostMakeIsAskedAgain,
+    LostMakeCountsAsRefused,
+    StrayCloneIsNotSeen,
+    ClonesAreForgotten,
+    AddressesAreOverlooked,
+    StrangerIsTakenIn,
+    OneTooManyIsWanted,
+    DeletionCountsAsDone,
+    DeleteIsNotRepeated,
+    AccountCountsAsEmpty,
+    DeedLeavesAfterTheLease,
 }
 
 /// Each planted bug, and the invariant that must find it.
@@ -103,7 +122,7 @@ pub(crate) const BUGS_OF_ROOMS: [(Bug, &str); 19] = [
 ];
 
 /// The engine, spoiled or not.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Mutant {
     engine: Service,
     bug: Option<Bug>,
@@ -114,6 +133,10 @@ pub(crate) struct Mutant {
     knows_nothing: bool,
     /// The next start is of a machine that nobody made.
     stranger: bool,
+    /// Clones whose end was asked for, how many are wanted beyond measure, and whether a list was asked for.
+    deleted: BTreeSet<CloneId>,
+    wanted: Option<u16>,
+    has_looked: bool,
 }
 
 impl Mutant {
@@ -126,6 +149,9 @@ impl Mutant {
             open: Vec::new(),
             knows_nothing: false,
             stranger: false,
+            deleted: BTreeSet::new(),
+            wanted: None,
+            has_looked: false,
         };
         let policy = mutant.spoiled(mutant.engine.policy().clone());
         mutant.engine.set_policy(policy);
@@ -152,13 +178,18 @@ impl Mutant {
     }
 
     pub(crate) fn step(&mut self, now: Time, input: Input, out: &mut Vec<Effect>) {
+        let input = self.spoil_heard(input);
         let Some(input) = self.spoil_input(now, input, out) else {
             return;
         };
         let from = out.len();
         self.engine.step(now, input, out);
-        let fresh = out.split_off(from);
+        let mut fresh = out.split_off(from);
+        self.spoil_deeds(&mut fresh);
         for effect in fresh {
+            if let Some(answer) = self.rash_answer(&effect) {
+                self.engine.step(now, answer, out);
+            }
             self.spoil_effect(now, effect, out);
         }
     }
@@ -263,6 +294,14 @@ impl Mutant {
             true => self.engine.next_wakeup().map(|at| Time(at.0 / 50 * 50)),
             false => self.engine.next_wakeup(),
         }
+    }
+
+    pub(crate) fn want_clones(&mut self, wanted: u16) {
+        let mut policy = self.engine.policy().clone();
+        if let Some(terms) = &mut policy.clones {
+            terms.wanted = wanted;
+        }
+        self.engine.set_policy(policy);
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -1,9 +1,9 @@
 //! What a seed decides beforehand: the service's policy, the weather, and the visitors' habits.
 
 use anteroom::engine::admit::{Rate, Rules};
-use anteroom::engine::backoff::Backoff;
+use anteroom::engine::backoff::{Backoff, mix};
 use anteroom::engine::contract::Source;
-use anteroom::engine::policy::{Policy, Sleep};
+use anteroom::engine::policy::{CloneTerms, Policy, Sleep};
 use anteroom::engine::time::Span;
 
 use crate::rng::Rng;
@@ -56,10 +56,43 @@ pub(crate) struct Plan {
     pub(crate) visit_every: u64,
     pub(crate) monitor_every: Option<u64>,
     pub(crate) sample_every: u64,
+    /// Where the service has clones.
+    pub(crate) clones: Option<Clones>,
+}
+
+/// What the platform is like that makes the clones, and how many are wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Clones {
+    /// Never more are wanted.
+    pub(crate) most: u16,
+    /// Between two changes of how many are wanted.
+    pub(crate) change_every: u64,
+    /// When the quiet hours begin, so many are wanted.
+    pub(crate) wanted_last: u16,
+    /// A machine is up so long after it was asked for, at most.
+    pub(crate) takes: u64,
+    /// Lists lag behind by up to this.
+    pub(crate) lag: u64,
+    /// What is made must be started.
+    pub(crate) is_made_stopped: bool,
+    /// Machines get a public address by themselves.
+    pub(crate) gives_addresses: bool,
+    /// Which stays, and costs, when its machine is deleted.
+    pub(crate) keeps_addresses: bool,
+    /// Machines of others at the same account.
+    pub(crate) others: u16,
 }
 
 impl Plan {
     pub(crate) fn of(seed: u64) -> Plan {
+        let plan = Plan::without_clones(seed);
+        match has_clones(seed) {
+            true => plan.with_clones(),
+            false => plan,
+        }
+    }
+
+    fn without_clones(seed: u64) -> Plan {
         let mut rng = Rng::new(seed);
         let calm = seed.is_multiple_of(8);
         let rate = |rng: &mut Rng, rates: &[u64]| if calm { 0 } else { rng.pick(rates) };
@@ -90,11 +123,37 @@ impl Plan {
             visit_every: rng.pick(&[12 * MINUTE, 40 * MINUTE, 100 * MINUTE]),
             monitor_every: rng.chance(400).then(|| rng.within(20, 120) * SECOND),
             sample_every: rng.pick(&[5, 10, 15]) * SECOND,
+            clones: None,
         };
         match has_many_rooms(seed) {
             true => plan.of_many_rooms(&mut rng, calm),
             false => plan,
         }
+    }
+
+    fn with_clones(mut self) -> Plan {
+        let mut rng = Rng::new(self.seed ^ 0xC10E);
+        let settles = rng.pick(&[2, 10]) * MINUTE;
+        let most = rng.pick(&[1, 2, 3, 5]);
+        let gives_addresses = rng.chance(600);
+        self.policy.clones = Some(CloneTerms {
+            wanted: 0,
+            settles: Span(settles),
+            repeats: rng.chance(400),
+            strips: gives_addresses && rng.chance(700),
+        });
+        self.clones = Some(Clones {
+            most,
+            change_every: rng.pick(&[10, 30, 90]) * MINUTE,
+            wanted_last: rng.pick(&[0, most / 2, most]),
+            takes: rng.pick(&[SECOND, 20 * SECOND, 90 * SECOND]),
+            lag: rng.pick(&[0, 3 * SECOND, settles / 4]),
+            is_made_stopped: rng.chance(300),
+            gives_addresses,
+            keeps_addresses: rng.chance(500),
+            others: rng.pick(&[0, 1, 4]),
+        });
+        self
     }
 
     /// Nothing fails.
@@ -133,6 +192,11 @@ impl Plan {
 /// Whether many rooms live on one store that day.
 pub(crate) fn has_many_rooms(seed: u64) -> bool {
     seed % 3 == 2
+}
+
+/// Whether the service has clones that day.
+pub(crate) fn has_clones(seed: u64) -> bool {
+    mix(seed).is_multiple_of(2)
 }
 
 /// Some limits are tight, so that they are met; some let everybody through.

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anteroom::engine::contract::{Input, Routing};
-use anteroom::engine::id::OpId;
+use anteroom::engine::fleet::Deed;
+use anteroom::engine::id::{CloneId, OpId};
 use anteroom::engine::machine::MachineState;
 use anteroom::engine::time::Time;
 
+use crate::account::Account;
+use crate::crew::Crew;
 use crate::driver::Process;
 use crate::invariants::Facts;
 use crate::mutants::Bug;
@@ -45,6 +48,23 @@ pub(crate) enum Event {
     Apply {
         call: Call,
     },
+    /// A deed about clones reaches the platform.
+    Deed {
+        life: u64,
+        op: OpId,
+        deed: Box<Deed>,
+        fate: CallFate,
+        back: u64,
+    },
+    /// A clone is made late, after its answer was lost.
+    MadeLate(CloneId),
+    /// A clone's machine changes by itself.
+    Vm {
+        id: u64,
+        to: MachineState,
+    },
+    /// Another number of clones is wanted.
+    Want,
     Machine {
         turn: u64,
         to: MachineState,
@@ -147,6 +167,9 @@ pub(crate) struct Counts {
     pub(crate) admitted: u64,
     pub(crate) local: u64,
     pub(crate) refused: u64,
+    /// Clones that were made and deleted.
+    pub(crate) made: u64,
+    pub(crate) deleted: u64,
 }
 
 impl Counts {
@@ -159,6 +182,8 @@ impl Counts {
         self.admitted += other.admitted;
         self.local += other.local;
         self.refused += other.refused;
+        self.made += other.made;
+        self.deleted += other.deleted;
     }
 }
 
@@ -172,6 +197,8 @@ pub(crate) struct World {
     pub(crate) bug: Option<Bug>,
     pub(crate) rng: Rng,
     pub(crate) cloud: Cloud,
+    pub(crate) account: Account,
+    pub(crate) crew: Crew,
     pub(crate) store: Store,
     /// Traefik, one at each site.
     pub(crate) ways: Vec<crate::way::Way>,
@@ -196,6 +223,8 @@ impl World {
             sequence: 0,
             queue: BTreeMap::new(),
             cloud: Cloud::new(&plan),
+            account: Account::new(&plan),
+            crew: Crew::default(),
             store: Store::default(),
             ways: (0..plan.rooms).map(|_| Way::new(plan.failover)).collect(),
             people: People::default(),
@@ -225,6 +254,10 @@ impl World {
         }
         if let Some(every) = world.plan.fate_every {
             world.after(every, Event::Fate);
+        }
+        if let Some(clones) = &world.plan.clones {
+            let first = clones.change_every / 10;
+            world.after(first, Event::Want);
         }
         if let Some(at) = world.plan.wiped_at {
             world.after(at, Event::Wipe);
@@ -270,6 +303,16 @@ impl World {
             } => self.called(life, op, call, fate, back),
             Event::Answer { life, input } => self.answer(life, input),
             Event::Apply { call } => self.apply(call),
+            Event::Deed {
+                life,
+                op,
+                deed,
+                fate,
+                back,
+            } => self.deed_arrives(life, op, *deed, fate, back),
+            Event::MadeLate(clone) => self.make(clone),
+            Event::Vm { id, to } => self.vm_turns(id, to),
+            Event::Want => self.want_clones(),
             Event::Machine { turn, to } if turn == self.cloud.turn => self.machine_turns(to),
             Event::App { turn } if turn == self.cloud.turn => self.app_rises(),
             Event::Machine { .. } | Event::App { .. } => {}

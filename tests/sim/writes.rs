@@ -18,6 +18,7 @@ const SAVE_AGAIN: u64 = 2 * SECOND;
 
 impl World {
     pub(crate) fn write(&mut self, life: u64, op: OpId, record: Record, required: bool) {
+        self.intends(&record);
         let save = Save {
             record,
             op,
@@ -35,7 +36,8 @@ impl World {
             };
             return self.answered(life, reign, save, written);
         }
-        if required && !self.all_agree(life) {
+        let stops = required && matches!(save.record.stand, Stand::Stopping { .. });
+        if stops && !self.all_agree(life) {
             self.note(|| "  a room has not agreed: no stop".into());
             return self.answered(life, reign, save, Written::Failed);
         }
@@ -100,7 +102,7 @@ impl World {
             self.applied(life, reign, "a record");
         }
         // The worst moment to fall silent: the stop is written, and not yet asked for.
-        if self.shared() && save.required && self.mishap(self.plan.pauses) {
+        if ours && self.shared() && save.required && self.mishap(self.plan.pauses) {
             let length = self.rng.within(500, 90_000);
             self.pause(life, length);
             if let Some(process) = self.process(life) {
@@ -139,8 +141,9 @@ impl World {
         }
         // A stop may leave only while the lease is known to be ours: afterwards somebody else may have woken the
         // service, and the provider can't tell.
-        let done =
-            written != Written::Failed && (!save.required || self.lease_lives(life, save.at));
+        let hasty = why.is_none() && self.has(Bug::DeedLeavesAfterTheLease);
+        let leads = !save.required || hasty || self.lease_lives(life, save.at);
+        let done = written != Written::Failed && leads;
         let Some(process) = self.process(life) else {
             return;
         };
