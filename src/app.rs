@@ -34,6 +34,7 @@ mod bans;
 mod build;
 pub mod doctor;
 mod live;
+mod prometheus;
 mod refused;
 mod reload;
 mod surface;
@@ -62,6 +63,7 @@ pub struct App {
     /// What is refused of it, for whoever wrote it.
     refused: watch::Sender<Refusals>,
     admin: Arc<Admin>,
+    targets: prometheus::Targets,
     listeners: CancellationToken,
     /// Ends the publisher and the scraper: after the tasks that need them.
     helpers: CancellationToken,
@@ -143,14 +145,18 @@ impl App {
             seed: u64::from_le_bytes(build::random()?),
             limits,
         });
+        let handles = live::handles(&services);
+        let targets = prometheus::Targets::new(&config, &handles);
+        targets.keep_file(&helpers);
         let admin = Arc::new(Admin {
-            services: ArcSwap::from_pointee(live::handles(&services)),
+            services: ArcSwap::from_pointee(handles),
             store,
             clients: clients.clone(),
             admission: Arc::clone(&admission),
             clock,
             token: ArcSwap::from_pointee(token(&config)),
             traefik: ArcSwap::from_pointee(parts.traefik.as_ref().map(traefik::Traefik::served)),
+            targets: targets.served(),
         });
         let serving = vec![
             tokio::spawn(listen::serve(
@@ -174,6 +180,7 @@ impl App {
             heard,
             refused,
             admin,
+            targets,
             listeners,
             helpers,
             serving,

@@ -77,6 +77,8 @@ impl App {
             }
         }
         self.refused.send_replace(added.refused.clone());
+        let handles = live::handles(&self.services);
+        self.targets.update(&config, &handles);
         (self.config, self.added) = (config, added);
         Ok(())
     }
@@ -117,9 +119,8 @@ impl App {
             }
         }
         self.set_sites(config);
-        self.admin
-            .services
-            .store(Arc::new(live::handles(&self.services)));
+        let handles = live::handles(&self.services);
+        self.admin.services.store(Arc::new(handles));
         Ok(())
     }
 

@@ -56,6 +56,9 @@ const HOLD_MAX: Duration = Duration::from_secs(60 * 60 * 24 * 30);
 /// The dynamic configuration for Traefik's HTTP provider, once there is one.
 pub type TraefikConfig = Arc<dyn Fn() -> Option<Bytes> + Send + Sync>;
 
+/// The instances for Prometheus; none while they are not known yet.
+pub type TargetList = Arc<dyn Fn() -> Option<Bytes> + Send + Sync>;
+
 /// What the admin listener serves.
 pub struct Admin {
     /// The services, swapped on reload.
@@ -72,6 +75,8 @@ pub struct Admin {
     pub token: ArcSwap<Option<String>>,
     /// For `/traefik`.
     pub traefik: ArcSwap<Option<TraefikConfig>>,
+    /// For `/prometheus/targets`.
+    pub targets: TargetList,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -171,6 +176,7 @@ impl Admin {
         match (request.method(), segments.as_slice()) {
             (&Method::GET, ["metrics"]) => openmetrics(),
             (&Method::GET, ["traefik"]) => self.traefik_config(),
+            (&Method::GET, ["prometheus", "targets"]) => self.prometheus_targets(),
             (&Method::GET, ["api", "v1", "services"]) => self.list(),
             (&Method::GET, ["api", "v1", "services", name]) => self.one(name),
             (&Method::GET, ["api", "v1", "services", name, "why"]) => {
@@ -348,6 +354,17 @@ impl Admin {
             None => problem(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "there is no routing to publish yet",
+            ),
+        }
+    }
+
+    /// Prometheus keeps its list when it gets another status than 200.
+    fn prometheus_targets(&self) -> Answer {
+        match (self.targets)() {
+            Some(body) => with_type(StatusCode::OK, "application/json", body),
+            None => problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "it is not known yet which instances serve",
             ),
         }
     }

@@ -6,7 +6,6 @@
 //! routing up. What Traefik refuses is put back to what it had. Read [`form`] for the routing itself.
 
 mod api;
-mod file;
 pub mod form;
 pub mod print;
 
@@ -21,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::file;
 use crate::engine::contract::Routing;
 use crate::engine::id::ServiceName;
 use form::ServiceSettings;

@@ -19,6 +19,7 @@ mod support {
     pub(crate) mod libvirt;
     pub(crate) mod load;
     pub(crate) mod machine;
+    pub(crate) mod prometheus_server;
     pub(crate) mod proxmox;
     pub(crate) mod real_app;
     pub(crate) mod redis;
@@ -52,6 +53,7 @@ mod lifecycle_rooms_traefik;
 mod lifecycle_traefik;
 mod lifecycle_woke;
 mod page;
+mod prometheus_targets;
 mod provider_conformance;
 mod rooms;
 mod signal_node_exporter;

@@ -1,4 +1,4 @@
-//! The file, replaced by rename: Traefik sees the old one whole or the new one whole, never half of one.
+//! A file that others read, replaced by rename: they see the old one whole or the new one whole, never half of one.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     }
 }
 
-/// A hidden name without Traefik's suffix, in the same directory: on the same file system, and not read.
+/// A hidden name without the file's suffix, in the same directory: on the same file system, and not read.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{}.new", std::process::id()))
@@ -72,7 +72,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
 
 fn named(path: &Path, error: &std::io::Error) -> String {
     format!(
-        "{}: {error}; it needs a directory that Anteroom may write and Traefik reads",
+        "{}: {error}; it needs a directory that Anteroom may write, and whoever the file is for may read",
         path.display()
     )
 }
