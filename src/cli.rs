@@ -14,6 +14,7 @@ mod demo_app;
 mod doctor;
 mod out;
 mod run;
+mod simulate;
 mod traefik;
 
 /// A reverse proxy that wakes a machine when somebody comes and puts it to sleep when nobody does.
@@ -105,6 +106,8 @@ enum Command {
     },
     /// End a hold.
     Release(Verb),
+    /// Replay a trace of requests through the scaling policy, and say what it would have cost and how well it would have gone.
+    Simulate(simulate::Simulate),
     /// Print the Traefik configuration that goes with a configuration file.
     Traefik(File),
     /// The app that `demo` wakes.
@@ -203,6 +206,7 @@ async fn dispatch(command: Command) -> ExitCode {
             let hold = client::Hold { length, reason };
             client::command(&verb.file.config, &verb.service, "hold", Some(hold)).await
         }
+        Command::Simulate(args) => simulate::simulate(args).await,
         Command::Traefik(file) => traefik::print(&file.config),
         Command::DemoApp { port, start_up_ms } => {
             demo_app::serve(port, Duration::from_millis(start_up_ms))

@@ -3,9 +3,9 @@
 //!
 //! The lints below hold that for this module tree alone (`clippy.toml` names what is banned). Read in this
 //! order: [`contract`] (what goes in and what comes out; its words are in [`trigger`], [`traffic`] and [`story`]),
-//! [`service`] (the life of a service), [`idle`] (when it may be put to sleep), [`scale`] (how many machines its load needs), [`route`] (what a request gets),
-//! [`admit`] (who may wake it, and how often), [`rooms`] (how the use of many rooms is summed up), [`privacy`] (what is
-//! written down of a client), then the small ones.
+//! [`service`] (the life of a service), [`idle`] (when it may be put to sleep), [`scale`] (how many machines its load
+//! needs), [`route`] (what a request gets), [`admit`] (who may wake it, and how often), [`rooms`] (how the use of many
+//! rooms is summed up), [`privacy`] (what is written down of a client), then the small ones.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod admit;

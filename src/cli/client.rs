@@ -165,6 +165,13 @@ pub(super) async fn ledger(
     Ok(())
 }
 
+/// All that the ledger of a service still has, as the admin listener gives it.
+pub(super) async fn past(config: &Config, service: &str) -> anyhow::Result<Value> {
+    let limit = crate::store::LEDGER_MAX;
+    let path = format!("/services/{service}/ledger?limit={limit}");
+    Client::new(config)?.get(&path).await
+}
+
 pub(super) async fn forget(path: &Path, address: &str, json: bool) -> anyhow::Result<()> {
     let client = Client::of(path)?;
     let request = client.http.post(format!("{}/forget", client.base));
@@ -273,6 +280,6 @@ fn moment(value: &Value) -> String {
     )
 }
 
-fn now() -> Time {
+pub(super) fn now() -> Time {
     Time(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
 }

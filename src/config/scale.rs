@@ -5,6 +5,7 @@ use super::provider::Provider;
 use super::reading::Reading;
 use super::signal::Signal;
 use crate::engine::load::Share;
+use crate::engine::scale::Mode;
 use crate::engine::time::Span;
 
 /// How many instances there may be: so many are what the rules of scaling are proven for.
@@ -65,7 +66,10 @@ impl Scale {
         let (mode, up_at, down_at) = thresholds(section);
         let interval = section.span("interval");
         let [up_window, down_window] = ["up_window", "down_window"].map(|name| {
-            let window = section.span(name)?;
+            let window = match name == "down_window" && !section.has(name) {
+                true => default_down_window(mode?),
+                false => section.span(name)?,
+            };
             long_enough(section, name, window, interval?).then_some(window)
         });
         if let (Some(up), Some(down)) = (up_window, down_window)
@@ -174,6 +178,14 @@ fn between(section: &Reading<'_>, name: &str, up_at: Share, lower: Share) {
 /// Half of `up_at` and 5 points less: when one of two instances goes, the other is 10 points below `up_at` at most.
 fn default_down_at(up_at: Share) -> Share {
     Share::hundredths((up_at.in_hundredths() / 2).saturating_sub(500))
+}
+
+/// As the policy's own, which the traces in `docs/scaling.md` chose.
+fn default_down_window(mode: ScaleMode) -> Span {
+    match mode {
+        ScaleMode::Threshold => Mode::Threshold.default_down_window(),
+        ScaleMode::Projected { margin } => Mode::Projected { margin }.default_down_window(),
+    }
 }
 
 /// A mean is made of two measurements at least.

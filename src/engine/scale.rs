@@ -45,6 +45,9 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// The margin of [`Mode::Projected`] unless something else is configured.
+    pub const MARGIN: Share = Share::percent(10);
+
     /// How long load must have been low before an instance goes, unless something else is configured: by the traces in
     /// `docs/scaling.md` the shortest that seldom takes away what is wanted back within half an hour.
     #[must_use]

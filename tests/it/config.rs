@@ -374,7 +374,7 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
         up_at: Share::percent(70),
         down_at: Share::percent(30),
         up_window: Span::mins(1),
-        down_window: Span::mins(10),
+        down_window: Span::mins(15),
         cooldown: Span::mins(1),
         interval: Span::secs(15),
         creations_per_hour: 20,
