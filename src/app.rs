@@ -26,7 +26,7 @@ use crate::http::admin::{self, Admin};
 use crate::http::{Limits, Room, listen, room};
 use crate::provider::mark;
 use crate::store::Store;
-pub use build::redis_settings;
+pub use build::{Servers, load_signal, redis_settings};
 use live::{Live, Parts};
 use surface::{Heard, Refusals};
 

@@ -1,7 +1,9 @@
 //! From checked configuration to parts: one line for each kind of store and provider.
 
+mod load;
 mod provider;
 
+pub use load::{Servers, load_signal};
 pub(super) use provider::provider;
 
 use std::collections::BTreeMap;

@@ -294,6 +294,7 @@ pub(super) const KEYS: &[Key] = &[
 
     key("signal prometheus", "kind", Choice(SIGNAL_KINDS), Required, "What tells how busy the instances are.", r#""prometheus""#),
     key("signal prometheus", "query", Special("a PromQL expression"), Required, "What is asked, at every `interval`.", r#"'100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[1m])))'"#),
+    key("signal prometheus", "at", Special("a PromQL expression"), Nothing("the last scrape, where it succeeded: `timestamp(up) * up`"), "When each instance was measured, in seconds since the epoch: needed where figures are pushed and there is no `up`. Without it, or where it has nothing of an instance, that instance has no sample.", r#""timestamp(pushed_load)""#),
     key("signal prometheus", "url", Url, Nothing("that of `[prometheus]`"), "Another Prometheus than that of `[prometheus]`. It is asked without a name or a token.", r#""http://127.0.0.1:9090""#),
 
     key("signal provider", "kind", Choice(SIGNAL_KINDS), Required, "What tells how busy the instances are.", r#""provider""#),

@@ -52,6 +52,8 @@ pub struct PrometheusQuery {
     pub server: PrometheusServer,
     /// The PromQL expression; its answer is in percent.
     pub query: String,
+    /// The PromQL expression for when was measured, in seconds since the epoch; none for the last scrape.
+    pub at: Option<String>,
 }
 
 impl Signal {
@@ -134,6 +136,7 @@ fn path(text: &str) -> Parsed<String> {
 
 fn query(section: &Reading<'_>, around: &Around) -> Option<PrometheusQuery> {
     let query = section.read("query", promql);
+    let at = section.read("at", promql);
     let url = section.read("url", prometheus::url);
     let server = match section.has("url") {
         // Credentials go only to where they were written for.
@@ -147,6 +150,7 @@ fn query(section: &Reading<'_>, around: &Around) -> Option<PrometheusQuery> {
     Some(PrometheusQuery {
         server: server?,
         query: query?,
+        at,
     })
 }
 

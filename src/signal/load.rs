@@ -5,6 +5,7 @@
 //! ([`Sample::at`]); how old it may be is the engine's to say.
 
 pub mod node_exporter;
+pub mod prometheus;
 pub mod provider;
 
 use std::fmt;

@@ -57,6 +57,7 @@ mod prometheus_targets;
 mod provider_conformance;
 mod rooms;
 mod signal_node_exporter;
+mod signal_prometheus;
 mod simulate;
 mod store_conformance;
 mod store_file;

@@ -1,6 +1,7 @@
-//! The real node_exporter on loopback, and a stand-in for an exporter.
+//! The real node_exporter and the real Prometheus on loopback, and a stand-in for an exporter.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-use super::wait::eventually;
+use super::wait::{eventually, free_port};
 
 const UP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -38,6 +39,47 @@ impl NodeExporter {
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("it is ours");
     }
+}
+
+/// A running Prometheus.
+pub(crate) struct Prometheus {
+    _child: Child,
+    _folder: tempfile::TempDir,
+    pub(crate) url: String,
+}
+
+impl Prometheus {
+    /// One with this configuration; `extra` are more arguments.
+    pub(crate) async fn start(config: &str, extra: &[&str]) -> Prometheus {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("prometheus.yml");
+        std::fs::write(&file, config).expect("the folder is ours");
+        let address = format!("127.0.0.1:{}", free_port());
+        let data = |name: &str| format!("--{name}={}", folder.path().join("data").display());
+        let log = log(folder.path());
+        let child = Command::new("prometheus")
+            .arg(format!("--config.file={}", file.display()))
+            .arg(data("storage.tsdb.path"))
+            .arg(format!("--web.listen-address={address}"))
+            .args(extra)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("prometheus is installed: tests/run does that");
+        let url = format!("http://{address}");
+        answers(&format!("{url}/-/ready")).await;
+        Prometheus {
+            _child: child,
+            _folder: folder,
+            url,
+        }
+    }
+}
+
+fn log(folder: &Path) -> std::fs::File {
+    std::fs::File::create(folder.join("prometheus.log")).expect("the folder is ours")
 }
 
 /// Waits until this URL is answered, also by a refusal for want of a login.
