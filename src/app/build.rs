@@ -158,6 +158,8 @@ pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
         // None is wanted yet: what is there of an earlier life is removed.
         clones: provider.can_clone().then(|| CloneTerms {
             wanted: 0,
+            most: 0,
+            per_hour: 0,
             settles: provider.clone_settles().into(),
             repeats: provider.make_clone_repeats(),
             strips: provider.strips(),

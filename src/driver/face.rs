@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::story::Story;
 use crate::engine::contract::Activity;
+use crate::engine::id::InstanceId;
 use crate::engine::rooms::{Mark, Report};
 use crate::engine::view::View;
 use crate::signal::edge::Edge;
@@ -65,6 +66,11 @@ impl Face {
         let sample = self.edge.sample();
         self.counts.uses += u64::from(sample.used);
         sample
+    }
+
+    /// Requests and connections of this room that are open at an instance.
+    pub(super) fn busy_at(&self, instance: InstanceId) -> u32 {
+        self.edge.busy_at(instance)
     }
 
     /// This room's counts, as they are now. `seen` and `routed` are as they were set.

@@ -32,7 +32,7 @@ const SUSPECT_EVERY: Duration = Duration::from_secs(1);
 /// What comes after following.
 pub(super) enum Turn {
     /// The service is this room's.
-    Lead(Claim),
+    Lead(Box<Claim>),
     /// The store is away, and somebody was let in by this room alone.
     Alone(Trigger),
 }
@@ -204,7 +204,7 @@ impl<'a> Follow<'a> {
             Done::Claimed(claimed) => {
                 self.claiming = false;
                 if let Ok(Some(claim)) = claimed {
-                    return Some(Turn::Lead(claim));
+                    return Some(Turn::Lead(Box::new(claim)));
                 }
             }
             Done::Published(mark, routing, Ok(())) => {

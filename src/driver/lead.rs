@@ -63,6 +63,8 @@ enum Done {
     /// The room's own part of the last look, or of the proof that visitors reach it.
     Looked(OpId, Result<Vec<Activity>, String>),
     Diverted(OpId, Result<(), String>),
+    /// The engine has asked what all rooms must agree on, and this room has said its part.
+    Asked,
     Beaten(Result<Heartbeat, StoreError>),
     /// The latest of the ledger.
     Past(Result<Vec<LedgerEntry>, StoreError>),
@@ -213,10 +215,8 @@ impl<'a> Lead<'a> {
     }
 
     fn samples_edge(&self) -> bool {
-        matches!(
-            self.service.phase(),
-            Phase::Awake | Phase::Diverting | Phase::Draining
-        )
+        let phase = self.service.phase();
+        self.service.takes_requests() || matches!(phase, Phase::Diverting | Phase::Draining)
     }
 
     fn edge_interval(&self) -> Duration {
@@ -431,6 +431,7 @@ impl<'a> Lead<'a> {
                 self.heart.diverted(op, proven);
                 self.agree().await
             }
+            Done::Asked => self.agree().await,
             Done::Past(past) => {
                 if let Ok(past) = past {
                     self.heart.asked_by(last_asker(&past));

@@ -160,7 +160,16 @@ fn tell_of_clone(service: &str, clone: CloneId, story: &fleet::Story) {
             tracing::warn!(service, %clone, "a clone of ours was found that nobody had written down");
         }
         S::NotMade { why } => tracing::error!(service, %clone, why, "the clone was not made"),
-        S::Leaving => tracing::info!(service, %clone, "removing the clone"),
+        S::Serving => tracing::info!(service, %clone, "the clone serves"),
+        S::Ailing { why } => {
+            tracing::warn!(service, %clone, why, "the clone is out of service until its app answers");
+        }
+        S::GivenUp { why } => tracing::error!(service, %clone, why, "the clone is given up"),
+        S::Leaving => {
+            tracing::info!(service, %clone, "the clone is out of service; what runs there ends")
+        }
+        S::BackAgain => tracing::info!(service, %clone, "the clone is wanted again"),
+        S::Removing => tracing::info!(service, %clone, "removing the clone"),
         S::Gone => tracing::info!(service, %clone, "the clone is gone, and so are its addresses"),
     }
 }

@@ -92,7 +92,7 @@ async fn live(seat: &mut Seat) {
     let mut wiped = false;
     loop {
         match Follow::new(seat).live().await {
-            Turn::Lead(claim) => wiped = matches!(lead(seat, claim, wiped).await, End::Disowned),
+            Turn::Lead(claim) => wiped = matches!(lead(seat, *claim, wiped).await, End::Disowned),
             Turn::Alone(trigger) => lead_alone(seat, trigger).await,
         }
     }

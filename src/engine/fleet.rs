@@ -1,25 +1,33 @@
 //! The clones of a service: each a line of recorded steps from the intent to its end, each step safe to repeat.
 //!
 //! Made: the intent is written down, the provider is asked, the clone's public addresses are written down and given
-//! back. Removed: its addresses are written down, the machine is deleted, seen gone, the addresses are given back. A
-//! crash anywhere leaves a record from which the next owner goes on, or, where the record is lost too, machines whose
-//! marks tell whose they are.
+//! back, it is started where it must be, its app is asked until it answers, and then visitors are led to it. Removed:
+//! nobody is led to it any more, running requests end, its addresses are written down, the machine is deleted, seen gone,
+//! the addresses are given back. A crash anywhere leaves a record from which the next owner goes on, or, where the record
+//! is lost too, machines whose marks tell whose they are.
 //!
 //! [`Fleet`] decides, [`Deed`] is what it wants done, [`Heard`] what came of it; [`life`] holds what is written down of
-//! one clone. [`Service`](super::service::Service) lends it ids of operations and writes its record.
+//! one clone. How many are wanted is said from outside. [`Service`](super::service::Service) lends it ids of operations,
+//! writes its record and puts the routing in force.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{CloneId, OpId};
+use super::contract::ProbeResult;
+use super::id::{CloneId, InstanceId, OpId};
 use super::machine::{Machine, Owned, PublicAddress, Trouble};
 use super::policy::{CloneTerms, Policy};
-use super::time::Time;
+use super::time::{Span, Time};
+use super::traffic::Upstream;
+use life::Ask;
 pub use life::Life;
 
 mod heard;
 pub mod life;
+mod lists;
+mod serving;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -31,6 +39,14 @@ pub enum Deed {
     Find,
     /// Make the clone.
     Make(CloneId),
+    /// Read the clone's state and address.
+    Look(CloneId),
+    /// Start the clone.
+    Start(CloneId),
+    /// Ask the clone's app, at this address, whether it is ready.
+    Probe(CloneId, SocketAddr),
+    /// See to it that no room leads anybody to the clone any more, and count what is in flight there.
+    Drain(CloneId),
     /// Read the clone's public addresses.
     Addresses(CloneId),
     /// Give these addresses of the clone back.
@@ -46,6 +62,13 @@ pub enum Heard {
     Found(Result<Vec<Owned>, Trouble>),
     /// Of [`Deed::Make`].
     Made(Result<Machine, Trouble>),
+    /// Of [`Deed::Look`] and [`Deed::Start`].
+    Looked(Result<Machine, Trouble>),
+    /// Of [`Deed::Probe`].
+    Probed(ProbeResult),
+    /// Of [`Deed::Drain`]: how many requests and connections are open there; none where that can't be known. An error
+    /// where somebody may still be led there.
+    Drained(Result<Option<u32>, String>),
     /// Of [`Deed::Addresses`].
     Addresses(Result<Vec<PublicAddress>, Trouble>),
     /// Of [`Deed::Release`].
@@ -69,8 +92,24 @@ pub enum Story {
         /// Why.
         why: String,
     },
-    /// It is being removed.
+    /// Its app answers; visitors are led to it.
+    Serving,
+    /// It served and does so no more for now.
+    Ailing {
+        /// What was seen.
+        why: String,
+    },
+    /// It is given up: it did not come up.
+    GivenUp {
+        /// What was seen.
+        why: String,
+    },
+    /// Nobody is led to it any more; running requests end.
     Leaving,
+    /// It is wanted again before its end.
+    BackAgain,
+    /// It is being removed.
+    Removing,
     /// It is gone, and so are its addresses.
     Gone,
 }
@@ -81,15 +120,21 @@ pub enum Story {
 pub struct FleetRecord {
     /// The clones and where they are in their lives.
     pub clones: BTreeMap<CloneId, Life>,
+    /// When clones were intended, in the last hour.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<Time>,
 }
 
 impl FleetRecord {
     /// Whether there is nothing to write down.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.clones.is_empty()
+        self.clones.is_empty() && self.begun.is_empty()
     }
 }
+
+/// So far back creations are counted.
+const HOUR: Span = Span::mins(60);
 
 /// The clones of one service.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +142,8 @@ pub struct Fleet {
     wanted: u16,
     clones: BTreeMap<CloneId, Entry>,
     last_generation: u64,
+    /// When clones were intended, in the last hour.
+    begun: Vec<Time>,
     find: Find,
     /// The provider does not make clones now: not asked before.
     no_new_before: Time,
@@ -130,6 +177,18 @@ struct Entry {
     absent: u32,
     /// The latest list showed it.
     is_listed: bool,
+    /// A list brought it: nobody had written it down.
+    is_found: bool,
+    ask: Ask,
+    /// When the platform was asked for its state last.
+    looked_at: Time,
+    /// When its start was asked for last, and how often.
+    started_at: Option<Time>,
+    starts: u32,
+    /// Probes in a row that failed.
+    misses: u32,
+    /// Since when nobody is led to it.
+    clear_since: Option<Time>,
 }
 
 /// A deed under way.
@@ -152,22 +211,36 @@ impl Entry {
             lost: false,
             absent: 0,
             is_listed: false,
+            is_found: false,
+            ask: Ask::Look,
+            looked_at: now,
+            started_at: None,
+            starts: 0,
+            misses: 0,
+            clear_since: None,
         }
     }
 
     fn turn(&mut self, life: Life, now: Time) {
-        (self.life, self.failures, self.next_at) = (life, 0, now);
-        self.lost = false;
+        *self = Entry {
+            call: self.call,
+            absent: self.absent,
+            is_listed: self.is_listed,
+            is_found: self.is_found,
+            ..Entry::new(life, now)
+        };
     }
 }
 
 impl Fleet {
     /// Takes up what an earlier owner wrote down.
     pub fn load(&mut self, record: FleetRecord, now: Time) {
+        self.begun = record.begun;
         for (clone, life) in record.clones {
             self.last_generation = self.last_generation.max(clone.generation());
             let mut entry = Entry::new(life, now);
             entry.lost = matches!(entry.life, Life::Making { .. });
+            entry.is_found = matches!(entry.life, Life::Stripping { .. });
             self.clones.insert(clone, entry);
         }
     }
@@ -177,15 +250,63 @@ impl Fleet {
     pub fn record(&self) -> FleetRecord {
         let lives = self.clones.iter();
         FleetRecord {
+            begun: self.begun.clone(),
             clones: lives
                 .map(|(clone, entry)| (*clone, entry.life.clone()))
                 .collect(),
         }
     }
 
-    /// From now on so many clones are wanted.
-    pub fn want(&mut self, clones: u16) {
-        self.wanted = clones;
+    /// Nothing is written down: the past may have been lost with the store. So much is taken to have happened in the last
+    /// hour that one clone may be made now, and the others as if they had been spread over it.
+    pub fn load_nothing(&mut self, now: Time, terms: &CloneTerms) {
+        let most = u64::from(terms.per_hour);
+        let before = |nth: u64| Time(now.0.saturating_sub(nth * HOUR.0 / most.max(1)));
+        self.begun = (1..most).rev().map(before).collect();
+    }
+
+    /// From now on so many clones are wanted. What is due by itself comes to pass: those that are too many are taken out
+    /// of service, those that did not come up are given up.
+    pub fn want(&mut self, clones: u16, now: Time, policy: &Policy) {
+        let Some(terms) = &policy.clones else {
+            return;
+        };
+        self.wanted = clones.min(terms.most);
+        self.lose_overdue(now, policy);
+        self.give_up_the_late(now, policy);
+        self.drop_the_dead(now, terms);
+        self.match_wanted(now, terms);
+    }
+
+    /// Where visitors may be led.
+    pub fn upstreams(&self) -> impl Iterator<Item = Upstream> {
+        self.clones.iter().filter_map(|(clone, entry)| {
+            let Life::Serving { address } = entry.life else {
+                return None;
+            };
+            Some(Upstream {
+                instance: InstanceId::Clone(*clone),
+                address,
+            })
+        })
+    }
+
+    /// Clones that are, or are being made, and do not leave.
+    #[must_use]
+    pub fn live(&self) -> u16 {
+        let live = self.clones.values().filter(|entry| entry.is_live()).count();
+        u16::try_from(live).unwrap_or(u16::MAX)
+    }
+
+    /// Whether somebody may be inside a clone.
+    #[must_use]
+    pub fn may_be_in_use(&self) -> bool {
+        self.clones.values().any(|entry| {
+            matches!(
+                entry.life,
+                Life::Serving { .. } | Life::Leaving { .. } | Life::Rising { served: true, .. }
+            )
+        })
     }
 
     /// The clones and where they are in their lives.
@@ -206,16 +327,14 @@ impl Fleet {
     }
 
     /// What is to be done now, and whether what is known must be written down before it. Who asks does it, and says so
-    /// by [`doing`](Self::doing).
-    pub fn next(&mut self, now: Time, terms: &CloneTerms) -> Option<(Deed, bool)> {
-        self.drop_the_dead(now, terms);
-        self.match_wanted(now);
+    /// by [`doing`](Self::doing). `unlisted`: the routing in force leads to none that leaves.
+    pub fn next(&mut self, now: Time, terms: &CloneTerms, unlisted: bool) -> Option<(Deed, bool)> {
         if self.find_is_due(now) {
             return Some((Deed::Find, false));
         }
         let due = |entry: &Entry| entry.call.is_none() && entry.next_at <= now;
         let mut all = self.clones.iter().filter(|(_, entry)| due(entry));
-        let next = all.find_map(|(clone, entry)| entry.deed(*clone, terms));
+        let next = all.find_map(|(clone, entry)| entry.deed(*clone, terms, unlisted));
         let (deed, recorded) = next?;
         if let Deed::Make(clone) = deed
             && let Some(entry) = self.clones.get_mut(&clone)
@@ -246,18 +365,18 @@ impl Fleet {
 
     /// The next moment at which something is due by itself.
     #[must_use]
-    pub fn due(&self, terms: &CloneTerms) -> Option<Time> {
+    pub fn due(&self, terms: &CloneTerms, unlisted: bool) -> Option<Time> {
         let find = match self.find.call {
             Some(call) => call.lost_at,
             None => self.find.next_at,
         };
         let entry = |(clone, entry): (&CloneId, &Entry)| match entry.call {
             Some(call) => Some(call.lost_at),
-            None => entry.deed(*clone, terms).map(|_| entry.next_at),
+            None => entry.deed(*clone, terms, unlisted).map(|_| entry.next_at),
         };
-        let more = self.live() < usize::from(self.wanted);
-        // What waits to be seen waits for the next list.
-        let new = Some(self.no_new_before).filter(|_| more && self.find.read.is_some());
+        // What waits to be seen waits for the next list, and what waits for room for the end of another clone.
+        let more = self.live() < self.wanted && self.has_room(terms) && self.find.read.is_some();
+        let new = Some(self.no_new_before.max(self.hour_allows_at(terms))).filter(|_| more);
         let entries = self.clones.iter().filter_map(entry);
         entries.chain(new).chain([find]).min()
     }
@@ -274,12 +393,6 @@ impl Fleet {
         true
     }
 
-    /// Clones that are, or are being made.
-    fn live(&self) -> usize {
-        let live = |entry: &&Entry| !matches!(entry.life, Life::Removing { .. });
-        self.clones.values().filter(live).count()
-    }
-
     fn find_is_due(&self, now: Time) -> bool {
         self.find.call.is_none() && self.find.next_at <= now
     }
@@ -292,6 +405,10 @@ impl Deed {
         match self {
             Deed::Find => None,
             Deed::Make(clone)
+            | Deed::Look(clone)
+            | Deed::Start(clone)
+            | Deed::Probe(clone, _)
+            | Deed::Drain(clone)
             | Deed::Addresses(clone)
             | Deed::Release(clone, _)
             | Deed::Delete(clone) => Some(*clone),

@@ -19,8 +19,12 @@ pub enum Sleep {
 /// How the provider makes clones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloneTerms {
-    /// So many are wanted.
+    /// So many are wanted while the service is awake, whatever its load.
     pub wanted: u16,
+    /// So many there may be at any moment, those that are on their way in and out among them.
+    pub most: u16,
+    /// So many may be made in any hour.
+    pub per_hour: u16,
     /// After a lost answer, or a crash, a clone that was asked for may still appear for so long.
     pub settles: Span,
     /// Asking for the same clone again is safe, whatever became of the first time.

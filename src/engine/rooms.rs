@@ -161,6 +161,12 @@ impl Rooms {
         open.fold(0, u32::saturating_add)
     }
 
+    /// Whether there is no other room.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// The rooms that have not reported lately.
     pub fn silent(&self) -> impl Iterator<Item = &str> {
         let silent = self

@@ -194,6 +194,8 @@ impl Service {
             }
         }
         self.tell_blind(out);
+        self.settle_fleet();
+        self.route();
         self.advance_publishing(out);
         self.advance_fleet(out);
     }
@@ -393,6 +395,7 @@ impl Service {
     fn enter(&mut self, state: State) {
         self.state = state;
         self.since = self.now;
+        self.route();
     }
 
     fn record(&mut self, required: bool, out: &mut Vec<Effect>) -> OpId {

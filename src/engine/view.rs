@@ -106,9 +106,11 @@ pub struct CloneView {
 pub enum CloneStep {
     /// It is being made.
     Making,
-    /// It is made.
-    Made,
-    /// It is being removed.
+    /// It is made, and its app does not answer yet, or no more.
+    Starting,
+    /// Visitors are led to it.
+    Serving,
+    /// Running requests end, or it is being removed.
     Leaving,
 }
 

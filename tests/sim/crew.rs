@@ -325,7 +325,10 @@ impl World {
         let known: Vec<CloneId> = fleet.clones.keys().copied().collect();
         let mut sorted = machines.clone();
         sorted.sort();
-        let made = fleet.clones.values().all(|life| *life == Life::Made);
+        let made = fleet
+            .clones
+            .values()
+            .all(|life| matches!(life, Life::Serving { .. }));
         if machines.len() != wanted || sorted != known || !made {
             self.breaks("I6", || {
                 format!("{wanted} wanted, there are {machines:?}, known are {fleet:?}")

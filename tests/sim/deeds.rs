@@ -1,7 +1,7 @@
 //! Deeds about clones on their way to the platform and back: slow, lost, doubled, refused; and what befalls clones from
 //! outside.
 
-use anteroom::engine::contract::Input;
+use anteroom::engine::contract::{Input, ProbeResult};
 use anteroom::engine::fleet::{Deed, Heard};
 use anteroom::engine::id::{CloneId, OpId};
 use anteroom::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
@@ -121,6 +121,9 @@ impl World {
                 }
                 Heard::Made(Ok(self.account.read(*clone)))
             }
+            Deed::Look(clone) | Deed::Start(clone) => Heard::Looked(Ok(self.account.read(*clone))),
+            Deed::Probe(..) => Heard::Probed(ProbeResult::NotReady("refused".into())),
+            Deed::Drain(_) => Heard::Drained(Ok(None)),
             Deed::Addresses(clone) => Heard::Addresses(Ok(self.account.addresses_of(*clone))),
             Deed::Release(clone, addresses) => {
                 self.account.release(*clone, addresses);
@@ -260,6 +263,9 @@ fn failed(deed: &Deed, trouble: Trouble) -> Heard {
     match deed {
         Deed::Find => Heard::Found(Err(trouble)),
         Deed::Make(_) => Heard::Made(Err(trouble)),
+        Deed::Look(_) | Deed::Start(_) => Heard::Looked(Err(trouble)),
+        Deed::Probe(..) => Heard::Probed(ProbeResult::NotReady(trouble.detail)),
+        Deed::Drain(_) => Heard::Drained(Err(trouble.detail)),
         Deed::Addresses(_) => Heard::Addresses(Err(trouble)),
         Deed::Release(..) => Heard::Released(Err(trouble)),
         Deed::Delete(_) => Heard::Deleted(Err(trouble)),

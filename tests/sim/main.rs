@@ -43,7 +43,7 @@ use std::time::Instant;
 use anteroom::engine::admit::Rules;
 use anteroom::engine::view::Phase;
 use mutants::{BUGS, BUGS_OF_CLONES, BUGS_OF_ROOMS, Bug};
-use plan::{MINUTE, Plan, SECOND, has_clones, has_many_rooms};
+use plan::{CLONES_LIVE, MINUTE, Plan, SECOND, has_clones, has_many_rooms};
 use world::{Broken, Counts, World};
 
 /// A planted bug must be found within so many days.
@@ -130,8 +130,9 @@ fn the_engine_keeps_every_invariant_on_every_day() {
         "{} days break an invariant",
         failures.len()
     );
+    assert!(!CLONES_LIVE || counts.deleted > days, "too few clones end");
     assert!(
-        counts.wakes > days && counts.stops > days && counts.kills > 0 && counts.deleted > days,
+        counts.wakes > days && counts.stops > days && counts.kills > 0,
         "too little happens"
     );
 }
@@ -184,6 +185,7 @@ fn every_planted_bug_is_found_by_its_invariant() {
     let all = BUGS.into_iter().chain(BUGS_OF_ROOMS).chain(BUGS_OF_CLONES);
     let all: Vec<(Bug, &str)> = all
         .filter(|(bug, _)| format!("{bug:?}").contains(&only))
+        .filter(|it| CLONES_LIVE || !BUGS_OF_CLONES.contains(it))
         .collect();
     let next = AtomicUsize::new(0);
     let worker = || {

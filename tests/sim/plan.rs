@@ -138,6 +138,8 @@ impl Plan {
         let gives_addresses = rng.chance(600);
         self.policy.clones = Some(CloneTerms {
             wanted: 0,
+            most,
+            per_hour: 1_000,
             settles: Span(settles),
             repeats: rng.chance(400),
             strips: gives_addresses && rng.chance(700),
@@ -194,10 +196,12 @@ pub(crate) fn has_many_rooms(seed: u64) -> bool {
     seed % 3 == 2
 }
 
-/// Whether the service has clones that day.
+/// Whether the service has clones that day. Until their apps live here too, on none.
 pub(crate) fn has_clones(seed: u64) -> bool {
-    mix(seed).is_multiple_of(2)
+    CLONES_LIVE && mix(seed).is_multiple_of(2)
 }
+
+pub(crate) const CLONES_LIVE: bool = false;
 
 /// Some limits are tight, so that they are met; some let everybody through.
 fn rules(rng: &mut Rng) -> Rules {

@@ -105,8 +105,15 @@ impl Lead<'_> {
 
     /// What changes anything is done only while the lease lives: another room may be doing it by now.
     fn fleet(&mut self, op: OpId, deed: Deed) {
-        let provider = Arc::clone(&self.seat.setup.provider);
-        let limit = provider.call_timeout();
+        if let Deed::Drain(clone) = deed {
+            let own = self.seat.face.busy_at(InstanceId::Clone(clone));
+            self.heart.drain(op, own);
+            self.doing.spawn(std::future::ready(Done::Asked));
+            return;
+        }
+        let setup = &self.seat.setup;
+        let (provider, prober) = (Arc::clone(&setup.provider), setup.prober.clone());
+        let (limit, token) = (provider.call_timeout(), self.token(op));
         let leads = self.heart.holds_the_lease();
         let stranger = || {
             let why = "another room may lead the service by now; nothing was changed";
@@ -118,6 +125,18 @@ impl Lead<'_> {
                 Deed::Addresses(clone) => {
                     Heard::Addresses(said(limit, "addresses", provider.addresses(clone)).await)
                 }
+                Deed::Look(clone) => {
+                    let call = provider.inspect(InstanceId::Clone(clone));
+                    Heard::Looked(said(limit, "inspect", call).await)
+                }
+                Deed::Start(_) if !leads => Heard::Looked(Err(stranger())),
+                Deed::Start(clone) => {
+                    let call = provider.start(InstanceId::Clone(clone), token);
+                    Heard::Looked(said(limit, "start", call).await)
+                }
+                Deed::Probe(_, address) => Heard::Probed(prober.ask(address).await),
+                // All rooms are asked, above.
+                Deed::Drain(_) => Heard::Drained(Err("nobody was asked".into())),
                 Deed::Make(_) if !leads => Heard::Made(Err(stranger())),
                 Deed::Release(..) if !leads => Heard::Released(Err(stranger())),
                 Deed::Delete(_) if !leads => Heard::Deleted(Err(stranger())),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::contract::{Activity, Input};
+use crate::engine::fleet::Heard;
 use crate::engine::id::OpId;
 use crate::engine::rooms::{Mark, Rooms};
 
@@ -31,6 +32,8 @@ enum Kind {
         own: Activity,
         others: Option<Result<Vec<Activity>, String>>,
     },
+    /// Whether nobody is led to a clone any more, and how many requests this room has there.
+    Drain { routed: Mark, own: u32 },
 }
 
 impl Question {
@@ -40,6 +43,11 @@ impl Question {
 
     pub(super) fn look(op: OpId, mark: Mark, own: Activity) -> Question {
         Question::new(op, mark, Kind::Look { own, others: None })
+    }
+
+    /// `routed`: the envelope since which the routing leads nobody there.
+    pub(super) fn drain(op: OpId, mark: Mark, routed: Mark, own: u32) -> Question {
+        Question::new(op, mark, Kind::Drain { routed, own })
     }
 
     fn new(op: OpId, mark: Mark, kind: Kind) -> Question {
@@ -72,6 +80,9 @@ impl Question {
         let behind = match self.kind {
             Kind::Divert(_) => rooms.unrouted(self.mark),
             Kind::Look { .. } => rooms.unseen(self.mark),
+            Kind::Drain { routed, .. } => {
+                rooms.unseen(self.mark).or_else(|| rooms.unrouted(routed))
+            }
         };
         let behind = match (told < self.mark, behind) {
             (true, _) => Some("the store has not answered".to_owned()),
@@ -100,11 +111,17 @@ impl Question {
                 let all = sum.map(|sum| [vec![sum], others.clone()].concat());
                 Some(Input::LookedOnce(self.op, all))
             }
+            (Kind::Drain { own, .. }, None) => {
+                // What other rooms have in flight at one clone is not told.
+                let open = Some(*own).filter(|_| rooms.is_alone());
+                Some(Input::Fleet(self.op, Heard::Drained(Ok(open))))
+            }
             (kind, behind) if late => {
                 let why = behind.unwrap_or_else(|| "no answer".into());
                 Some(match kind {
                     Kind::Divert(_) => Input::Diverted(self.op, Err(why)),
                     Kind::Look { .. } => Input::LookedOnce(self.op, Err(why)),
+                    Kind::Drain { .. } => Input::Fleet(self.op, Heard::Drained(Err(why))),
                 })
             }
             _ => None,

@@ -201,6 +201,13 @@ impl Heart {
         self.hurry = true;
     }
 
+    /// The engine asks whether nobody is led to a clone any more, and what is in flight there.
+    pub(super) fn drain(&mut self, op: OpId, own: u32) {
+        let question = Question::drain(op, self.mark(), self.routed, own);
+        self.questions.push(question);
+        self.hurry = true;
+    }
+
     pub(super) fn looked(&mut self, op: OpId, looked: Result<Vec<Activity>, String>) {
         for question in &mut self.questions {
             question.looked(op, looked.clone());

@@ -1,22 +1,13 @@
 //! What came of a deed, taken in.
 
-use std::collections::BTreeMap;
-
+use super::life::Ask;
+use super::lists::LOOK_FIRST;
 use super::{Call, Entry, Fleet, Heard, Life, Story};
+use crate::engine::contract::ProbeResult;
 use crate::engine::id::{CloneId, OpId};
-use crate::engine::machine::{ErrorClass, Machine, MachineState, Owned, PublicAddress, Trouble};
+use crate::engine::machine::{ErrorClass, Machine, MachineState, PublicAddress, Trouble};
 use crate::engine::policy::{CloneTerms, Policy};
 use crate::engine::time::{Span, Time};
-
-/// Between two looks for a clone whose making was interrupted, the first and the longest.
-const LOOK_FIRST: Span = Span::secs(2);
-const LOOK_MAX: Span = Span::secs(30);
-
-/// Between two looks for machines that nobody knows of.
-pub(super) const PATROL: Span = Span::mins(5);
-
-/// So many lists in a row must lack a clone that was there before it counts as gone: lists lag.
-const LISTS_WITHOUT_IT: u32 = 3;
 
 /// Between two looks whether a machine that is being deleted is gone.
 const DELETE_AGAIN: Span = Span::secs(2);
@@ -44,6 +35,9 @@ impl Fleet {
         match heard {
             Heard::Found(_) => {}
             Heard::Made(made) => self.made(clone, made, now, policy),
+            Heard::Looked(looked) => self.looked(clone, looked, now, policy),
+            Heard::Probed(probed) => self.probed(clone, probed, now, policy),
+            Heard::Drained(drained) => self.drained(clone, drained, now, policy),
             Heard::Addresses(Ok(addresses)) => self.addressed(clone, addresses, now),
             Heard::Released(Ok(())) => self.released(clone, now),
             Heard::Deleted(Ok(machine)) => self.deleted(clone, machine.state, now),
@@ -54,7 +48,7 @@ impl Fleet {
     }
 
     /// Deeds whose answers are overdue count as answered by silence.
-    pub fn lose_overdue(&mut self, now: Time, policy: &Policy) {
+    pub(super) fn lose_overdue(&mut self, now: Time, policy: &Policy) {
         let overdue = |call: &Option<Call>| call.filter(|call| call.lost_at <= now).map(|c| c.op);
         let silence = || Trouble::new(ErrorClass::Ambiguous, "no answer in time");
         if let Some(op) = overdue(&self.find.call) {
@@ -63,33 +57,35 @@ impl Fleet {
         let lost: Vec<_> = self
             .clones
             .values()
-            .filter_map(|entry| Some((overdue(&entry.call)?, entry.life.clone())))
+            .filter_map(|entry| Some((overdue(&entry.call)?, entry.silence(silence()))))
             .collect();
-        for (op, life) in lost {
-            let heard = match life {
-                Life::Making { .. } => Heard::Made(Err(silence())),
-                _ => Heard::Deleted(Err(silence())),
-            };
+        for (op, heard) in lost {
             self.heard(op, heard, now, policy);
         }
     }
 
-    fn exists(&mut self, clone: CloneId, now: Time, terms: &CloneTerms) {
+    pub(super) fn exists(&mut self, clone: CloneId, now: Time, terms: &CloneTerms) {
         let Some(entry) = self.clones.get_mut(&clone) else {
             return;
         };
-        let life = match terms.strips {
-            true => Life::Stripping {
-                addresses: Vec::new(),
-            },
-            false => Life::Made,
-        };
-        if life == Life::Made {
-            self.told.push((clone, Story::Made));
+        if terms.strips {
+            let addresses = Vec::new();
+            entry.turn(Life::Stripping { addresses }, now);
+        } else {
+            self.rises(clone, now);
         }
-        entry.turn(life, now);
-        self.refusals = 0;
         self.changed = true;
+    }
+
+    /// It is made as it was wanted.
+    fn rises(&mut self, clone: CloneId, now: Time) {
+        if let Some(entry) = self.clones.get_mut(&clone) {
+            // One that nobody had written down may have served before.
+            let served = entry.is_found;
+            entry.turn(Life::Rising { since: now, served }, now);
+            self.told.push((clone, Story::Made));
+            self.changed = true;
+        }
     }
 
     fn made(&mut self, clone: CloneId, made: Result<Machine, Trouble>, now: Time, policy: &Policy) {
@@ -149,10 +145,7 @@ impl Fleet {
         entry.failures = 0;
         entry.next_at = now;
         match &mut entry.life {
-            Life::Stripping { .. } if found.is_empty() => {
-                entry.turn(Life::Made, now);
-                self.told.push((clone, Story::Made));
-            }
+            Life::Stripping { .. } if found.is_empty() => self.rises(clone, now),
             Life::Stripping { addresses } => *addresses = found,
             Life::Removing {
                 addresses, noted, ..
@@ -162,7 +155,7 @@ impl Fleet {
                 addresses.dedup();
                 *noted = true;
             }
-            Life::Making { .. } | Life::Made => {}
+            _ => {}
         }
         self.changed = true;
     }
@@ -177,7 +170,7 @@ impl Fleet {
             // Read once more: given back is what is seen given back.
             Life::Stripping { addresses } => addresses.clear(),
             Life::Removing { addresses, .. } => addresses.clear(),
-            Life::Making { .. } | Life::Made => {}
+            _ => {}
         }
         self.changed = true;
     }
@@ -195,106 +188,31 @@ impl Fleet {
         }
     }
 
-    fn again(&mut self, clone: CloneId, trouble: &Trouble, now: Time, policy: &Policy) {
+    pub(super) fn again(&mut self, clone: CloneId, trouble: &Trouble, now: Time, policy: &Policy) {
         if let Some(entry) = self.clones.get_mut(&clone) {
             entry.failures += 1;
             entry.next_at = now + wait(trouble, entry.failures, policy);
         }
     }
+}
 
-    fn found(
-        &mut self,
-        found: Result<Vec<Owned>, Trouble>,
-        began: Time,
-        now: Time,
-        policy: &Policy,
-    ) {
-        let Some(terms) = &policy.clones else {
-            return;
-        };
-        let owned = match found {
-            Ok(owned) => owned,
-            Err(trouble) => {
-                self.find.failures += 1;
-                self.find.next_at = now + wait(&trouble, self.find.failures, policy);
-                return;
+impl Entry {
+    /// What a deed that was not answered comes to.
+    fn silence(&self, trouble: Trouble) -> Heard {
+        match (&self.life, self.ask) {
+            (Life::Making { .. }, _) => Heard::Made(Err(trouble)),
+            (Life::Rising { .. } | Life::Serving { .. }, Ask::Probe(_)) => {
+                Heard::Probed(ProbeResult::NotReady(trouble.detail))
             }
-        };
-        self.find.failures = 0;
-        self.find.read = Some(began);
-        let mut there: BTreeMap<CloneId, usize> = BTreeMap::new();
-        for owned in owned {
-            if owned.machine.state != MachineState::Missing {
-                *there.entry(owned.clone).or_default() += 1;
-            }
+            (Life::Rising { .. } | Life::Serving { .. }, _) => Heard::Looked(Err(trouble)),
+            (Life::Leaving { .. }, _) => Heard::Drained(Err(trouble.detail)),
+            _ => Heard::Deleted(Err(trouble)),
         }
-        for (clone, machines) in &there {
-            self.last_generation = self.last_generation.max(clone.generation());
-            self.saw(*clone, *machines, now, terms);
-        }
-        self.miss(&there, now);
-        self.find.next_at = now + self.next_look(terms);
-    }
-
-    fn saw(&mut self, clone: CloneId, machines: usize, now: Time, terms: &CloneTerms) {
-        let Some(entry) = self.clones.get_mut(&clone) else {
-            self.clones
-                .insert(clone, Entry::new(Life::Making { since: now }, now));
-            self.told.push((clone, Story::Adopted));
-            return self.exists(clone, now, terms);
-        };
-        entry.absent = 0;
-        entry.is_listed = true;
-        match &mut entry.life {
-            Life::Making { .. } if entry.lost && entry.call.is_none() => {
-                self.exists(clone, now, terms);
-            }
-            // It has appeared late, and its addresses with it.
-            Life::Removing { gone, noted, .. } if *gone && entry.call.is_none() => {
-                (*gone, *noted) = (false, false);
-                entry.next_at = now;
-                self.changed = true;
-            }
-            // Two machines of one name: neither is trusted.
-            Life::Made | Life::Stripping { .. } if machines > 1 && entry.call.is_none() => {
-                self.remove(clone, now);
-            }
-            _ => {}
-        }
-    }
-
-    /// Clones that were there and are not listed.
-    fn miss(&mut self, there: &BTreeMap<CloneId, usize>, now: Time) {
-        let mut gone = Vec::new();
-        for (clone, entry) in &mut self.clones {
-            entry.is_listed = there.contains_key(clone);
-            if !entry.is_listed && matches!(entry.life, Life::Made | Life::Stripping { .. }) {
-                entry.absent += 1;
-                if entry.absent >= LISTS_WITHOUT_IT && entry.call.is_none() {
-                    gone.push(*clone);
-                }
-            }
-        }
-        for clone in gone {
-            self.remove(clone, now);
-        }
-    }
-
-    fn next_look(&mut self, terms: &CloneTerms) -> Span {
-        let looked_for = |entry: &Entry| entry.may_appear(terms);
-        let missed = |entry: &Entry| entry.absent > 0;
-        if !self.clones.values().any(|e| looked_for(e) || missed(e)) {
-            self.find.looks = 0;
-            return PATROL;
-        }
-        self.find.looks += 1;
-        let doublings = self.find.looks.min(10) - 1;
-        Span(LOOK_FIRST.0 << doublings).min(LOOK_MAX)
     }
 }
 
 /// How long after a trouble the same is tried again.
-fn wait(trouble: &Trouble, failures: u32, policy: &Policy) -> Span {
+pub(super) fn wait(trouble: &Trouble, failures: u32, policy: &Policy) -> Span {
     let wait = policy.backoff.wait(failures, policy.seed);
     match trouble.class {
         ErrorClass::RateLimited(Some(after)) => wait.max(after),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Entry, Fleet, Life, Story};
+use super::{Entry, Fleet, HOUR, Life, Story};
 use crate::engine::id::CloneId;
 use crate::engine::policy::CloneTerms;
 use crate::engine::time::Time;
@@ -36,36 +36,98 @@ impl Fleet {
         self.told.append(&mut ended);
     }
 
-    /// Intends new clones, or the end of some. Nothing is made before all that exist are known.
-    pub(super) fn match_wanted(&mut self, now: Time) {
-        let wanted = usize::from(self.wanted);
-        while self.live() > wanted {
+    /// Takes clones out of service, or back, or intends new ones. Nothing is made before all that exist are known, nor
+    /// above what there may be at any moment, with those that are on their way out.
+    pub(super) fn match_wanted(&mut self, now: Time, terms: &CloneTerms) {
+        while self.live() > self.wanted {
             let Some(clone) = self.least_useful() else {
                 break;
             };
-            self.remove(clone, now);
+            self.leave(clone, false, now);
         }
-        while self.live() < wanted && self.find.read.is_some() && self.no_new_before <= now {
-            let Some(clone) = self.next_clone(now) else {
+        while self.live() < self.wanted {
+            if !self.take_one_back(now) && !self.intend_one(now, terms) {
                 break;
-            };
-            self.last_generation = clone.generation();
-            let life = Life::Making { since: now };
-            self.clones.insert(clone, Entry::new(life, now));
-            self.told.push((clone, Story::Begun));
+            }
         }
     }
 
-    /// One that is being made before one that is made, the youngest first; none about which a deed is under way.
+    fn take_one_back(&mut self, now: Time) -> bool {
+        let back = self.clones.iter_mut().find(|(_, entry)| {
+            matches!(
+                entry.life,
+                Life::Leaving {
+                    for_good: false,
+                    ..
+                }
+            ) && entry.absent == 0
+        });
+        let Some((clone, entry)) = back else {
+            return false;
+        };
+        let life = match &mut entry.life {
+            Life::Leaving {
+                unstripped: Some(addresses),
+                ..
+            } => Life::Stripping {
+                addresses: std::mem::take(addresses),
+            },
+            _ => Life::Rising {
+                since: now,
+                served: true,
+            },
+        };
+        entry.turn(life, now);
+        self.told.push((*clone, Story::BackAgain));
+        self.changed = true;
+        true
+    }
+
+    fn intend_one(&mut self, now: Time, terms: &CloneTerms) -> bool {
+        self.begun.retain(|at| now.since(*at) < HOUR);
+        let may = self.find.read.is_some()
+            && self.no_new_before <= now
+            && self.has_room(terms)
+            && self.hour_allows_at(terms) <= now;
+        let Some(clone) = self.next_clone(now).filter(|_| may) else {
+            return false;
+        };
+        self.last_generation = clone.generation();
+        self.begun.push(now);
+        let life = Life::Making { since: now };
+        self.clones.insert(clone, Entry::new(life, now));
+        self.told.push((clone, Story::Begun));
+        true
+    }
+
+    /// Whether one more machine would not be too many, with those that may still cost money.
+    pub(super) fn has_room(&self, terms: &CloneTerms) -> bool {
+        let cost = self.clones.values().filter(|entry| entry.may_cost());
+        cost.count() < usize::from(terms.most)
+    }
+
+    /// When the next clone may be intended by the bound for an hour. A clock that was set back does not stretch the hour.
+    pub(super) fn hour_allows_at(&self, terms: &CloneTerms) -> Time {
+        let per_hour = usize::from(terms.per_hour);
+        match self.begun.len().checked_sub(per_hour) {
+            Some(over) => self.begun.get(over).map_or(Time(0), |at| *at + HOUR),
+            None => Time(0),
+        }
+    }
+
+    /// One that is being made before one that comes up, before one that serves; the youngest first.
     fn least_useful(&self) -> Option<CloneId> {
         let rank = |(clone, entry): &(&CloneId, &Entry)| {
-            (matches!(entry.life, Life::Making { .. }), **clone)
-        };
-        let removable = |(_, entry): &(&CloneId, &Entry)| {
-            entry.call.is_none() && !matches!(entry.life, Life::Removing { .. })
+            let rank = match entry.life {
+                Life::Making { .. } => 3,
+                Life::Stripping { .. } => 2,
+                Life::Rising { .. } => 1,
+                _ => 0,
+            };
+            (rank, **clone)
         };
         let all = self.clones.iter();
-        all.filter(removable)
+        all.filter(|(_, entry)| entry.may_leave())
             .max_by_key(rank)
             .map(|(clone, _)| *clone)
     }
@@ -76,14 +138,44 @@ impl Fleet {
         CloneId::new(slot, (now.0 / 1_000).max(self.last_generation + 1))
     }
 
+    /// Takes a clone out of service: where somebody may be inside, running requests end first.
+    pub(super) fn leave(&mut self, clone: CloneId, for_good: bool, now: Time) {
+        let Some(entry) = self.clones.get_mut(&clone) else {
+            return;
+        };
+        let unstripped = match &mut entry.life {
+            Life::Serving { .. } | Life::Rising { served: true, .. } => None,
+            // A list brought it, so nobody knows whether an earlier owner led visitors there.
+            Life::Stripping { addresses } if entry.is_found => Some(std::mem::take(addresses)),
+            Life::Leaving { for_good: is, .. } => {
+                self.changed |= for_good && !*is;
+                *is |= for_good;
+                return;
+            }
+            _ => return self.remove(clone, now),
+        };
+        let life = Life::Leaving {
+            for_good,
+            unstripped,
+        };
+        entry.turn(life, now);
+        self.told.push((clone, Story::Leaving));
+        self.changed = true;
+    }
+
+    /// Begins the end of a clone in which nobody is.
     pub(super) fn remove(&mut self, clone: CloneId, now: Time) {
         let Some(entry) = self.clones.get_mut(&clone) else {
             return;
         };
         let (may_appear, addresses) = match &entry.life {
             Life::Making { since } => (Some(*since).filter(|_| entry.lost), Vec::new()),
-            Life::Stripping { addresses } => (None, addresses.clone()),
-            Life::Made => (None, Vec::new()),
+            Life::Stripping { addresses }
+            | Life::Leaving {
+                unstripped: Some(addresses),
+                ..
+            } => (None, addresses.clone()),
+            Life::Rising { .. } | Life::Serving { .. } | Life::Leaving { .. } => (None, Vec::new()),
             Life::Removing { .. } => return,
         };
         let life = Life::Removing {
@@ -93,7 +185,7 @@ impl Fleet {
             gone: false,
         };
         entry.turn(life, now);
-        self.told.push((clone, Story::Leaving));
+        self.told.push((clone, Story::Removing));
         self.changed = true;
     }
 }

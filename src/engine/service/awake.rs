@@ -3,7 +3,7 @@
 use super::leaving::CalledOff;
 use super::state::{Awake, ProbeSlot, State};
 use super::{CallKind, Service};
-use crate::engine::contract::{Effect, Event, ProbeResult, Routing, SleepWhy, Upstream};
+use crate::engine::contract::{Effect, Event, ProbeResult, SleepWhy, Upstream};
 use crate::engine::idle::{Facts, Verdict};
 use crate::engine::machine::{Machine, MachineState, Trouble};
 use crate::engine::time::{Span, Time};
@@ -83,7 +83,8 @@ impl Service {
         let State::Awake(awake) = &self.state else {
             return;
         };
-        if awake.no_sleep_before > self.now {
+        // Clones go first: until nobody can be inside one, the seed stays.
+        if awake.no_sleep_before > self.now || self.fleet.may_be_in_use() {
             return;
         }
         match (self.verdict(), awake.sleep_asked.is_some()) {
@@ -99,7 +100,7 @@ impl Service {
         let awake_since = match &self.state {
             State::Awake(awake) => awake.since,
             State::Diverting(leaving) | State::Draining(leaving) => leaving.awake.since,
-            _ => self.now,
+            _ => self.since,
         };
         let up_since = self.up_since.unwrap_or(awake_since);
         let facts = Facts {
@@ -124,6 +125,7 @@ impl Service {
         if let State::Awake(awake) = &mut self.state {
             awake.probe.next_at = awake.probe.next_at.min(now);
         }
+        self.fleet.suspected(now);
     }
 
     pub(super) fn awake_probed(&mut self, result: ProbeResult, out: &mut Vec<Effect>) {
@@ -212,8 +214,6 @@ impl Service {
         };
         awake.upstream.address = address;
         awake.probe = ProbeSlot::due_at(now);
-        let upstream = awake.upstream;
-        self.want_routing(Routing::Awake(vec![upstream]));
         self.record(false, out);
     }
 
@@ -224,7 +224,8 @@ impl Service {
         }));
         self.up_since = None;
         // An open request alone may be a monitor's; a person whose long upload broke asks again by the page.
-        let in_use = self.now.since(self.idle.last_use()) < RECENT;
+        let recent = self.now.since(self.idle.last_use()) < RECENT;
+        let in_use = recent || self.clones_serve() && self.verdict() != Verdict::Sleep;
         if in_use {
             self.wake_after_crash(what, out)
         } else {

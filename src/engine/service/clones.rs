@@ -1,13 +1,93 @@
-//! The service's clones: what the fleet wants done is done under the service's operations and stands in its record.
+//! The service's clones: how many are wanted follows from the service's phase and its load; what the fleet wants done is
+//! done under the service's operations and stands in its record.
 
 use super::Service;
 use super::state::State;
-use crate::engine::contract::{Effect, Event};
+use crate::engine::contract::{Effect, Event, Routing};
 use crate::engine::fleet::{Deed, Life};
+use crate::engine::idle::Verdict;
 use crate::engine::time::Time;
+use crate::engine::traffic::Upstream;
 use crate::engine::view::{CloneStep, CloneView};
 
 impl Service {
+    /// Takes clones out of service or back, as many as are wanted now. Their deeds come after the routing.
+    pub(super) fn settle_fleet(&mut self) {
+        if self.policy.clones.is_none() || matches!(self.state, State::Fresh) {
+            return;
+        }
+        let wanted = self.clones_wanted();
+        self.fleet.want(wanted, self.now, &self.policy);
+    }
+
+    fn clones_wanted(&self) -> u16 {
+        let live = self.fleet.live();
+        match &self.state {
+            // Clones go first, the seed last.
+            State::Awake(_) if self.is_about_to_sleep() => 0,
+            State::Awake(_) => self.policy.clones.map_or(0, |terms| terms.wanted),
+            // What serves while the seed is away, or is not known of, goes on; and what was about to.
+            State::Learning(_) | State::Waking(_) => live,
+            State::Failed(_) if self.clones_serve() => live,
+            State::Fresh
+            | State::Asleep(_)
+            | State::Diverting(_)
+            | State::Draining(_)
+            | State::Stopping(_)
+            | State::Failed(_) => 0,
+        }
+    }
+
+    /// Whether the stop of an awake service waits for nothing but its clones.
+    pub(super) fn is_about_to_sleep(&self) -> bool {
+        let State::Awake(awake) = &self.state else {
+            return false;
+        };
+        match self.verdict() {
+            Verdict::Sleep => true,
+            Verdict::NotBefore(_) | Verdict::InUse => awake.sleep_asked.is_some(),
+            Verdict::Held(_) | Verdict::Blind(_) => false,
+        }
+    }
+
+    /// Whether visitors are led to a clone.
+    pub(super) fn clones_serve(&self) -> bool {
+        self.fleet.upstreams().next().is_some()
+    }
+
+    /// Where requests may go now.
+    pub(super) fn upstreams(&self) -> Vec<Upstream> {
+        let seed = self.state.upstream();
+        match &self.state {
+            State::Awake(awake) => {
+                // A seed that does not answer is left out while others do.
+                let seed = seed.filter(|_| awake.healthy || !self.clones_serve());
+                seed.into_iter().chain(self.fleet.upstreams()).collect()
+            }
+            State::Learning(_) | State::Waking(_) | State::Failed(_) => {
+                self.fleet.upstreams().collect()
+            }
+            _ => seed.into_iter().collect(),
+        }
+    }
+
+    /// Where visitors are to be led. What is published is what is in service, and nothing else.
+    pub(super) fn route(&mut self) {
+        let routing = match &self.state {
+            State::Fresh => return,
+            State::Learning(_) | State::Waking(_) | State::Failed(_) | State::Awake(_) => {
+                match self.upstreams() {
+                    none if none.is_empty() => Routing::Asleep,
+                    some => Routing::Awake(some),
+                }
+            }
+            State::Asleep(_) | State::Diverting(_) | State::Draining(_) | State::Stopping(_) => {
+                Routing::Asleep
+            }
+        };
+        self.want_routing(routing);
+    }
+
     pub(super) fn advance_fleet(&mut self, out: &mut Vec<Effect>) {
         let Some(terms) = self.policy.clones else {
             return;
@@ -15,12 +95,14 @@ impl Service {
         if matches!(self.state, State::Fresh) {
             return;
         }
-        self.fleet.want(terms.wanted);
-        self.fleet.lose_overdue(self.now, &self.policy);
-        while let Some((deed, recorded)) = self.fleet.next(self.now, &terms) {
+        let unlisted = self.publishing.is_settled();
+        while let Some((deed, recorded)) = self.fleet.next(self.now, &terms, unlisted) {
             self.tell_of_clones(out);
-            self.fleet.take_changed();
+            let changed = self.fleet.take_changed();
             let record = recorded.then(|| self.record(true, out));
+            if changed && !recorded {
+                self.record(false, out);
+            }
             let op = self.next_op();
             let limit = self.policy.call_timeout;
             let lost_at = self.now
@@ -44,7 +126,8 @@ impl Service {
 
     pub(super) fn fleet_due(&self) -> Option<Time> {
         let terms = self.policy.clones.as_ref()?;
-        (!matches!(self.state, State::Fresh)).then(|| self.fleet.due(terms))?
+        let unlisted = self.publishing.is_settled();
+        (!matches!(self.state, State::Fresh)).then(|| self.fleet.due(terms, unlisted))?
     }
 
     pub(super) fn clones_view(&self) -> Vec<CloneView> {
@@ -52,8 +135,9 @@ impl Service {
             clone,
             step: match life {
                 Life::Making { .. } | Life::Stripping { .. } => CloneStep::Making,
-                Life::Made => CloneStep::Made,
-                Life::Removing { .. } => CloneStep::Leaving,
+                Life::Rising { .. } => CloneStep::Starting,
+                Life::Serving { .. } => CloneStep::Serving,
+                Life::Leaving { .. } | Life::Removing { .. } => CloneStep::Leaving,
             },
         };
         self.fleet.lives().map(view).collect()

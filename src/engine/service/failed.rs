@@ -3,7 +3,8 @@
 
 use super::Service;
 use super::state::{Failed, StartStep, State, StopStep, Stopping};
-use crate::engine::contract::{Effect, Event, Routing, SleepWhy, Stage};
+use crate::engine::contract::{Effect, Event, SleepWhy, Stage};
+use crate::engine::idle::Verdict;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::Failure;
 
@@ -36,7 +37,6 @@ impl Service {
             _ => (self.now, Stage::Asked, 0, None, None),
         };
         let retry_at = self.now + least_wait(failure) + self.wait_after(tries + 1);
-        self.want_routing(Routing::Asleep);
         let tries = tries + 1;
         let failed = Failed {
             failure,
@@ -60,7 +60,7 @@ impl Service {
         let State::Failed(failed) = &self.state else {
             return;
         };
-        if self.gives_up_at(failed) <= self.now {
+        if self.gives_up_at(failed).is_some_and(|at| at <= self.now) {
             return self.give_up(out);
         }
         if self.retries_at(failed).is_some_and(|at| at <= self.now) {
@@ -79,12 +79,20 @@ impl Service {
     }
 
     /// When nobody has asked for so long, the service is given up. A failure is shown for a while first, and a
-    /// hold wins.
-    pub(super) fn gives_up_at(&self, failed: &Failed) -> Time {
+    /// hold wins. While clones serve, it is not given up before nobody uses them.
+    pub(super) fn gives_up_at(&self, failed: &Failed) -> Option<Time> {
         let held_until = self.hold.as_ref().map_or(Time(0), |hold| hold.until);
-        (failed.wanted_at.unwrap_or(self.since) + self.policy.idle_timeout)
+        let at = (failed.wanted_at.unwrap_or(self.since) + self.policy.idle_timeout)
             .max(self.since + SHOWN_MIN)
-            .max(held_until)
+            .max(held_until);
+        if !self.clones_serve() {
+            return Some(at);
+        }
+        match self.verdict() {
+            Verdict::Sleep => Some(at),
+            Verdict::NotBefore(idle_at) => Some(at.max(idle_at)),
+            Verdict::InUse | Verdict::Held(_) | Verdict::Blind(_) => None,
+        }
     }
 
     /// When the wake is tried again by itself: while somebody has asked for it within the idle timeout.

@@ -3,7 +3,7 @@
 use super::state::{Asleep, Learning, StartStep, State, StopStep, Stopping};
 use super::{CallKind, Service};
 use crate::engine::backoff::mix;
-use crate::engine::contract::{Effect, Event, Routing, SleepWhy, Trigger};
+use crate::engine::contract::{Effect, Event, SleepWhy, Trigger};
 use crate::engine::id::OpId;
 use crate::engine::machine::{Machine, MachineState, Trouble};
 use crate::engine::policy::Sleep;
@@ -29,6 +29,11 @@ impl Service {
         if !matches!(self.state, State::Fresh) {
             return;
         }
+        if record.is_none()
+            && let Some(terms) = &self.policy.clones
+        {
+            self.fleet.load_nothing(self.now, terms);
+        }
         let record = record.map_or_else(Record::default, |record| *record);
         self.op = first_op(record.last_op, self.now, self.policy.seed);
         // No two lives show different things under one version.
@@ -43,7 +48,6 @@ impl Service {
         self.idle.know_nothing(self.now);
         match record.stand {
             Stand::Awake { upstream } | Stand::Leaving { upstream } => {
-                self.want_routing(Routing::Awake(vec![upstream]));
                 self.resume_awake(upstream);
             }
             stand => {
@@ -160,7 +164,6 @@ impl Service {
 
     /// The machine is going down already: watch it until it is off.
     fn resume_stop(&mut self, why: SleepWhy, out: &mut Vec<Effect>) {
-        self.want_routing(Routing::Asleep);
         self.enter(State::Stopping(Stopping {
             why,
             upstream: None,
@@ -179,7 +182,6 @@ impl Service {
     /// Asleep, with nothing to tell.
     pub(super) fn rest(&mut self, out: &mut Vec<Effect>) {
         self.up_since = None;
-        self.want_routing(Routing::Asleep);
         self.enter(State::Asleep(Asleep {
             patrol_at: self.now + PATROL_INTERVAL,
         }));

@@ -5,7 +5,7 @@
 
 use super::Service;
 use super::state::{Leaving, LeavingStep, State, StopStep, Stopping};
-use crate::engine::contract::{Activity, Effect, Event, Routing, SleepWhy};
+use crate::engine::contract::{Activity, Effect, Event, SleepWhy};
 use crate::engine::id::OpId;
 use crate::engine::time::{Span, Time};
 
@@ -45,7 +45,6 @@ impl Service {
         let sources = required.filter(|it| !blind.contains(it)).collect();
         self.enter(State::Diverting(leaving));
         self.record(false, out);
-        self.want_routing(Routing::Asleep);
         out.push(Effect::Tell(Event::WentIdle {
             idle,
             why,
@@ -213,9 +212,7 @@ impl Service {
         awake.sleep_asked = awake.sleep_asked.filter(|_| asked_again);
         awake.no_sleep_before = self.now + QUIET_AFTER_CANCEL;
         awake.probe = super::state::ProbeSlot::due_at(self.now);
-        let upstream = awake.upstream;
         self.enter(State::Awake(awake));
-        self.want_routing(Routing::Awake(vec![upstream]));
         out.push(Effect::Tell(Event::StopCancelled {
             why: why.to_owned(),
         }));

@@ -41,11 +41,11 @@ impl Service {
             wake: self.wake_view(),
             eta: self.history.eta(),
             failure: self.failure_view(),
-            upstreams: self.state.upstream().into_iter().collect(),
+            upstreams: self.upstreams(),
             healthy: match &self.state {
-                State::Awake(awake) => awake.healthy,
+                State::Awake(awake) => awake.healthy || self.clones_serve(),
                 State::Diverting(leaving) | State::Draining(leaving) => leaving.awake.healthy,
-                _ => false,
+                _ => !self.upstreams().is_empty(),
             },
             run_by: self.run_by.clone(),
             triggered_count: self.triggered_count,
@@ -210,6 +210,8 @@ impl Service {
             State::Awake(awake) => {
                 let sleep = match self.verdict() {
                     Verdict::NotBefore(at) => Some(at.max(awake.no_sleep_before)),
+                    // It waits for its clones, and those have their own moments.
+                    Verdict::Sleep if self.fleet.may_be_in_use() => None,
                     Verdict::Sleep => Some(awake.no_sleep_before),
                     Verdict::InUse | Verdict::Held(_) | Verdict::Blind(_) => None,
                 };
@@ -232,11 +234,17 @@ impl Service {
                     .min()
             }
             State::Stopping(stopping) => when_free(stopping.next_call_at),
-            State::Failed(failed) => [Some(self.gives_up_at(failed)), self.retries_at(failed)]
+            State::Failed(failed) => [self.gives_up_at(failed), self.retries_at(failed)]
                 .into_iter()
                 .flatten()
                 .min(),
         }
+    }
+
+    /// Whether requests may go to some instance now.
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        self.state.upstream().is_some() || self.clones_serve()
     }
 
     /// The phase alone, for those who need no more.

@@ -3,7 +3,7 @@
 
 use super::state::{State, StopStep};
 use super::{CallKind, Service};
-use crate::engine::contract::{Effect, Event, Routing, SleepWhy, Upstream};
+use crate::engine::contract::{Effect, Event, SleepWhy, Upstream};
 use crate::engine::id::OpId;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use crate::engine::policy::Sleep;
@@ -208,7 +208,6 @@ impl Service {
         if let State::Awake(awake) = &mut self.state {
             awake.no_sleep_before = now + Span::mins(1);
         }
-        self.want_routing(Routing::Awake(vec![upstream]));
         let why = "the store does not take the record of the stop".to_owned();
         out.push(Effect::Tell(Event::StopCancelled { why }));
         self.record(false, out);

@@ -5,7 +5,7 @@
 
 use super::state::{StartStep, State, Waking, crash_trigger};
 use super::{CallKind, Service};
-use crate::engine::contract::{Effect, Event, ProbeResult, Routing, Stage, Trigger};
+use crate::engine::contract::{Effect, Event, ProbeResult, Stage, Trigger};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use crate::engine::time::{Span, Time};
 use crate::engine::view::Failure;
@@ -59,7 +59,6 @@ impl Service {
         if trigger.is_some() {
             self.run_by.clone_from(&trigger);
         }
-        self.want_routing(Routing::Asleep);
         let delay = if after_crash {
             self.crash_delay()
         } else {
@@ -331,7 +330,6 @@ impl Service {
             true => self.idle.restart(self.now),
             false => self.idle.know_nothing(self.now),
         }
-        self.want_routing(Routing::Awake(vec![upstream]));
         self.record(false, out);
     }
 

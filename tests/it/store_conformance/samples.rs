@@ -35,7 +35,17 @@ fn fleet() -> FleetRecord {
         Life::Stripping {
             addresses: addresses.clone(),
         },
-        Life::Made,
+        Life::Rising {
+            since: Time(2),
+            served: true,
+        },
+        Life::Serving {
+            address: ([10, 0, 0, 7], 80).into(),
+        },
+        Life::Leaving {
+            for_good: true,
+            unstripped: Some(addresses.clone()),
+        },
         Life::Removing {
             may_appear: Some(Time(2)),
             addresses,
@@ -49,6 +59,7 @@ fn fleet() -> FleetRecord {
         clones: clones
             .map(|(slot, life)| (CloneId::new(slot, 1_795_000_000).unwrap(), life))
             .collect(),
+        begun: vec![Time(1), Time(2)],
     }
 }
 
@@ -167,10 +178,18 @@ pub(super) fn events() -> Vec<Event> {
             which: CloneId::new(2, 1_795_000_000).unwrap(),
             story: Story::NotMade { why: why() },
         },
+        Event::Clone {
+            which: CloneId::new(2, 1_795_000_000).unwrap(),
+            story: Story::Serving,
+        },
+        Event::Clone {
+            which: CloneId::new(2, 1_795_000_000).unwrap(),
+            story: Story::GivenUp { why: why() },
+        },
     ]
 }
 
-pub(super) const EVENTS: usize = 18;
+pub(super) const EVENTS: usize = 20;
 
 /// A number for each event. A new one does not compile until it has one here and an example above.
 pub(super) fn event_number(event: &Event) -> usize {

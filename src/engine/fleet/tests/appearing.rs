@@ -5,9 +5,8 @@ use super::*;
 /// The next deed, under way with `number` as its operation.
 fn take(world: &mut World, number: u64) -> Option<Deed> {
     let terms = world.terms();
-    world.fleet.want(terms.wanted);
-    world.fleet.lose_overdue(world.now, &world.policy);
-    let (deed, _) = world.fleet.next(world.now, &terms)?;
+    world.fleet.want(terms.wanted, world.now, &world.policy);
+    let (deed, _) = world.fleet.next(world.now, &terms, true)?;
     let lost_at = world.now + Span::mins(11);
     world
         .fleet
@@ -26,6 +25,8 @@ fn asking(repeats: bool) -> (World, CloneId) {
     let mut world = World::new(0);
     world.policy.clones = Some(CloneTerms {
         wanted: 1,
+        most: 4,
+        per_hour: 100,
         settles: SETTLES,
         repeats,
         strips: false,
@@ -60,7 +61,8 @@ fn a_clone_that_a_list_shows_while_its_answer_is_lost_is_there() {
     world.now = START + Span::mins(11);
     assert_eq!(take(&mut world, 4), Some(Deed::Find));
     let lives: Vec<_> = world.fleet.lives().collect();
-    assert_eq!(lives, [(clone, &Life::Made)]);
+    let (since, served) = (world.now, false);
+    assert_eq!(lives, [(clone, &Life::Rising { since, served })]);
 }
 
 #[test]
