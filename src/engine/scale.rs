@@ -194,9 +194,8 @@ impl Scaler {
         let cooldown = self.changed.map(|(at, _)| at + terms.cooldown);
         let stale = self.watch.turns_stale_at(terms);
         let untrusted = self.alerts.ends_at(terms);
-        let ahead = |at: &Time| *at > now;
-        let due = [cooldown, stale, untrusted].into_iter().flatten();
-        due.filter(ahead).min()
+        let due = stale.chain(untrusted).chain(cooldown);
+        due.filter(|at| *at > now).min()
     }
 
     fn verdict(&self, now: Time, crew: &Crew<'_>, terms: &Terms) -> Verdict {

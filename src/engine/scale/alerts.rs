@@ -75,10 +75,11 @@ impl Alerts {
         Some(if up { Direction::Up } else { Direction::Down })
     }
 
-    /// When the next of those that fire is no longer trusted.
-    pub(super) fn ends_at(&self, terms: &Terms) -> Option<Time> {
-        let firing = self.known.iter().filter(|alert| alert.firing);
-        firing.map(|alert| alert.at + trusted(terms)).min()
+    /// When those that fire are no longer trusted.
+    pub(super) fn ends_at(&self, terms: &Terms) -> impl Iterator<Item = Time> {
+        let (firing, trusted) = (self.known.iter(), trusted(terms));
+        let firing = firing.filter(|alert| alert.firing);
+        firing.map(move |alert| alert.at + trusted)
     }
 }
 

@@ -104,7 +104,7 @@ impl Watch {
         now: Time,
         terms: &Terms,
     ) {
-        self.look_at_clock(now);
+        self.look_at_clock(now, terms);
         self.muster(crew, now);
         for sample in samples {
             self.take(sample, now, terms);
@@ -112,10 +112,12 @@ impl Watch {
         self.close(now, terms);
     }
 
-    /// What is said to be of the future was measured before the clock jumped back: when that was is not known.
-    fn look_at_clock(&mut self, now: Time) {
-        let ahead = |member: &Member| member.since > now || member.spoke > Some(now);
-        if self.latest > Some(now) || self.open > Some(now) || self.members.values().any(ahead) {
+    /// What is said to be of the future was measured before the clock was set back: when that was is not known. A clock
+    /// that is set right by less than an `interval` only makes the samples wait that were taken meanwhile.
+    fn look_at_clock(&mut self, now: Time, terms: &Terms) {
+        let ahead = |at: Time| at.since(now) > terms.interval;
+        let spoke = |member: &Member| ahead(member.since) || member.spoke.is_some_and(ahead);
+        if self.latest.is_some_and(ahead) || self.members.values().any(spoke) {
             *self = Watch::default();
         }
     }
@@ -267,11 +269,12 @@ impl Watch {
         members.find_map(|(instance, member)| blind(member).then_some(*instance))
     }
 
-    /// When what is known is no longer of now.
-    pub(super) fn turns_stale_at(&self, terms: &Terms) -> Option<Time> {
+    /// The moments after which some of what is known is no longer of now.
+    pub(super) fn turns_stale_at(&self, terms: &Terms) -> impl Iterator<Item = Time> {
+        let stale_after = terms.stale_after();
         let spoke = self.members.values().filter_map(|member| member.spoke);
-        let first = spoke.chain(self.latest).chain(self.open).min()?;
-        Some(first + terms.stale_after() + Span(1))
+        let all = spoke.chain(self.latest).chain(self.open);
+        all.map(move |at| at + stale_after + Span(1))
     }
 }
 

@@ -36,6 +36,68 @@ fn the_quiet_time_begins_anew_when_the_silence_ends() {
 }
 
 #[test]
+fn the_silence_of_one_is_silence() {
+    let mut shop = Shop::new(10, terms());
+    shop.tick_for(Span::mins(14));
+    for _ in 0..8 {
+        shop.pass(shop.terms.interval);
+        let mut samples = shop.samples();
+        samples.pop();
+        shop.hear(&samples);
+        shop.follow();
+    }
+    shop.tick_for(Span::mins(14));
+    assert_eq!(shop.steps, NONE);
+    shop.tick_for(Span::mins(2));
+    assert_eq!(shop.steps, [9]);
+}
+
+#[test]
+fn who_was_silent_may_have_had_a_whole_machine_to_do() {
+    let mut shop = Shop::new(3, terms());
+    shop.load = 8_400;
+    shop.tick_for(Span::mins(3));
+    for _ in 0..5 {
+        shop.pass(shop.terms.interval);
+        let mut samples = shop.samples();
+        samples.pop();
+        shop.hear(&samples);
+    }
+    let verdict = shop.tick();
+    // 28 % of each; and a round before, one was not heard.
+    let load = Share::percent(40);
+    assert!(
+        matches!(verdict.why, Why::Busy { load: is, .. } if is == load),
+        "{}",
+        verdict.why
+    );
+}
+
+#[test]
+fn load_that_was_too_high_a_minute_ago_adds_nothing() {
+    let mut shop = Shop::new(2, Terms { max: 2, ..terms() });
+    shop.load = 20_000;
+    let verdict = shop.tick_for(Span::mins(3));
+    assert!(matches!(verdict.why, Why::Full { .. }), "{}", verdict.why);
+    shop.terms.max = 9;
+    assert_eq!(shop.ask().wanted, 3);
+    shop.pass(Span::secs(46));
+    assert_eq!(shop.ask().wanted, 2);
+}
+
+#[test]
+fn a_clock_that_is_set_right_by_seconds_forgets_nothing() {
+    let mut shop = Shop::new(3, terms());
+    for _ in 0..15 {
+        shop.tick_for(Span::mins(1));
+        shop.now = shop.now - Span::secs(2);
+        shop.hear(&[]);
+    }
+    shop.tick_for(Span::mins(2));
+    assert_eq!(shop.steps, [2]);
+}
+
+#[test]
 fn one_lost_look_is_no_silence() {
     let mut shop = Shop::new(3, terms());
     for _ in 0..20 {
