@@ -24,6 +24,7 @@ mod peers;
 mod report;
 mod room;
 mod rooms;
+mod sampling;
 mod start;
 mod streams;
 mod wakes;
@@ -40,11 +41,12 @@ struct Bench {
 
 const USAGE: &str =
     "bench --anteroom FILE --traefik FILE [--quick] [--streams N] [--report FILE] [PART ...]
-parts: page forward streams crowd wakes admissions rooms idle start; all of them when none is named";
+parts: page forward streams crowd wakes admissions rooms idle sampling start; all of them when none is named";
 
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "start",
     "idle",
+    "sampling",
     "page",
     "crowd",
     "streams",
@@ -62,6 +64,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if args.next_if(|arg| arg == "bare").is_some() {
         return bare::serve(&args.collect::<Vec<_>>()).await;
+    }
+    if args.next_if(|arg| arg == "exporter").is_some() {
+        return sampling::serve(&args.collect::<Vec<_>>()).await;
     }
     let (mut anteroom, mut traefik, mut report, mut streams) = (None, None, None, None);
     let (mut quick, mut parts) = (false, Vec::new());
@@ -113,6 +118,7 @@ async fn measure(part: &str, bench: &Bench, findings: &mut report::Findings) -> 
         "admissions" => Box::pin(admissions::measure(bench, findings)).await,
         "rooms" => Box::pin(rooms::measure(bench, findings)).await,
         "wakes" => Box::pin(wakes::measure(bench, findings)).await,
+        "sampling" => Box::pin(sampling::measure(bench, findings)).await,
         "idle" => Box::pin(idle::measure(bench, findings)).await,
         _ => Box::pin(start::measure(bench, findings)).await,
     }

@@ -40,7 +40,7 @@ pub use self::provider::{MachineAddress, Provider};
 pub use self::reader::EnvLookup;
 pub use self::redis::RedisUrl;
 pub use self::reference::reference;
-pub use self::scale::{Scale, ScaleMode};
+pub use self::scale::Scale;
 pub use self::secret::Secret;
 pub use self::service::{Cost, HOLD_BODY_MAX, Health, Ingress, Service, Wake, WakeBy};
 pub use self::signal::Signal;

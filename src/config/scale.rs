@@ -5,7 +5,7 @@ use super::provider::Provider;
 use super::reading::Reading;
 use super::signal::Signal;
 use crate::engine::load::Share;
-use crate::engine::scale::Mode;
+use crate::engine::scale::{Mode, Terms};
 use crate::engine::time::Span;
 
 /// How many instances there may be: so many are what the rules of scaling are proven for.
@@ -19,7 +19,7 @@ pub struct Scale {
     /// Instances, at most; 2 to [`INSTANCES_MAX`].
     pub max: u16,
     /// The rule by which it has fewer.
-    pub mode: ScaleMode,
+    pub mode: Mode,
     /// Above this it gets more; 20 % to 99 %.
     pub up_at: Share,
     /// Below this it gets fewer in the mode `threshold`; at least 1 %, and less than `up_at`.
@@ -38,19 +38,24 @@ pub struct Scale {
     pub signal: Signal,
 }
 
-/// The rule by which a service has fewer instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScaleMode {
-    /// The load is below `down_at`.
-    Threshold,
-    /// One instance fewer would still be so far below `up_at`.
-    Projected {
-        /// How far; less than `up_at`.
-        margin: Share,
-    },
-}
-
 impl Scale {
+    /// What the policy is to keep to.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms {
+            min: self.min,
+            max: self.max,
+            mode: self.mode,
+            up_at: self.up_at,
+            down_at: self.down_at,
+            up_window: self.up_window,
+            down_window: self.down_window,
+            cooldown: self.cooldown,
+            interval: self.interval,
+            alerts_only: self.signal == Signal::Webhook,
+        }
+    }
+
     /// Reads `[service.NAME.scale]`; none where one instance is all there may be.
     pub(super) fn read(
         section: &Reading<'_>,
@@ -67,7 +72,7 @@ impl Scale {
         let interval = section.span("interval");
         let [up_window, down_window] = ["up_window", "down_window"].map(|name| {
             let window = match name == "down_window" && !section.has(name) {
-                true => default_down_window(mode?),
+                true => mode?.default_down_window(),
                 false => section.span(name)?,
             };
             long_enough(section, name, window, interval?).then_some(window)
@@ -126,7 +131,7 @@ fn seed_serves(section: &Reading<'_>) {
 }
 
 /// The mode, and between what it keeps the load.
-fn thresholds(section: &Reading<'_>) -> (Option<ScaleMode>, Option<Share>, Option<Share>) {
+fn thresholds(section: &Reading<'_>) -> (Option<Mode>, Option<Share>, Option<Share>) {
     let percent = |name| {
         let number = section.integer(name)?;
         u64::try_from(number).ok().map(Share::percent)
@@ -134,7 +139,7 @@ fn thresholds(section: &Reading<'_>) -> (Option<ScaleMode>, Option<Share>, Optio
     let up_at = percent("up_at");
     let down_at = match section.has("down_at") {
         true => percent("down_at"),
-        false => up_at.map(default_down_at),
+        false => up_at.map(Terms::default_down_at),
     };
     let margin = percent("margin");
     let projected = section.choice("mode", &[("threshold", false), ("projected", true)]);
@@ -160,8 +165,8 @@ fn thresholds(section: &Reading<'_>) -> (Option<ScaleMode>, Option<Share>, Optio
         between(section, "margin", up, margin);
     }
     let mode = match projected {
-        Some(true) => margin.map(|margin| ScaleMode::Projected { margin }),
-        Some(false) => Some(ScaleMode::Threshold),
+        Some(true) => margin.map(|margin| Mode::Projected { margin }),
+        Some(false) => Some(Mode::Threshold),
         None => None,
     };
     (mode, up_at, down_at)
@@ -172,19 +177,6 @@ fn between(section: &Reading<'_>, name: &str, up_at: Share, lower: Share) {
         let [lower, up] = [lower, up_at].map(|share| share.in_hundredths() / 100);
         let message = format!("{lower} is not less than up_at ({up}); write less than {up}");
         section.fault(name, message);
-    }
-}
-
-/// Half of `up_at` and 5 points less: when one of two instances goes, the other is 10 points below `up_at` at most.
-fn default_down_at(up_at: Share) -> Share {
-    Share::hundredths((up_at.in_hundredths() / 2).saturating_sub(500))
-}
-
-/// As the policy's own, which the traces in `docs/scaling.md` chose.
-fn default_down_window(mode: ScaleMode) -> Span {
-    match mode {
-        ScaleMode::Threshold => Mode::Threshold.default_down_window(),
-        ScaleMode::Projected { margin } => Mode::Projected { margin }.default_down_window(),
     }
 }
 

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anteroom::config::provider::ec2::Keys;
-use anteroom::config::scale::{Scale, ScaleMode};
+use anteroom::config::scale::Scale;
 use anteroom::config::signal::{NodeExporter, Resources, Signal};
 use anteroom::config::{
     self, Config, Ingress, Problem, PrometheusLogin, Provider, Publish, StoreUrl, WakeBy,
 };
 use anteroom::engine::admit::Rate;
 use anteroom::engine::load::Share;
+use anteroom::engine::scale::{Mode, Terms};
 use anteroom::engine::time::Span;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -370,7 +371,7 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
     let blog = Scale {
         min: 1,
         max: 3,
-        mode: ScaleMode::Threshold,
+        mode: Mode::Threshold,
         up_at: Share::percent(70),
         down_at: Share::percent(30),
         up_window: Span::mins(1),
@@ -389,9 +390,23 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
         Some(blog),
         "the port is that of the defaults"
     );
+    let terms = scale("blog").expect("it is scaled").terms();
+    let cooldown = Span::mins(1);
+    let defaults = Terms {
+        max: 3,
+        cooldown,
+        ..Terms::default()
+    };
+    assert_eq!(
+        terms, defaults,
+        "the policy and the file have the same defaults"
+    );
+    assert!(scale("forum").is_some_and(|scale| scale.terms().alerts_only));
     let shop = scale("shop").expect("it is scaled");
     let margin = Share::percent(10);
-    assert_eq!(shop.mode, ScaleMode::Projected { margin });
+    assert_eq!(shop.mode, Mode::Projected { margin });
+    assert_eq!(margin, Mode::MARGIN);
+    assert_eq!(shop.down_window, Span::mins(30));
     assert_eq!(shop.down_at, Share::hundredths(3_250));
     assert_eq!(shop.signal, Signal::Provider, "kinds do not mix");
     let wiki = scale("wiki").expect("it is scaled");
