@@ -177,8 +177,8 @@ impl Scaler {
         self.alerts.heard(alert, now)
     }
 
-    /// How many instances are wanted now. The same question at the same moment has the same answer; who asks is to do what
-    /// it says, for the cooldown begins.
+    /// How many instances are wanted now. What is wanted stays wanted, for as long as its reason lasts, until the crew
+    /// shows it; then the cooldown begins.
     pub fn decide(&mut self, now: Time, crew: &Crew<'_>, terms: &Terms) -> Verdict {
         self.watch.measured(&[], crew, now, terms);
         let verdict = self.verdict(now, crew, terms);
@@ -352,11 +352,11 @@ impl Scaler {
         (wanted, Why::Alert { direction, wanted })
     }
 
-    /// Until when it is too early for another change.
+    /// Until when it is too early for another change. A change that was wanted and is not seen yet is still wanted.
     fn cooldown(&self, now: Time, have: u16, terms: &Terms) -> Option<Time> {
         // A clock that jumped back does not hold it for longer than the cooldown.
-        let another = |(at, had): &(Time, u16)| *at < now || (*at == now && *had != have);
-        let (changed, _) = self.changed.filter(another)?;
+        let seen = |(at, had): &(Time, u16)| *at <= now && *had != have;
+        let (changed, _) = self.changed.filter(seen)?;
         Some(changed + terms.cooldown).filter(|until| *until > now)
     }
 }

@@ -80,6 +80,17 @@ fn no_step_is_taken_while_the_last_one_starts() {
 }
 
 #[test]
+fn a_step_that_cannot_be_taken_yet_is_still_wanted_and_no_more() {
+    let mut shop = blind(1, 9);
+    let now = shop.now;
+    shop.scaler.alerted(alert(1, Direction::Up, now, true), now);
+    for _ in 0..40 {
+        shop.pass(Span::secs(15));
+        assert_eq!(shop.ask().wanted, 2);
+    }
+}
+
+#[test]
 fn a_thousand_replays_change_nothing_more() {
     let mut shop = blind(1, 9);
     let (start, fires) = (shop.now, alert(1, Direction::Up, shop.now, true));

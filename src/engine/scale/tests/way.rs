@@ -126,6 +126,23 @@ fn one_goes_at_a_time_and_the_next_after_the_cooldown() {
 }
 
 #[test]
+fn a_step_that_is_not_taken_is_wanted_while_its_reason_lasts() {
+    let mut shop = Shop::new(4, terms());
+    let mut wanted = Vec::new();
+    for minute in 0..22 {
+        shop.load = if minute < 20 { 0 } else { 20_000 };
+        for _ in 0..4 {
+            shop.pass(shop.terms.interval);
+            let samples = shop.samples();
+            shop.hear(&samples);
+            wanted.push(shop.ask().wanted);
+        }
+    }
+    wanted.dedup();
+    assert_eq!(wanted, [4, 3, 4]);
+}
+
+#[test]
 fn an_instance_more_starts_the_quiet_time_anew() {
     let mut shop = Shop::new(2, terms());
     shop.load = 1_000;
