@@ -93,6 +93,7 @@ impl App {
             clock,
             traefik,
             probes: crate::driver::probe::client()?,
+            prometheus: build::Servers::default(),
             state_dir,
             listen: config.server.listen,
             secret,

@@ -92,6 +92,11 @@ pub struct Metrics {
     publish_failures: Family<OfService, Counter>,
     vanished: Family<OfService, Counter>,
     phase: Family<OfKind, Gauge>,
+    instances: Family<OfKind, Gauge>,
+    instances_wanted: Family<OfService, Gauge>,
+    scalings: Family<OfKind, Counter>,
+    scalings_hindered: Family<OfService, Counter>,
+    clones: Family<OfKind, Counter>,
     blind: Family<OfService, Gauge>,
     answers: Family<OfKind, Counter>,
     load_samples: Family<OfKind, Counter>,
@@ -188,6 +193,25 @@ impl Metrics {
             "1 for the phase that the service is in",
             Clone::clone(&phase),
         );
+        let instances = Family::default();
+        let help = "Instances that serve, are being made, start, or leave";
+        r.register("instances", help, Clone::clone(&instances));
+        let instances_wanted = Family::default();
+        let help =
+            "Instances that are wanted for the load, or that there are where nothing is scaled";
+        r.register("instances_wanted", help, Clone::clone(&instances_wanted));
+        let scalings = Family::default();
+        let help = "Changes of the number of instances that is wanted, up and down";
+        r.register("scalings", help, Clone::clone(&scalings));
+        let scalings_hindered = Family::default();
+        let help = "Times that the number of instances could not be what the load asked for";
+        r.register("scalings_hindered", help, Clone::clone(&scalings_hindered));
+        let clones = Family::default();
+        r.register(
+            "clones",
+            "Steps in the lives of clones",
+            Clone::clone(&clones),
+        );
         let blind = Family::default();
         r.register(
             "blind",
@@ -233,6 +257,11 @@ impl Metrics {
             publish_failures,
             vanished,
             phase,
+            instances,
+            instances_wanted,
+            scalings,
+            scalings_hindered,
+            clones,
             blind,
             answers,
             load_samples,
@@ -338,6 +367,37 @@ impl Metrics {
                 .get_or_create(&of_kind(service, each.as_str()))
                 .set(i64::from(each == phase));
         }
+    }
+
+    /// How many instances there are of each kind, and how many its load needs.
+    pub(crate) fn instances(
+        &self,
+        service: &ServiceName,
+        counts: [(&'static str, usize); 4],
+        wanted: usize,
+    ) {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        for (kind, count) in counts {
+            let gauge = self.instances.get_or_create(&of_kind(service, kind));
+            gauge.set(number(count));
+        }
+        let gauge = self.instances_wanted.get_or_create(&of(service));
+        gauge.set(number(wanted));
+    }
+
+    pub(crate) fn scaled(&self, service: &ServiceName, up: bool) {
+        let direction = if up { "up" } else { "down" };
+        self.scalings
+            .get_or_create(&of_kind(service, direction))
+            .inc();
+    }
+
+    pub(crate) fn scale_hindered(&self, service: &ServiceName) {
+        self.scalings_hindered.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn cloned(&self, service: &ServiceName, step: &'static str) {
+        self.clones.get_or_create(&of_kind(service, step)).inc();
     }
 
     pub(crate) fn blind(&self, service: &ServiceName, blind: bool) {

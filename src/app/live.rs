@@ -27,6 +27,7 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) traefik: Option<Traefik>,
     pub(super) probes: reqwest::Client,
+    pub(super) prometheus: build::Servers,
     pub(super) state_dir: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) secret: [u8; 32],
@@ -41,7 +42,8 @@ pub(super) struct Live {
 impl Live {
     /// Whether the service can be built; starts nothing.
     pub(super) fn check(service: &Service, parts: &Parts) -> anyhow::Result<()> {
-        build::provider(service, &parts.state_dir)?;
+        let provider = build::provider(service, &parts.state_dir)?;
+        build::load_signal(service, &provider, &parts.prometheus)?;
         Ok(())
     }
 
@@ -56,6 +58,7 @@ impl Live {
         let running = task::spawn(Setup {
             name: service.name.clone(),
             policy: build::policy(service, provider.as_ref()),
+            load: build::load_signal(service, &provider, &parts.prometheus)?,
             provider,
             store: Arc::clone(&parts.store),
             way,

@@ -15,6 +15,7 @@ use crate::engine::contract::{
     Activity, Effect, Event, Input, Routing, Source, Trigger, TriggerBy,
 };
 use crate::engine::id::{Epoch, OpId};
+use crate::engine::load::Sample;
 use crate::engine::record::Record;
 use crate::engine::service::Service;
 use crate::engine::time::{Span, Time};
@@ -27,6 +28,7 @@ mod act;
 mod agree;
 mod among;
 mod heart;
+mod load;
 mod status;
 
 /// Ledger entries that wait for the store. When it is away for longer than that, the oldest are dropped.
@@ -65,11 +67,12 @@ enum Done {
     Diverted(OpId, Result<(), String>),
     /// The engine has asked what all rooms must agree on, and this room has said its part.
     Asked,
-    Beaten(Result<Heartbeat, StoreError>),
+    Measured(Vec<Sample>),
+    Beaten(Box<Result<Heartbeat, StoreError>>),
     /// The latest of the ledger.
     Past(Result<Vec<LedgerEntry>, StoreError>),
     /// The store was asked by a room that is alone.
-    Followed(Result<Followed, StoreError>),
+    Followed(Result<Box<Followed>, StoreError>),
     HandedOver(Result<(), StoreError>),
     /// Nobody waited for it.
     Told,
@@ -96,6 +99,9 @@ pub(super) struct Lead<'a> {
     saves_said: u64,
     began: Instant,
     began_at: Time,
+    /// When the load is measured next, and whether it is being measured.
+    measure_at: Instant,
+    measuring: bool,
 }
 
 impl<'a> Lead<'a> {
@@ -122,6 +128,8 @@ impl<'a> Lead<'a> {
             saves_said: 0,
             began: Instant::now(),
             began_at,
+            measure_at: Instant::now(),
+            measuring: false,
         }
     }
 
@@ -177,12 +185,13 @@ impl<'a> Lead<'a> {
             let wake_at = self.instant(wakeup);
             let sampling = self.samples_edge();
             let beat_at = self.heart.due();
+            let measure_at = self.measure_due();
             let input = tokio::select! {
                 Some(done) = self.doing.join_next() => match done {
                     Ok(Done::Input(input)) => Some(input),
                     Ok(done) => { self.done(done).await?; None }
                     // An effect that panicked gives no answer; the engine's own deadline sees to that.
-                    Err(_) => { self.heart.lost(); None }
+                    Err(_) => { self.heart.lost(); self.measuring = false; None }
                 },
                 Some(admitted) = self.seat.triggers.recv() => self.triggered(admitted),
                 Some(command) = self.seat.commands.recv() => Some(self.command(command)),
@@ -195,6 +204,10 @@ impl<'a> Lead<'a> {
                     None
                 }
                 () = sleep_until(beat_at.unwrap_or(wake_at)), if beat_at.is_some() => None,
+                () = sleep_until(measure_at.unwrap_or(wake_at)), if measure_at.is_some() => {
+                    self.measure();
+                    None
+                }
             };
             let Some(input) = input else {
                 continue;
@@ -314,6 +327,9 @@ impl<'a> Lead<'a> {
     }
 
     async fn step(&mut self, input: Input) -> Result<(), End> {
+        if matches!(input, Input::Alerted(_)) {
+            self.measure_soon();
+        }
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let now = self.seat.setup.clock.now();
@@ -432,19 +448,25 @@ impl<'a> Lead<'a> {
                 self.agree().await
             }
             Done::Asked => self.agree().await,
+            Done::Measured(samples) => {
+                let input = self.measured(samples);
+                self.step(input).await
+            }
             Done::Past(past) => {
                 if let Ok(past) = past {
                     self.heart.asked_by(last_asker(&past));
                 }
                 Ok(())
             }
-            Done::Beaten(Ok(heartbeat)) => self.beaten(heartbeat).await,
-            Done::Beaten(Err(StoreError::Stale { .. })) => Err(End::Disowned),
-            Done::Beaten(Err(error)) => {
-                tracing::debug!(service = %self.seat.setup.name, %error, "the store does not hear the leader");
-                self.heart.unanswered();
-                self.agree().await
-            }
+            Done::Beaten(beaten) => match *beaten {
+                Ok(heartbeat) => self.beaten(heartbeat).await,
+                Err(StoreError::Stale { .. }) => Err(End::Disowned),
+                Err(error) => {
+                    tracing::debug!(service = %self.seat.setup.name, %error, "the store does not hear the leader");
+                    self.heart.unanswered();
+                    self.agree().await
+                }
+            },
             Done::Followed(Ok(_)) => Err(End::Back),
             Done::Followed(Err(_)) => {
                 self.heart.unanswered();

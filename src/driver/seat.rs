@@ -16,6 +16,7 @@ use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::policy::Policy;
 use crate::engine::record::{Record, Stand};
 use crate::provider::Provider;
+use crate::signal::load::LoadSignal;
 use crate::signal::samples::Samples;
 use crate::store::Store;
 use crate::store::shared::{Envelope, News};
@@ -38,6 +39,8 @@ pub struct Setup {
     pub store: Arc<dyn Store>,
     /// How visitors reach it.
     pub way: Arc<dyn Way>,
+    /// What tells how busy its instances are; none where nothing is scaled.
+    pub load: Option<Arc<dyn LoadSignal>>,
     /// Asks its app whether it is ready.
     pub prober: Prober,
     /// The time.

@@ -4,7 +4,7 @@ use crate::engine::contract::{Event, SleepWhy, Stage};
 use crate::engine::fleet;
 use crate::engine::id::{CloneId, ServiceName};
 use crate::engine::traffic::words;
-use crate::engine::view::View;
+use crate::engine::view::{CloneStep, View};
 use crate::telemetry::{Metrics, metrics};
 
 /// Tells the story of one service.
@@ -28,6 +28,8 @@ pub fn belongs_in_ledger(event: &Event) -> bool {
         | Event::Vanished { .. }
         | Event::HoldBegan { .. }
         | Event::HoldEnded
+        | Event::Scaled { .. }
+        | Event::ScaleHindered { .. }
         | Event::Clone { .. } => true,
         Event::StageReached { .. }
         | Event::DivertProven
@@ -53,6 +55,19 @@ impl Story {
     pub fn seen(&self, view: &View) {
         self.metrics.phase(&self.service, view.phase);
         self.metrics.blind(&self.service, !view.blind.is_empty());
+        let at = |step| view.clones.iter().filter(|it| it.step == step).count();
+        self.metrics.instances(
+            &self.service,
+            [
+                ("serving", view.upstreams.len()),
+                ("making", at(CloneStep::Making)),
+                ("starting", at(CloneStep::Starting)),
+                ("leaving", at(CloneStep::Leaving)),
+            ],
+            view.scale
+                .as_ref()
+                .map_or(view.upstreams.len(), |scale| scale.wanted.into()),
+        );
     }
 
     /// Tells one event.
@@ -120,6 +135,16 @@ impl Story {
             }
             Event::HoldBegan { reason, .. } => tracing::info!(service, reason, "held awake"),
             Event::HoldEnded => tracing::info!(service, "the hold is over"),
+            Event::Scaled { have, wanted, why } => {
+                tracing::info!(
+                    service,
+                    have,
+                    wanted,
+                    why,
+                    "another number of instances is wanted"
+                );
+            }
+            Event::ScaleHindered { why } => tracing::warn!(service, why, "scaling is hindered"),
             Event::Clone { which, story } => tell_of_clone(service, *which, story),
         }
     }
@@ -138,6 +163,9 @@ impl Story {
             Event::Retrying { .. } => metrics.retried(service),
             Event::PublishFailed { .. } => metrics.publish_failed(service),
             Event::Vanished { .. } => metrics.vanished(service),
+            Event::Scaled { have, wanted, .. } => metrics.scaled(service, wanted > have),
+            Event::ScaleHindered { .. } => metrics.scale_hindered(service),
+            Event::Clone { story, .. } => metrics.cloned(service, step_label(story)),
             Event::Adopted
             | Event::WentIdle { .. }
             | Event::DivertProven
@@ -145,8 +173,7 @@ impl Story {
             | Event::HealthChanged { .. }
             | Event::Blind { .. }
             | Event::HoldBegan { .. }
-            | Event::HoldEnded
-            | Event::Clone { .. } => {}
+            | Event::HoldEnded => {}
         }
     }
 }
@@ -171,6 +198,23 @@ fn tell_of_clone(service: &str, clone: CloneId, story: &fleet::Story) {
         S::BackAgain => tracing::info!(service, %clone, "the clone is wanted again"),
         S::Removing => tracing::info!(service, %clone, "removing the clone"),
         S::Gone => tracing::info!(service, %clone, "the clone is gone, and so are its addresses"),
+    }
+}
+
+fn step_label(story: &fleet::Story) -> &'static str {
+    use fleet::Story as S;
+    match story {
+        S::Begun => "begun",
+        S::Made => "made",
+        S::Adopted => "adopted",
+        S::NotMade { .. } => "not_made",
+        S::Serving => "serving",
+        S::Ailing { .. } => "ailing",
+        S::GivenUp { .. } => "given_up",
+        S::Leaving => "leaving",
+        S::BackAgain => "back_again",
+        S::Removing => "removing",
+        S::Gone => "gone",
     }
 }
 

@@ -14,9 +14,11 @@ use std::net::SocketAddr;
 
 use super::fleet::{Deed, Heard};
 use super::id::{InstanceId, OpId};
+use super::load::Sample;
 use super::machine::{Machine, Trouble};
 use super::policy::Sleep;
 use super::record::Record;
+use super::scale::Alert;
 use super::time::Time;
 
 pub use super::story::{Event, SleepWhy, Stage};
@@ -69,6 +71,10 @@ pub enum Input {
     Fleet(OpId, Heard),
     /// Somebody could not reach the awake app (Traefik's errors path, or a refused connection).
     Suspected,
+    /// What the load signal told of the instances that serve; of some of them, or of none, where it could not.
+    Measured(Vec<Sample>),
+    /// An alert of somebody else's rules fires, or no longer does.
+    Alerted(Alert),
     /// A required record was not written; the effects behind it were dropped.
     NotRecorded(OpId),
     /// A moment named by `next_wakeup` has come.

@@ -1,6 +1,7 @@
 //! How a service is to live: durations, bounds, sources.
 
 use super::backoff::Backoff;
+use super::scale;
 use super::time::Span;
 use super::traffic::Source;
 
@@ -59,6 +60,8 @@ pub struct Policy {
     pub sleep: Sleep,
     /// How clones are made; none where they are not.
     pub clones: Option<CloneTerms>,
+    /// How many instances there are to be for the load; none where there is always one.
+    pub scale: Option<scale::Terms>,
     /// A source of activity that has not been heard of for so long is blind.
     pub stale_after: Span,
     /// A paid period is used up before the machine is stopped.
@@ -84,6 +87,7 @@ impl Default for Policy {
             call_timeout: Span::secs(45),
             sleep: Sleep::Stop,
             clones: None,
+            scale: None,
             stale_after: Span::secs(60),
             billing_increment: None,
             sources: vec![Source::Edge],

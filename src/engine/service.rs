@@ -22,6 +22,7 @@ use super::traffic::{Activity, Routing, Source};
 use super::trigger::{Trigger, TriggerBy};
 use leaving::CalledOff;
 use publishing::Publishing;
+use scaling::Scaling;
 use show::Shown;
 use state::State;
 
@@ -31,6 +32,7 @@ mod failed;
 mod learning;
 mod leaving;
 mod publishing;
+mod scaling;
 mod show;
 mod state;
 mod stopping;
@@ -61,6 +63,7 @@ pub struct Service {
     /// Crashes since the service was last awake for long; spaces the restarts of an app that keeps crashing.
     crashes: u32,
     fleet: Fleet,
+    scaling: Scaling,
 }
 
 /// The provider call in flight.
@@ -102,6 +105,7 @@ impl Service {
             history: WakeHistory::default(),
             crashes: 0,
             fleet: Fleet::default(),
+            scaling: Scaling::default(),
         }
     }
 
@@ -136,6 +140,7 @@ impl Service {
             self.publishing.due(self.now),
             self.due(),
             self.fleet_due(),
+            self.scale_due(),
         ];
         own.into_iter()
             .flatten()
@@ -166,6 +171,8 @@ impl Service {
             Input::Seen(activity) => self.seen(activity, out),
             Input::SignalLost(source) => self.signal_lost(source, out),
             Input::Suspected => self.suspected(),
+            Input::Measured(samples) => self.measured(&samples),
+            Input::Alerted(alert) => self.alerted(alert),
             Input::Fleet(op, heard) => self.fleet.heard(op, heard, self.now, &self.policy),
             Input::NotRecorded(op) => {
                 if !self.fleet.not_recorded(op, self.now, &self.policy) {
@@ -194,7 +201,7 @@ impl Service {
             }
         }
         self.tell_blind(out);
-        self.settle_fleet();
+        self.settle_fleet(out);
         self.route();
         self.advance_publishing(out);
         self.advance_fleet(out);

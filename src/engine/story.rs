@@ -118,6 +118,20 @@ pub enum Event {
     },
     /// The hold ended.
     HoldEnded,
+    /// The load needs another number of instances.
+    Scaled {
+        /// How many there were, those that start among them.
+        have: u16,
+        /// How many are wanted.
+        wanted: u16,
+        /// Why.
+        why: String,
+    },
+    /// The number of instances can't be what the load asks for.
+    ScaleHindered {
+        /// Why.
+        why: String,
+    },
     /// Something happened to a clone.
     Clone {
         /// Which.

@@ -87,7 +87,19 @@ pub struct View {
     /// The clones that are, are being made or are leaving.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clones: Vec<CloneView>,
+    /// How many instances its load needs; none while that is nobody's question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleView>,
     /// One sentence: why the service is as it is.
+    pub why: String,
+}
+
+/// How many instances are wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScaleView {
+    /// So many in all.
+    pub wanted: u16,
+    /// Why, as it was when that was first so.
     pub why: String,
 }
 

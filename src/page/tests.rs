@@ -51,6 +51,7 @@ fn view(phase: Phase) -> View {
         blind: Vec::new(),
         sleeps_at: None,
         clones: Vec::new(),
+        scale: None,
         why: "An inner secret: 10.0.0.7.".into(),
     }
 }

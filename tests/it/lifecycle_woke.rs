@@ -76,6 +76,7 @@ impl Provider for Machines {
 
 fn room(machines: &Arc<Machines>, start_timeout: Span) -> Running {
     task::spawn(Setup {
+        load: None,
         name: "blog".parse().unwrap(),
         policy: Policy {
             start_timeout,

@@ -107,6 +107,7 @@ impl Storm {
         for number in 0..ROOMS {
             let store: Arc<dyn Store> = Arc::new(RedisStore::open(settings.clone()).unwrap());
             rooms.push(task::spawn(Setup {
+                load: None,
                 name: "blog".parse().unwrap(),
                 policy: Policy {
                     probe_interval: Span(100),

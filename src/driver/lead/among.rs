@@ -29,7 +29,7 @@ impl Lead<'_> {
                     report,
                 };
                 Done::Followed(match store.shared() {
-                    Some(shared) => shared.follow(&name, sign).await,
+                    Some(shared) => shared.follow(&name, sign).await.map(Box::new),
                     None => Err(not_shared()),
                 })
             });
@@ -44,10 +44,10 @@ impl Lead<'_> {
         self.saves_said = self.saves;
         let beat = self.heart.say(&view, report, &self.seat.setup);
         self.doing.spawn(async move {
-            Done::Beaten(match store.shared() {
+            Done::Beaten(Box::new(match store.shared() {
                 Some(shared) => shared.beat(&name, beat).await,
                 None => Err(not_shared()),
-            })
+            }))
         });
     }
 

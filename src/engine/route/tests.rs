@@ -24,6 +24,7 @@ fn view(phase: Phase) -> View {
         blind: Vec::new(),
         sleeps_at: None,
         clones: Vec::new(),
+        scale: None,
         why: String::new(),
     }
 }

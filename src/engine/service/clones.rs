@@ -1,5 +1,5 @@
-//! The service's clones: how many are wanted follows from the service's phase and its load; what the fleet wants done is
-//! done under the service's operations and stands in its record.
+//! The service's clones: visitors are led to those that serve, and what the fleet wants done is done under the service's
+//! operations and stands in its record. How many are wanted, `scaling` says.
 
 use super::Service;
 use super::state::State;
@@ -12,30 +12,12 @@ use crate::engine::view::{CloneStep, CloneView};
 
 impl Service {
     /// Takes clones out of service or back, as many as are wanted now. Their deeds come after the routing.
-    pub(super) fn settle_fleet(&mut self) {
+    pub(super) fn settle_fleet(&mut self, out: &mut Vec<Effect>) {
         if self.policy.clones.is_none() || matches!(self.state, State::Fresh) {
             return;
         }
-        let wanted = self.clones_wanted();
+        let wanted = self.clones_wanted(out);
         self.fleet.want(wanted, self.now, &self.policy);
-    }
-
-    fn clones_wanted(&self) -> u16 {
-        let live = self.fleet.live();
-        match &self.state {
-            // Clones go first, the seed last.
-            State::Awake(_) if self.is_about_to_sleep() => 0,
-            State::Awake(_) => self.policy.clones.map_or(0, |terms| terms.wanted),
-            // What serves while the seed is away, or is not known of, goes on; and what was about to.
-            State::Learning(_) | State::Waking(_) => live,
-            State::Failed(_) if self.clones_serve() => live,
-            State::Fresh
-            | State::Asleep(_)
-            | State::Diverting(_)
-            | State::Draining(_)
-            | State::Stopping(_)
-            | State::Failed(_) => 0,
-        }
     }
 
     /// Whether the stop of an awake service waits for nothing but its clones.

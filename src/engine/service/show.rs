@@ -57,6 +57,7 @@ impl Service {
             },
             sleeps_at: self.sleeps_at(),
             clones: self.clones_view(),
+            scale: self.scale_view(),
             why: self.why(),
         }
     }

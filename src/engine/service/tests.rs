@@ -2,6 +2,7 @@
 
 mod leaving;
 mod play;
+mod scaling;
 
 use super::*;
 use crate::engine::contract::{SleepWhy, Stage};

@@ -142,6 +142,7 @@ fn asleep() -> View {
         blind: Vec::new(),
         sleeps_at: None,
         clones: Vec::new(),
+        scale: None,
         why: String::new(),
     }
 }

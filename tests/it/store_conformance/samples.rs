@@ -186,6 +186,12 @@ pub(super) fn events() -> Vec<Event> {
             which: CloneId::new(2, 1_795_000_000).unwrap(),
             story: Story::GivenUp { why: why() },
         },
+        Event::Scaled {
+            have: 1,
+            wanted: 3,
+            why: why(),
+        },
+        Event::ScaleHindered { why: why() },
     ]
 }
 
@@ -212,5 +218,7 @@ pub(super) fn event_number(event: &Event) -> usize {
         Event::HoldBegan { .. } => 15,
         Event::HoldEnded => 16,
         Event::Clone { .. } => 17,
+        Event::Scaled { .. } => 18,
+        Event::ScaleHindered { .. } => 19,
     }
 }

@@ -329,6 +329,7 @@ pub(crate) async fn live(provider: impl Fn(&str, &str, SocketAddr) -> Arc<dyn Pr
     let store = FileStore::open(Path::new(&var(STORE))).expect("the store opens");
     let client = anteroom::driver::probe::client().expect("a client");
     let running = task::spawn(Setup {
+        load: None,
         name: "blog".parse().expect("a name"),
         policy: Policy {
             probe_interval: Span(100),

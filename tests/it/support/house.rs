@@ -56,6 +56,7 @@ pub(crate) fn view(phase: Phase) -> View {
         blind: Vec::new(),
         sleeps_at: None,
         clones: Vec::new(),
+        scale: None,
         why: String::new(),
     }
 }

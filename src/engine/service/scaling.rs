@@ -1,0 +1,156 @@
+//! How many clones are wanted: none unless the service is awake, and then as many as its load needs.
+
+use super::Service;
+use super::state::State;
+use crate::engine::contract::{Effect, Event};
+use crate::engine::fleet::Life;
+use crate::engine::id::InstanceId;
+use crate::engine::load::Sample;
+use crate::engine::scale::{Alert, Crew, Scaler, Verdict, Why};
+use crate::engine::view::ScaleView;
+
+/// The scaling of one service, with what people were told of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scaling {
+    scaler: Scaler,
+    /// What was decided last; its sentence stays as it is while it is the same kind of reason.
+    shown: Option<(Verdict, ScaleView)>,
+    /// The number that people were told of, and that is not reached yet.
+    told: Option<u16>,
+}
+
+/// The instances as the scaler counts them.
+struct Counted {
+    serving: Vec<InstanceId>,
+    starting: u16,
+    leaving: u16,
+    /// The seed is one of them, or is to be.
+    seed: bool,
+}
+
+impl Counted {
+    fn crew(&self) -> Crew<'_> {
+        Crew {
+            serving: &self.serving,
+            starting: self.starting,
+            leaving: self.leaving,
+        }
+    }
+}
+
+impl Service {
+    /// What the load signal told, or that it told nothing.
+    pub(super) fn measured(&mut self, samples: &[Sample]) {
+        let Some(terms) = self.policy.scale else {
+            return;
+        };
+        let counted = self.counted();
+        self.scaling
+            .scaler
+            .measured(samples, &counted.crew(), self.now, &terms);
+    }
+
+    /// An alert of somebody else's rules.
+    pub(super) fn alerted(&mut self, alert: Alert) {
+        self.scaling.scaler.alerted(alert, self.now);
+    }
+
+    /// So many clones are wanted now.
+    pub(super) fn clones_wanted(&mut self, out: &mut Vec<Effect>) -> u16 {
+        let live = self.fleet.live();
+        match &self.state {
+            // Clones go first, the seed last.
+            State::Awake(_) if self.is_about_to_sleep() => self.scaled_away(),
+            State::Awake(_) => self.by_load(out),
+            State::Waking(_) | State::Failed(_) if self.clones_serve() => self.by_load(out),
+            // What serves while the seed is away, or is not known of, goes on; and what was about to.
+            State::Learning(_) | State::Waking(_) => live,
+            State::Fresh
+            | State::Asleep(_)
+            | State::Diverting(_)
+            | State::Draining(_)
+            | State::Stopping(_)
+            | State::Failed(_) => self.scaled_away(),
+        }
+    }
+
+    fn scaled_away(&mut self) -> u16 {
+        (self.scaling.shown, self.scaling.told) = (None, None);
+        0
+    }
+
+    fn by_load(&mut self, out: &mut Vec<Effect>) -> u16 {
+        let least = self.policy.clones.map_or(0, |terms| terms.wanted);
+        let Some(terms) = self.policy.scale else {
+            return least;
+        };
+        let counted = self.counted();
+        let (crew, have) = (counted.crew(), counted.crew().wanted());
+        let verdict = self.scaling.scaler.decide(self.now, &crew, &terms);
+        self.tell_verdict(&verdict, have, out);
+        let clones = verdict.wanted.saturating_sub(u16::from(counted.seed));
+        // Whoever serves in the seed's place stays until it is back.
+        let alone = !counted.serving.is_empty() && !counted.serving.contains(&InstanceId::SEED);
+        clones.max(u16::from(alone)).max(least)
+    }
+
+    fn counted(&self) -> Counted {
+        let serving: Vec<InstanceId> = self.upstreams().iter().map(|it| it.instance).collect();
+        let seed = matches!(self.state, State::Awake(_) | State::Waking(_));
+        let absent = seed && !serving.contains(&InstanceId::SEED);
+        let count = |is: fn(&Life) -> bool| {
+            let lives = self.fleet.lives().filter(|(_, life)| is(life)).count();
+            u16::try_from(lives).unwrap_or(u16::MAX)
+        };
+        let served = count(|life| matches!(life, Life::Serving { .. }));
+        let leaving = count(|life| matches!(life, Life::Leaving { .. } | Life::Removing { .. }));
+        Counted {
+            serving,
+            starting: self.fleet.live() - served + u16::from(absent),
+            leaving,
+            seed,
+        }
+    }
+
+    /// People hear of another number once, and of what stands in the way once.
+    fn tell_verdict(&mut self, verdict: &Verdict, have: u16, out: &mut Vec<Effect>) {
+        let wanted = verdict.wanted;
+        if wanted == have {
+            self.scaling.told = None;
+        } else if self.scaling.told != Some(wanted) {
+            self.scaling.told = Some(wanted);
+            let why = verdict.why.to_string();
+            out.push(Effect::Tell(Event::Scaled { have, wanted, why }));
+        }
+        let same = |(last, _): &(Verdict, ScaleView)| {
+            let kind = std::mem::discriminant::<Why>;
+            last.wanted == wanted && kind(&last.why) == kind(&verdict.why)
+        };
+        if self.scaling.shown.as_ref().is_some_and(same) {
+            return;
+        }
+        let why = verdict.why.to_string();
+        let hinders = matches!(
+            verdict.why,
+            Why::Full { .. } | Why::BaseLoad { .. } | Why::AlertAtEnd { .. }
+        );
+        if hinders {
+            let why = why.clone();
+            out.push(Effect::Tell(Event::ScaleHindered { why }));
+        }
+        let view = ScaleView { wanted, why };
+        self.scaling.shown = Some((verdict.clone(), view));
+    }
+
+    pub(super) fn scale_view(&self) -> Option<ScaleView> {
+        let shown = self.scaling.shown.as_ref();
+        shown.map(|(_, view)| view.clone())
+    }
+
+    /// When the load may be decided on anew without a sample.
+    pub(super) fn scale_due(&self) -> Option<crate::engine::time::Time> {
+        let terms = self.policy.scale.as_ref()?;
+        let decides = matches!(self.state, State::Awake(_)) || self.clones_serve();
+        decides.then(|| self.scaling.scaler.due(self.now, terms))?
+    }
+}

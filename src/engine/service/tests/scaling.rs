@@ -1,0 +1,349 @@
+//! A service under load: clones come, serve, and go, with a platform that does what it is asked.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::*;
+use crate::engine::contract::{Activity, Source, Upstream};
+use crate::engine::fleet::{Deed, Heard};
+use crate::engine::id::{CloneId, InstanceId};
+use crate::engine::load::{Sample, Share};
+use crate::engine::machine::{Machine, Owned};
+use crate::engine::policy::CloneTerms;
+use crate::engine::scale::Terms;
+
+/// A service with its platform, its visitors and its clock.
+struct House {
+    engine: Service,
+    now: Time,
+    answers: VecDeque<Input>,
+    clones: BTreeMap<CloneId, bool>,
+    seed_on: bool,
+    routing: Routing,
+    /// What visitors need, in hundredths of a percent of one machine.
+    demand: u64,
+    used: bool,
+    in_flight: u32,
+    measured: bool,
+    made: u32,
+    /// Deletions, with the routing that was in force.
+    deleted: Vec<(CloneId, Routing)>,
+    stops: u32,
+}
+
+fn address_of(instance: InstanceId) -> std::net::SocketAddr {
+    let host = match instance {
+        InstanceId::Seed => 100,
+        InstanceId::Clone(clone) => clone.slot() as u8,
+    };
+    ([10, 0, 0, host], 80).into()
+}
+
+impl House {
+    fn awake() -> House {
+        let now = Time(1_795_000_000_000);
+        let policy = Policy {
+            clones: Some(CloneTerms {
+                wanted: 0,
+                most: 3,
+                per_hour: 100,
+                settles: Span::mins(2),
+                repeats: true,
+                strips: false,
+            }),
+            scale: Some(Terms {
+                max: 4,
+                ..Terms::default()
+            }),
+            ..Policy::default()
+        };
+        let name = "blog".parse().unwrap();
+        let mut house = House {
+            engine: Service::new(name, policy, now),
+            now,
+            answers: VecDeque::from([Input::Loaded(Some(Box::default()))]),
+            clones: BTreeMap::new(),
+            seed_on: true,
+            routing: Routing::Asleep,
+            demand: 0,
+            used: true,
+            in_flight: 0,
+            measured: true,
+            made: 0,
+            deleted: Vec::new(),
+            stops: 0,
+        };
+        house.live(Span::secs(30));
+        assert_eq!(house.engine.phase(), Phase::Awake);
+        house
+    }
+
+    fn live(&mut self, time: Span) {
+        let end = self.now + time;
+        while self.now < end {
+            let at = self.now.0 / SECOND;
+            if at.is_multiple_of(5) && self.engine.takes_requests() {
+                self.answers.push_back(Input::Seen(Activity {
+                    used: self.used,
+                    in_flight: self.in_flight,
+                    ..Activity::quiet(Source::Edge)
+                }));
+            }
+            if at.is_multiple_of(15) && self.measured {
+                self.answers.push_back(Input::Measured(self.samples()));
+            }
+            self.answers.push_back(Input::Tick);
+            while let Some(input) = self.answers.pop_front() {
+                let mut out = Vec::new();
+                self.engine.step(self.now, input, &mut out);
+                for effect in out {
+                    self.act(effect);
+                }
+            }
+            self.now = self.now + Span::secs(1);
+        }
+    }
+
+    /// Perfectly balanced.
+    fn samples(&self) -> Vec<Sample> {
+        let serving = self.engine.view().upstreams;
+        let busy = Share::hundredths(self.demand / (serving.len() as u64).max(1));
+        let at = self.now;
+        let sample = |it: &Upstream| Sample {
+            instance: it.instance,
+            at,
+            busy,
+        };
+        serving.iter().map(sample).collect()
+    }
+
+    fn machine(&self, instance: InstanceId) -> Machine {
+        let state = match instance {
+            InstanceId::Seed if self.seed_on => MachineState::Running,
+            InstanceId::Seed => MachineState::Stopped,
+            InstanceId::Clone(clone) => match self.clones.get(&clone) {
+                Some(_) => MachineState::Running,
+                None => MachineState::Missing,
+            },
+        };
+        let address = (state == MachineState::Running).then(|| address_of(instance));
+        Machine { state, address }
+    }
+
+    fn act(&mut self, effect: Effect) {
+        let answer = match effect {
+            Effect::Record { .. } | Effect::Tell(_) => return,
+            Effect::Inspect(op, instance) => Input::Inspected(op, Ok(self.machine(instance))),
+            Effect::Start(op, instance) => {
+                self.seed_on = true;
+                Input::Started(op, Ok(self.machine(instance)))
+            }
+            Effect::Stop(op, instance, _) => {
+                self.stops += 1;
+                self.seed_on = false;
+                Input::Stopped(op, Ok(self.machine(instance)))
+            }
+            Effect::Probe(op, instance, _) => Input::Probed(op, self.probe(instance)),
+            Effect::Publish(op, routing) => {
+                self.routing = routing;
+                Input::Published(op, Ok(()))
+            }
+            Effect::ProveDivert(op) => Input::Diverted(op, Ok(())),
+            Effect::LastLook(op) => Input::LookedOnce(op, Ok(vec![Activity::quiet(Source::Edge)])),
+            Effect::Fleet(op, deed) => Input::Fleet(op, self.deed(deed)),
+        };
+        self.answers.push_back(answer);
+    }
+
+    fn probe(&self, instance: InstanceId) -> ProbeResult {
+        match self.machine(instance).address {
+            Some(_) => ProbeResult::Ready,
+            None => ProbeResult::NotReady("refused".into()),
+        }
+    }
+
+    fn deed(&mut self, deed: Deed) -> Heard {
+        match deed {
+            Deed::Find => {
+                let owned = |clone: &CloneId| Owned {
+                    clone: *clone,
+                    machine: self.machine(InstanceId::Clone(*clone)),
+                };
+                Heard::Found(Ok(self.clones.keys().map(owned).collect()))
+            }
+            Deed::Make(clone) => {
+                self.made += 1;
+                self.clones.insert(clone, true);
+                Heard::Made(Ok(self.machine(InstanceId::Clone(clone))))
+            }
+            Deed::Look(clone) | Deed::Start(clone) => {
+                Heard::Looked(Ok(self.machine(InstanceId::Clone(clone))))
+            }
+            Deed::Probe(clone, _) => Heard::Probed(self.probe(InstanceId::Clone(clone))),
+            Deed::Drain(_) => Heard::Drained(Ok(Some(self.in_flight))),
+            Deed::Addresses(_) => Heard::Addresses(Ok(Vec::new())),
+            Deed::Release(..) => Heard::Released(Ok(())),
+            Deed::Delete(clone) => {
+                self.deleted.push((clone, self.routing.clone()));
+                self.clones.remove(&clone);
+                Heard::Deleted(Ok(self.machine(InstanceId::Clone(clone))))
+            }
+        }
+    }
+
+    fn serving(&self) -> Vec<InstanceId> {
+        let upstreams = self.engine.view().upstreams;
+        let published = match &self.routing {
+            Routing::Awake(published) => published.clone(),
+            Routing::Asleep => Vec::new(),
+        };
+        assert_eq!(upstreams, published, "what is published is what serves");
+        upstreams.iter().map(|it| it.instance).collect()
+    }
+
+    /// With the seed and two clones.
+    fn busy() -> House {
+        let mut house = House::awake();
+        house.demand = 20_000;
+        house.live(Span::mins(5));
+        assert_eq!((house.serving().len(), house.made), (3, 2));
+        house
+    }
+}
+
+#[test]
+fn as_many_clones_come_as_the_load_needs_and_no_more() {
+    let mut house = House::awake();
+    assert_eq!(house.serving(), [InstanceId::SEED]);
+    house.demand = 20_000;
+    house.live(Span::secs(50));
+    assert_eq!(house.made, 0, "a moment is not a minute");
+    house.live(Span::mins(30));
+    assert_eq!((house.serving().len(), house.made), (3, 2));
+    house.demand = 90_000;
+    house.live(Span::mins(30));
+    assert_eq!((house.serving().len(), house.made), (4, 3), "max");
+    let scale = house.engine.view().scale.expect("it is scaled");
+    assert!(scale.why.contains("no more than 4"), "{}", scale.why);
+}
+
+#[test]
+fn clones_go_one_by_one_unlisted_before_they_are_deleted() {
+    let mut house = House::busy();
+    house.demand = 2_000;
+    house.live(Span::mins(17));
+    assert_eq!(house.serving().len(), 2, "one step at a time");
+    house.live(Span::mins(40));
+    assert_eq!(house.serving(), [InstanceId::SEED]);
+    assert!(house.clones.is_empty() && house.made == 2);
+    for (clone, routing) in &house.deleted {
+        let Routing::Awake(listed) = routing else {
+            panic!("{routing:?}");
+        };
+        assert!(
+            listed
+                .iter()
+                .all(|it| it.instance != InstanceId::Clone(*clone))
+        );
+    }
+}
+
+#[test]
+fn a_clone_that_answers_somebody_is_not_deleted_before_its_time() {
+    let mut house = House::busy();
+    (house.demand, house.in_flight) = (2_000, 1);
+    while house.serving().len() == 3 {
+        house.live(Span::secs(1));
+    }
+    house.live(Span::secs(28));
+    assert!(house.deleted.is_empty(), "drain_timeout is 30 s");
+    house.live(Span::secs(6));
+    assert_eq!(house.deleted.len(), 1);
+}
+
+#[test]
+fn nothing_goes_while_nothing_is_measured() {
+    let mut house = House::busy();
+    house.measured = false;
+    house.live(Span::mins(120));
+    assert_eq!((house.serving().len(), house.deleted.len()), (3, 0));
+}
+
+#[test]
+fn an_idle_service_loses_its_clones_first_and_its_seed_last() {
+    let mut house = House::busy();
+    // Busy without visitors: the load alone would keep them.
+    house.used = false;
+    while house.deleted.len() < 2 {
+        assert_eq!((house.stops, house.engine.phase()), (0, Phase::Awake));
+        house.live(Span::secs(1));
+        assert!(house.now < Time(1_795_000_000_000) + Span::mins(60));
+    }
+    house.live(Span::mins(2));
+    assert_eq!((house.stops, house.engine.phase()), (1, Phase::Asleep));
+    assert!(house.clones.is_empty());
+}
+
+#[test]
+fn a_visitor_calls_clones_back_that_were_about_to_go() {
+    let mut house = House::busy();
+    (house.used, house.in_flight) = (false, 0);
+    let leaving = |house: &House| house.engine.fleet.upstreams().count() < 2;
+    while !leaving(&house) {
+        house.live(Span::secs(1));
+    }
+    house.used = true;
+    house.live(Span::mins(2));
+    assert_eq!((house.serving().len(), house.stops), (3, 0));
+    assert_eq!(house.made as usize - house.deleted.len(), 2);
+}
+
+#[test]
+fn a_seed_that_dies_is_woken_behind_the_clones_that_serve() {
+    let mut house = House::busy();
+    house.seed_on = false;
+    house.live(Span::secs(45));
+    assert!(house.seed_on, "it was started again");
+    house.live(Span::mins(1));
+    assert_eq!(house.serving().len(), 3);
+    assert!(house.deleted.is_empty());
+}
+
+#[test]
+fn visitors_are_led_to_the_clones_while_the_seed_is_away() {
+    let mut house = House::busy();
+    house.seed_on = false;
+    let mut least = usize::MAX;
+    for _ in 0..60 {
+        house.live(Span::secs(1));
+        least = least.min(house.engine.view().upstreams.len());
+    }
+    assert!(least >= 2, "{least}");
+}
+
+#[test]
+fn a_clone_that_dies_is_taken_out_and_replaced() {
+    let mut house = House::busy();
+    let (dead, _) = house.clones.pop_last().expect("there are two");
+    house.live(Span::secs(25));
+    assert!(!house.serving().contains(&InstanceId::Clone(dead)));
+    house.live(Span::mins(20));
+    assert_eq!((house.serving().len(), house.made), (3, 3));
+}
+
+#[test]
+fn no_more_are_made_in_an_hour_than_allowed() {
+    let mut house = House::awake();
+    let mut policy = house.engine.policy().clone();
+    if let Some(terms) = &mut policy.clones {
+        terms.per_hour = 5;
+    }
+    house.engine.set_policy(policy);
+    house.demand = 20_000;
+    for _ in 0..59 {
+        house.live(Span::mins(1));
+        house.clones.clear();
+    }
+    assert_eq!(house.made, 5);
+    house.live(Span::mins(30));
+    assert!(house.made > 5);
+}
