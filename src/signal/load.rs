@@ -9,6 +9,7 @@ pub mod prometheus;
 pub mod provider;
 
 use std::fmt;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -44,6 +45,9 @@ pub enum Lack {
     /// A rate needs two readings.
     #[error("its figures were read for the first time")]
     First,
+    /// A rate over a moment says nothing. The reading before is the newest that there is.
+    #[error("it was read a moment ago")]
+    Soon,
     /// The counters do not go on from the last reading: a reboot, a processor that came or went, a pause.
     #[error("its counters do not go on from the last reading")]
     Broken,
@@ -93,6 +97,15 @@ impl FromIterator<(InstanceId, Result<Sample, Lack>)> for Measured {
         }
         measured
     }
+}
+
+/// Readings that are closer together are not compared: counters grow in hundredths of a second, and what an app does in a
+/// moment is not its load. An alert that comes right after a reading finds the sample of that.
+const APART: Duration = Duration::from_secs(1);
+
+/// The least time between two readings that make a sample, of an instance that is measured every `interval`.
+fn apart(interval: Duration) -> Duration {
+    APART.min(interval / 4)
 }
 
 /// The signal of `kind = "webhook"`: nothing is measured, only alerts that come in are evidence.

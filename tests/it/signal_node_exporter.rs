@@ -77,7 +77,15 @@ async fn real_exporters_tell_of_a_full_machine_and_the_dead_one_of_nothing() {
     })
     .await;
     running.remove(1).kill().await;
-    let measured = signal.measure(&crew, NOW).await;
+    let last = std::cell::RefCell::new(Measured::default());
+    eventually(SOON, async || {
+        let measured = signal.measure(&crew, NOW).await;
+        let two = measured.samples.len() == 2;
+        last.replace(measured);
+        two
+    })
+    .await;
+    let measured = last.into_inner();
     assert_eq!(measured.lacking.len(), 1, "{measured:?}");
     assert_eq!(measured.lacking[0].0, crew[1].instance);
     assert!(matches!(&measured.lacking[0].1, Lack::NoAnswer(why) if why.contains("connect")));
@@ -90,7 +98,9 @@ async fn real_exporters_tell_of_a_full_machine_and_the_dead_one_of_nothing() {
     // It is back: another process, the same machine.
     running.push(Real::start(12, port).await);
     eventually(SOON, async || {
-        signal.measure(&crew, NOW).await.samples.len() == 3
+        let measured = signal.measure(&crew, NOW).await;
+        let mut samples = measured.samples.iter();
+        samples.any(|it| it.instance == crew[1].instance)
     })
     .await;
 }
@@ -122,7 +132,7 @@ async fn one_connection_serves_all_questions_and_only_what_is_needed_is_asked() 
         Say::Keep(ok(&idle(1000.0 + began.elapsed().as_secs_f64())))
     })
     .await;
-    let signal = signal(exporter.address.port(), Of::Cpu, Duration::from_secs(15));
+    let signal = signal(exporter.address.port(), Of::Cpu, Duration::from_secs(1));
     let crew = crew(&[15]);
     eventually(SOON, async || {
         let measured = signal.measure(&crew, NOW).await;
@@ -132,8 +142,13 @@ async fn one_connection_serves_all_questions_and_only_what_is_needed_is_asked() 
             .any(|it| it.busy == Share::default())
     })
     .await;
-    for _ in 0..5 {
-        signal.measure(&crew, NOW).await;
+    let at_once = signal.measure(&crew, NOW).await;
+    assert_eq!(at_once.lacking, [(crew[0].instance, Lack::Soon)]);
+    for _ in 0..3 {
+        eventually(SOON, async || {
+            signal.measure(&crew, NOW).await.samples.len() == 1
+        })
+        .await;
     }
     assert_eq!(exporter.connections.load(Relaxed), 1);
 }
@@ -216,12 +231,12 @@ async fn a_machine_that_began_anew_has_no_sample_until_it_was_read_twice() {
         Say::Keep(ok(&idle(uptime + began.elapsed().as_secs_f64())))
     })
     .await;
-    let signal = signal(exporter.address.port(), Of::Cpu, Duration::from_secs(15));
+    let signal = signal(exporter.address.port(), Of::Cpu, Duration::from_secs(1));
     let crew = crew(&[20]);
     let mut told = Vec::new();
     for number in 0..5 {
-        // Some milliseconds must pass for a share to be one.
-        let next = began + Duration::from_millis(20 * (number + 1));
+        // A quarter of the interval must pass between two readings.
+        let next = began + Duration::from_millis(300 * (number + 1));
         eventually(SOON, async || std::time::Instant::now() > next).await;
         let measured = signal.measure(&crew, NOW).await;
         told.push(measured.lacking.first().map(|(_, why)| why.clone()));

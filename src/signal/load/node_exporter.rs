@@ -176,6 +176,10 @@ impl NodeExporter {
 
     async fn asked(&self, peer: &mut Peer) -> Result<Busy, Lack> {
         let began = Instant::now();
+        let soon = |at: Instant| began - at < super::apart(self.settings.interval);
+        if self.settings.of != Of::Memory && peer.last.as_ref().is_some_and(|(_, at)| soon(*at)) {
+            return Err(Lack::Soon);
+        }
         let within = ASKED_WITHIN.min(self.settings.interval);
         let answer = timeout(within, peer.read()).await;
         let answer = answer.unwrap_or_else(|_| {

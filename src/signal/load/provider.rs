@@ -64,14 +64,28 @@ impl OfProvider {
 
     async fn measured(&self, crew: &[Upstream], now: Time) -> Measured {
         let instances: Vec<_> = crew.iter().map(|one| one.instance).collect();
+        let began = Instant::now();
+        let soon = |reading: &Reading| began - reading.at < super::apart(self.interval);
+        let before = self
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let before = &before;
         let readings: Vec<_> = stream::iter(instances)
-            .map(|instance| async move { (instance, self.read(instance).await) })
+            .map(|instance| async move {
+                match before.get(&instance).filter(|last| soon(last)) {
+                    Some(last) => (instance, Err(Lack::Soon), Some(*last)),
+                    None => (instance, self.read(instance).await, None),
+                }
+            })
             .buffer_unordered(ASKED_AT_ONCE)
             .collect()
             .await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::take(&mut *last);
-        let measured = readings.into_iter().map(|(instance, reading)| {
+        last.clear();
+        let measured = readings.into_iter().map(|(instance, reading, kept)| {
+            last.extend(kept.map(|kept| (instance, kept)));
             let busy = reading.and_then(|reading| {
                 last.insert(instance, reading);
                 self.between(before.get(&instance), &reading)
