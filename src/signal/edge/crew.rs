@@ -113,9 +113,10 @@ impl Crew {
         if let [only] = members {
             return Some(only).filter(may);
         }
-        let turn = self.turn.fetch_add(1, Relaxed) % members.len().max(1);
-        let (last, first) = members.split_at(turn);
-        let around = || first.iter().chain(last).filter(may);
+        // The turns are of those that may: one that has left has none, or its neighbour would have two.
+        let all = members.iter().filter(may).count();
+        let turn = self.turn.fetch_add(1, Relaxed) % all.max(1);
+        let around = || members.iter().filter(may).cycle().skip(turn).take(all);
         // The first of equals: it is another one at the next turn.
         let best = around()
             .filter(|it| !self.is_passed_over(it))
@@ -257,8 +258,11 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(crew.choose(Stay::Short, &[]).map(|it| slot(&it)), Some(2));
         }
-        // One after the other, each of them when nobody is inside.
-        let crew = self::crew(3);
+        // One after the other, each of them when nobody is inside; a fourth has left with somebody inside.
+        let crew = self::crew(4);
+        let inside = crew.choose(Stay::Short, &[1, 2, 3].map(clone));
+        assert_eq!(inside.map(|it| slot(&it)), Some(4));
+        crew.lead_to(&[1, 2, 3].map(clone));
         let mut turns = [0; 3];
         for _ in 0..300 {
             let member = crew.choose(Stay::Short, &[]).expect("they serve");
