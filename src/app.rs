@@ -22,7 +22,7 @@ use crate::driver::clock::Clock;
 use crate::driver::names::Clients;
 use crate::engine::id::{InstanceId, ServiceName};
 use crate::gate::Keeper;
-use crate::http::admin::{self, Admin};
+use crate::http::admin::{self, Admin, Alerts, Signed};
 use crate::http::{Limits, Room, listen, room};
 use crate::provider::mark;
 use crate::store::Store;
@@ -158,6 +158,7 @@ impl App {
             token: ArcSwap::from_pointee(token(&config)),
             traefik: ArcSwap::from_pointee(parts.traefik.as_ref().map(traefik::Traefik::served)),
             targets: targets.served(),
+            alerts: Alerts::new(signed(&config)),
         });
         let serving = vec![
             tokio::spawn(listen::serve(
@@ -287,4 +288,12 @@ fn token(config: &Config) -> Option<String> {
         .as_ref()
         .map(Secret::expose)
         .map(str::to_owned)
+}
+
+fn signed(config: &Config) -> Option<Signed> {
+    let webhook = config.admin.webhook.as_ref()?;
+    Some(Signed {
+        secret: webhook.secret.expose().to_owned(),
+        timestamp_header: webhook.timestamp_header.clone(),
+    })
 }

@@ -117,6 +117,17 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// What an admin must send.
     pub token: Option<Secret>,
+    /// How alerts that come in are signed; none where they are not.
+    pub webhook: Option<Webhook>,
+}
+
+/// How alerts that come in are signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// The key of the signature.
+    pub secret: Secret,
+    /// The header with the time of the call, lower case; none where the body alone is signed.
+    pub timestamp_header: Option<String>,
 }
 
 /// Where records are kept, and under which name.
@@ -276,7 +287,20 @@ fn read_admin(section: &Reading<'_>) -> Option<Admin> {
                     { env = \"ANTEROOM_ADMIN_TOKEN\" }, or listen = \"127.0.0.1:8081\"";
         section.fault("listen", mend);
     }
-    Some(Admin { listen, token })
+    let webhook = section.section("webhook");
+    let webhook = webhook.and_then(|it| {
+        let secret = it.secret("secret");
+        let timestamp_header = it.read("timestamp_header", value::header);
+        Some(Webhook {
+            secret: secret?,
+            timestamp_header,
+        })
+    });
+    Some(Admin {
+        listen,
+        token,
+        webhook,
+    })
 }
 
 fn read_store(section: &Reading<'_>) -> Option<Store> {

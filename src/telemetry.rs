@@ -2,11 +2,12 @@
 //!
 //! Used by every floor above the engine; knows only the engine's words.
 
+mod labels;
+
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
@@ -16,45 +17,13 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::engine::id::ServiceName;
 use crate::engine::time::Span;
 use crate::engine::view::Phase;
+use labels::{OfAsked, OfCall, OfKind, OfService, of, of_kind};
 
 /// Upper bounds of the wake buckets, in seconds.
 const WAKE_BUCKETS: [f64; 10] = [1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0];
 
 /// Upper bounds of the buckets of a question about load, in seconds.
 const ASKED_BUCKETS: [f64; 8] = [0.005, 0.01, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0];
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Name(ServiceName);
-
-impl EncodeLabelValue for Name {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.0.as_str().encode(encoder)
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfService {
-    service: Name,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfKind {
-    service: Name,
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfCall {
-    provider: &'static str,
-    call: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfAsked {
-    kind: &'static str,
-    outcome: &'static str,
-}
 
 #[derive(Clone)]
 struct WakeBuckets;
@@ -99,6 +68,8 @@ pub struct Metrics {
     clones: Family<OfKind, Counter>,
     blind: Family<OfService, Gauge>,
     answers: Family<OfKind, Counter>,
+    moved: Family<OfService, Counter>,
+    alerts: Family<OfKind, Counter>,
     load_samples: Family<OfKind, Counter>,
     load_asked: Family<OfAsked, Histogram, AskedBuckets>,
     steal: Family<OfService, Gauge<f64, AtomicU64>>,
@@ -224,6 +195,12 @@ impl Metrics {
             "Answers of the room itself, by kind",
             Clone::clone(&answers),
         );
+        let moved = Family::default();
+        let help = "Requests that one instance did not answer, and another was asked";
+        r.register("requests_moved", help, Clone::clone(&moved));
+        let alerts = Family::default();
+        let help = "Alerts that came in, by what was done about them";
+        r.register("alerts", help, Clone::clone(&alerts));
         let load_samples = Family::default();
         let help = "Instances whose load was looked at: with a sample, or with none";
         r.register("load_samples", help, Clone::clone(&load_samples));
@@ -264,6 +241,8 @@ impl Metrics {
             clones,
             blind,
             answers,
+            moved,
+            alerts,
             load_samples,
             load_asked,
             steal,
@@ -445,18 +424,15 @@ impl Metrics {
     pub fn answered(&self, service: &ServiceName, kind: &'static str) {
         self.answers.get_or_create(&of_kind(service, kind)).inc();
     }
-}
 
-fn of(service: &ServiceName) -> OfService {
-    OfService {
-        service: Name(service.clone()),
+    /// Counts a request that goes to another instance than the one that did not answer it.
+    pub fn moved(&self, service: &ServiceName) {
+        self.moved.get_or_create(&of(service)).inc();
     }
-}
 
-fn of_kind(service: &ServiceName, kind: &'static str) -> OfKind {
-    OfKind {
-        service: Name(service.clone()),
-        kind,
+    /// Counts an alert that came in.
+    pub fn alerted(&self, service: &ServiceName, kind: &'static str) {
+        self.alerts.get_or_create(&of_kind(service, kind)).inc();
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::live::{self, Live, Parts};
-use super::{App, TASK_END_TIMEOUT, token};
+use super::{App, TASK_END_TIMEOUT, signed, token};
 use crate::config::Config;
 use crate::config::added::Added;
 use crate::engine::id::ServiceName;
@@ -57,6 +57,7 @@ impl App {
         self.clients.set_privacy(file.privacy);
         self.parts.store.keep(file.privacy.kept);
         self.admin.token.store(Arc::new(token(&file)));
+        self.admin.alerts.signed.store(signed(&file).map(Arc::new));
         tracing::info!(
             services = self.services.len(),
             "the configuration is reloaded"

@@ -35,6 +35,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "The listener for admins: API, dashboard and metrics. Never public.",
     ),
     part(
+        "admin webhook",
+        "[admin.webhook]",
+        "How Grafana signs the alerts that it sends to `/v1/scale-up` and `/v1/scale-down`. See [alerts.md](alerts.md).",
+    ),
+    part(
         "store",
         "[store]",
         "Where the records of the services are kept.",
@@ -214,7 +219,11 @@ pub(super) const KEYS: &[Key] = &[
     key("server", "drain_timeout", Duration("0s", "1h"), Value(r#""30s""#), "How long running requests may take to end when Anteroom itself is stopped.", r#""30s""#),
 
     key("admin", "listen", Listen, Value(r#""127.0.0.1:8081""#), "Where admins connect. Anything but loopback needs a `token`.", r#""127.0.0.1:8081""#),
-    key("admin", "token", Secret, Nothing("only loopback is served"), "What an admin must send as `Authorization: Bearer`.", r#"{ env = "ANTEROOM_ADMIN_TOKEN" }"#),
+    key("admin", "token", Secret, Nothing("only loopback is served"), "What an admin must send as `Authorization: Bearer`, or as a password.", r#"{ env = "ANTEROOM_ADMIN_TOKEN" }"#),
+    key("admin", "webhook", Section("admin webhook"), Nothing("alerts carry the admin token, or come from this host"), "How alerts that come in are signed.", r#"{ secret = { env = "ANTEROOM_WEBHOOK_SECRET" } }"#),
+
+    key("admin webhook", "secret", Secret, Required, "The key of the signature (HMAC-SHA256), as it stands in Grafana's contact point.", r#"{ env = "ANTEROOM_WEBHOOK_SECRET" }"#),
+    key("admin webhook", "timestamp_header", Special("the name of a header"), Nothing("the body alone is signed"), "Grafana's \"timestamp header\": the time is signed as well, and a call that is older than 5 minutes is refused.", r#""X-Grafana-Alerting-Timestamp""#),
 
     key("store", "url", Special("the address of a store"), Value(r#""file:anteroom.db""#), "`memory:` forgets everything at the end of the process; `file:PATH` keeps it in one file; `redis://HOST:PORT/DB`, `rediss://`, `redis+sentinel://HOST,HOST/MASTER/DB` and `redis+cluster://HOST,HOST` keep it in Redis, see [redis.md](redis.md). One with a password comes from `{ env = \"...\" }` or `{ file = \"...\" }`.", r#""file:anteroom.db""#),
     key("store", "prefix", Special("a prefix"), Value(r#""anteroom""#), "The first word of every stored key: 1 to 40 of letters, digits, `-`, `_` and `.`.", r#""anteroom""#),

@@ -156,6 +156,7 @@ mod tests {
     const PLACES: &[(&str, &str)] = &[
         ("server", "server"),
         ("admin", "admin"),
+        ("admin webhook", "admin.webhook"),
         ("store", "store"),
         ("limits", "limits"),
         ("privacy", "privacy"),

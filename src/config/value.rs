@@ -219,6 +219,14 @@ pub(super) fn name(text: &str) -> Parsed<String> {
     }
 }
 
+/// The name of a header, in lower case.
+pub(super) fn header(text: &str) -> Parsed<String> {
+    match http::HeaderName::from_bytes(text.as_bytes()) {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(_) => Err("is no name of a header; write letters, digits and `-` alone".into()),
+    }
+}
+
 pub(super) fn words(text: &str) -> Parsed<String> {
     match !text.trim().is_empty() && !text.chars().any(char::is_control) {
         true => Ok(text.to_owned()),

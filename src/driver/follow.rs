@@ -377,6 +377,7 @@ impl<'a> Follow<'a> {
                 self.suspected = Some(Instant::now());
                 Tell::Words("suspect".into())
             }
+            Command::Alert(alert) => Tell::Words(wish::to_alert(alert)),
             Command::Sleep { who } => Tell::Words(wish::to_sleep(who)),
             Command::Release => Tell::Hold(HoldWish::Drop),
             Command::Hold { length, reason } => Tell::Hold(HoldWish::Keep {

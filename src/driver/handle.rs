@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::engine::contract::{Trigger, Upstream};
 use crate::engine::id::ServiceName;
+use crate::engine::scale::Alert;
 use crate::engine::view::View;
 use crate::signal::edge::{Edge, Pass, Stay, Use};
 
@@ -42,6 +43,8 @@ pub enum Command {
     Release,
     /// Somebody could not reach the awake app: look.
     Suspect,
+    /// An alert of somebody else's rules: look at the load.
+    Alert(Alert),
 }
 
 /// A trigger that was let through.

@@ -323,6 +323,7 @@ impl<'a> Lead<'a> {
                 Input::Released
             }
             Command::Suspect => Input::Suspected,
+            Command::Alert(alert) => Input::Alerted(alert),
         }
     }
 

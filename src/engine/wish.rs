@@ -2,6 +2,7 @@
 
 use super::contract::{Input, Trigger, TriggerBy};
 use super::record::Hold;
+use super::scale::{Alert, Direction};
 use super::time::{Span, Time};
 
 /// A hold without an end is one for so long. It is renewed while it stands.
@@ -31,6 +32,10 @@ pub fn of_command(text: &str) -> Result<Input, String> {
     if let Some(who) = word.strip_prefix("sleep ") {
         let who = who.trim().chars().take(NAME_MAX).collect();
         return Ok(Input::SleepAsked { who });
+    }
+    if let Some(alert) = word.strip_prefix("alert ") {
+        let alert = of_alert(alert).map(Input::Alerted);
+        return alert.ok_or_else(|| "command: an alert can't be read".to_owned());
     }
     match word {
         "wake" => Ok(Input::Triggered(Trigger {
@@ -63,6 +68,35 @@ pub fn to_trigger(trigger: &Trigger) -> String {
 #[must_use]
 pub fn to_sleep(who: &str) -> String {
     format!("sleep {who}")
+}
+
+/// The command that brings an alert to another room.
+#[must_use]
+pub fn to_alert(alert: &Alert) -> String {
+    let Alert { name, at, .. } = alert;
+    let (direction, says) = (alert.direction.as_str(), says(alert.firing));
+    format!("alert {direction} {says} {name:016x} {}", at.0)
+}
+
+fn of_alert(text: &str) -> Option<Alert> {
+    let mut words = text.split(' ');
+    let direction = words.next()?;
+    let directions = [Direction::Up, Direction::Down].into_iter();
+    let direction = directions.into_iter().find(|it| it.as_str() == direction)?;
+    let firing = words.next()?;
+    let firing = [true, false].into_iter().find(|it| says(*it) == firing)?;
+    let name = u64::from_str_radix(words.next()?, 16).ok()?;
+    let at = Time(words.next()?.parse().ok()?);
+    words.next().is_none().then_some(Alert {
+        name,
+        direction,
+        at,
+        firing,
+    })
+}
+
+const fn says(firing: bool) -> &'static str {
+    if firing { "fires" } else { "ended" }
 }
 
 /// What a hold that is written means for a service that has `held`: its reason and the time that it has left, none
@@ -120,6 +154,28 @@ mod tests {
         };
         let command = to_trigger(&trigger);
         assert_eq!(of_command(&command), Ok(Input::Triggered(trigger)));
+    }
+
+    #[test]
+    fn an_alert_comes_through_whole() {
+        for (direction, firing) in [(Direction::Up, true), (Direction::Down, false)] {
+            let alert = Alert {
+                name: u64::MAX / 3,
+                direction,
+                at: NOW,
+                firing,
+            };
+            assert_eq!(of_command(&to_alert(&alert)), Ok(Input::Alerted(alert)));
+        }
+        for bad in [
+            "alert",
+            "alert up",
+            "alert up fires x 1",
+            "alert up fires 1 -1",
+            "alert up fires 1 1 1",
+        ] {
+            assert!(of_command(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -20,7 +20,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +33,11 @@ use crate::engine::id::ServiceName;
 use crate::store::Store;
 use crate::telemetry::metrics;
 
+mod alerts;
+mod entry;
 mod past;
+
+pub use alerts::{Alerts, Signed};
 
 /// A command's body is a few words of JSON.
 const BODY_MAX: usize = 16 * 1024;
@@ -77,6 +80,8 @@ pub struct Admin {
     pub traefik: ArcSwap<Option<TraefikConfig>>,
     /// For `/prometheus/targets`.
     pub targets: TargetList,
+    /// For `/v1/scale-up` and `/v1/scale-down`.
+    pub alerts: Alerts,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -168,7 +173,11 @@ impl Admin {
             "/readyz" => return self.ready(),
             _ => {}
         }
-        if let Err(refusal) = self.admit(peer, &request) {
+        if let Some(direction) = alerts::direction(&path) {
+            let told = Box::pin(self.alerts(peer, request, direction)).await;
+            return told.unwrap_or_else(|it| it.answer());
+        }
+        if let Err(refusal) = self.admit(peer, request.headers()) {
             return refusal.answer();
         }
         let query = request.uri().query().unwrap_or_default().to_owned();
@@ -202,45 +211,6 @@ impl Admin {
                 "there is nothing here; see docs/operations.md for the paths",
             ),
         }
-    }
-
-    fn admit<B>(&self, peer: SocketAddr, request: &Request<B>) -> Result<(), Refusal> {
-        let headers = request.headers();
-        if let Some(token) = self.token.load().as_ref() {
-            let given = headers
-                .get(header::AUTHORIZATION)
-                .and_then(|value| value.to_str().ok());
-            let given = given
-                .and_then(|value| value.strip_prefix("Bearer "))
-                .unwrap_or_default();
-            return match bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
-                true => Ok(()),
-                false => {
-                    let why = "this call needs the admin token: Authorization: Bearer ...";
-                    Err(Refusal::new(StatusCode::UNAUTHORIZED, why))
-                }
-            };
-        }
-        let host = headers
-            .get(header::HOST)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let refused = |why| Err(Refusal::new(StatusCode::FORBIDDEN, why));
-        if !peer.ip().to_canonical().is_loopback() {
-            return refused("without an admin token only loopback is served; set admin.token");
-        }
-        if !is_loopback_name(host) {
-            return refused(
-                "without an admin token this listener is served under a loopback name only",
-            );
-        }
-        if headers
-            .get("sec-fetch-site")
-            .is_some_and(|site| site != "same-origin" && site != "none")
-        {
-            return refused("a call from another site's page is refused");
-        }
-        Ok(())
     }
 
     /// A room whose store is away is ready all the same: it serves pages and lets people in, and taking it out of
@@ -378,7 +348,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     T: DeserializeOwned,
 {
-    parsed(&bytes(request).await?)
+    parsed(&bytes(request, BODY_MAX).await?)
 }
 
 /// The same of a call that may have none.
@@ -389,7 +359,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     T: DeserializeOwned,
 {
-    let body = bytes(request).await?;
+    let body = bytes(request, BODY_MAX).await?;
     match body.is_empty() {
         true => Ok(none),
         false => parsed(&body),
@@ -400,29 +370,17 @@ fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| format!("the body is not as expected: {error}"))
 }
 
-async fn bytes<B>(request: Request<B>) -> Result<Bytes, String>
+async fn bytes<B>(request: Request<B>, most: usize) -> Result<Bytes, String>
 where
     B: http_body::Body + Send,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let body = Limited::new(request.into_body(), BODY_MAX).collect();
+    let body = Limited::new(request.into_body(), most).collect();
     let body = tokio::time::timeout(Duration::from_secs(10), Box::pin(body)).await;
     let body = body.map_err(|_| "the body did not come within 10s".to_owned())?;
-    let body =
-        body.map_err(|_| format!("the body is longer than {BODY_MAX} bytes or broke off"))?;
+    let body = body.map_err(|_| format!("the body is longer than {most} bytes or broke off"))?;
     Ok(body.to_bytes())
-}
-
-fn is_loopback_name(host: &str) -> bool {
-    let Ok(authority) = host.parse::<http::uri::Authority>() else {
-        return false;
-    };
-    let name = authority.host().trim_matches(['[', ']']);
-    name.eq_ignore_ascii_case("localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
 }
 
 fn openmetrics() -> Answer {
@@ -467,33 +425,4 @@ fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
         header::HeaderValue::from_static("nosniff"),
     );
     answer
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_loopback_names_are_loopback_names() {
-        for good in [
-            "localhost:8081",
-            "127.0.0.1:8081",
-            "127.0.0.1",
-            "[::1]:8081",
-            "[::1]",
-            "LOCALHOST",
-        ] {
-            assert!(is_loopback_name(good), "{good}");
-        }
-        for bad in [
-            "",
-            "evil.test",
-            "evil.test:8081",
-            "127.0.0.1.evil.test",
-            "10.0.0.1:8081",
-            "localhost.evil.test",
-        ] {
-            assert!(!is_loopback_name(bad), "{bad}");
-        }
-    }
 }

@@ -10,6 +10,7 @@ use super::room::Room;
 use crate::driver::handle::{Command, Handle};
 use crate::engine::contract::Upstream;
 use crate::signal::edge::{Pass, Stay};
+use crate::telemetry::metrics;
 
 /// Instances that are asked for one request. More would be a visitor waiting for machines that are all in trouble.
 const ASKED_MAX: usize = 3;
@@ -51,6 +52,7 @@ pub(super) async fn forward(
         let Some(other) = missed.elsewhere(stay, &tried) else {
             return Err(trouble);
         };
+        metrics().moved(handle.service());
         (upstream, pass) = other;
         outgoing = again;
     }

@@ -19,6 +19,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 fn env(name: &str) -> Option<String> {
     match name {
         "ANTEROOM_ADMIN_TOKEN" => Some("correct horse".to_owned()),
+        "ANTEROOM_WEBHOOK_SECRET" => Some("the key of a contact point".to_owned()),
         "BLOG_HOST" => Some("blog.example.com".to_owned()),
         "DIGITALOCEAN_TOKEN" | "HCLOUD_TOKEN" | "PROXMOX_SECRET" | "AWS_SECRET" => {
             Some("a-token".to_owned())
@@ -130,6 +131,12 @@ fn the_complete_example_is_read_as_it_is_written() {
     assert_eq!(
         config.admin.token.as_ref().map(|it| it.expose()),
         Some("correct horse")
+    );
+    let webhook = config.admin.webhook.as_ref().expect("it is there");
+    assert_eq!(webhook.secret.expose(), "the key of a contact point");
+    assert_eq!(
+        webhook.timestamp_header.as_deref(),
+        Some("x-grafana-alerting-timestamp")
     );
     assert_eq!(config.store.url, StoreUrl::File("anteroom.db".into()));
     let traefik = config.traefik.as_ref().expect("it is there");

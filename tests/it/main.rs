@@ -29,6 +29,8 @@ mod support {
     pub(crate) mod warren;
 }
 
+mod alerts;
+mod alerts_scale;
 mod config;
 mod config_added;
 mod demo;

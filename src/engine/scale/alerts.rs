@@ -24,6 +24,17 @@ pub enum Direction {
     Down,
 }
 
+impl Direction {
+    /// The word used in logs and between rooms.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// What an alert says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alert {

@@ -64,7 +64,8 @@ impl Anteroom {
         Anteroom::run(self.config.clone(), self.room.port(), self.admin.port()).await
     }
 
-    async fn run(config: PathBuf, room: u16, admin: u16) -> Anteroom {
+    /// The same with this file, whatever it says beside these ports.
+    pub(crate) async fn run(config: PathBuf, room: u16, admin: u16) -> Anteroom {
         let mut child = Command::new(binary())
             .args(["run", "-c"])
             .arg(&config)
