@@ -34,6 +34,7 @@ mod alerts_scale;
 mod config;
 mod config_added;
 mod demo;
+mod deploy;
 mod doctor;
 mod forwarded_for;
 mod http_balance;
