@@ -240,7 +240,11 @@ impl Fleet {
             self.last_generation = self.last_generation.max(clone.generation());
             let mut entry = Entry::new(life, now);
             entry.lost = matches!(entry.life, Life::Making { .. });
-            entry.is_found = matches!(entry.life, Life::Stripping { .. });
+            // Whoever led before may have led visitors there since that was written down, or may do so still.
+            entry.is_found = true;
+            if let Life::Rising { served, .. } = &mut entry.life {
+                *served = true;
+            }
             self.clones.insert(clone, entry);
         }
     }

@@ -148,8 +148,13 @@ impl Fleet {
             Life::Stripping { .. } if found.is_empty() => self.rises(clone, now),
             Life::Stripping { addresses } => *addresses = found,
             Life::Removing {
-                addresses, noted, ..
+                addresses,
+                noted,
+                gone,
+                ..
             } => {
+                // What has addresses exists.
+                *gone &= found.is_empty();
                 addresses.extend(found);
                 addresses.sort();
                 addresses.dedup();

@@ -58,7 +58,7 @@ pub enum Life {
         /// All its addresses are written down.
         #[serde(default)]
         noted: bool,
-        /// The machine was seen gone.
+        /// The machine was seen gone, or not seen yet.
         #[serde(default)]
         gone: bool,
     },

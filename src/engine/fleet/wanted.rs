@@ -26,7 +26,11 @@ impl Fleet {
                     addresses,
                     may_appear,
                     ..
-                } if addresses.is_empty() && may_appear.is_none_or(over) => Some(Story::Gone),
+                } if addresses.is_empty()
+                    && may_appear.is_none_or(|since| over(since) && !entry.is_listed) =>
+                {
+                    Some(Story::Gone)
+                }
                 _ => None,
             };
             ended.extend(story.clone().map(|story| (*clone, story)));
@@ -182,7 +186,8 @@ impl Fleet {
             may_appear,
             addresses,
             noted: false,
-            gone: false,
+            // What may still appear is deleted when a list shows it: only then all its addresses are known.
+            gone: may_appear.is_some(),
         };
         entry.turn(life, now);
         self.told.push((clone, Story::Removing));

@@ -92,7 +92,7 @@ fn a_clone_that_came_to_its_end_while_it_was_asked_for_is_not_asked_for_again() 
 }
 
 #[test]
-fn a_clone_that_appears_after_it_was_called_gone_is_asked_for_its_addresses_again() {
+fn a_clone_that_appears_after_its_end_was_wanted_is_asked_for_its_addresses_again() {
     let (mut world, clone) = asking(false);
     let lost = Trouble::new(ErrorClass::Ambiguous, "no answer");
     hear(&mut world, 2, Heard::Made(Err(lost)));
@@ -100,12 +100,7 @@ fn a_clone_that_appears_after_it_was_called_gone_is_asked_for_its_addresses_agai
     world.now = world.now + Span::secs(1);
     assert_eq!(take(&mut world, 3), Some(Deed::Addresses(clone)));
     hear(&mut world, 3, Heard::Addresses(Ok(Vec::new())));
-    assert_eq!(take(&mut world, 4), Some(Deed::Delete(clone)));
-    hear(
-        &mut world,
-        4,
-        Heard::Deleted(Ok(machine(MachineState::Missing))),
-    );
+    assert_eq!(take(&mut world, 4), None);
     world.now = world.now + Span::secs(2);
     assert_eq!(take(&mut world, 5), Some(Deed::Find));
     let machine = machine(MachineState::Running);
@@ -115,4 +110,20 @@ fn a_clone_that_appears_after_it_was_called_gone_is_asked_for_its_addresses_agai
         Heard::Found(Ok(vec![Owned { clone, machine }])),
     );
     assert_eq!(take(&mut world, 6), Some(Deed::Addresses(clone)));
+    hear(&mut world, 6, Heard::Addresses(Ok(Vec::new())));
+    assert_eq!(take(&mut world, 7), Some(Deed::Delete(clone)));
+}
+
+#[test]
+fn a_clone_to_which_an_earlier_owner_may_lead_visitors_is_drained_before_it_is_deleted() {
+    let (mut world, clone) = asking(false);
+    let life = Life::Rising {
+        since: world.now,
+        served: false,
+    };
+    world.record.clones.insert(clone, life);
+    world.kill();
+    world.want(0);
+    assert_eq!(take(&mut world, 3), Some(Deed::Find));
+    assert_eq!(take(&mut world, 4), Some(Deed::Drain(clone)));
 }
