@@ -3,7 +3,7 @@
 //! A list of the machines lags both ways: what was just made may be missing, what was just deleted may still be there.
 //! An address may outlive its machine; then only giving it back ends its cost.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anteroom::engine::id::CloneId;
 use anteroom::engine::machine::{Machine, MachineState, Owned, PublicAddress};
@@ -29,6 +29,11 @@ pub(crate) struct Vm {
     /// It was not made by a deed, but by a person who copied one of ours.
     pub(crate) copied: bool,
     pub(crate) state: MachineState,
+    /// Tells the present rise from those that were overtaken.
+    pub(crate) turn: u64,
+    pub(crate) app_up: bool,
+    /// When a probe of an app that answers was lost.
+    pub(crate) missed_at: Option<u64>,
     /// Lists show it from then on.
     shown_at: u64,
     pub(crate) delete_asked_at: Option<u64>,
@@ -57,6 +62,26 @@ pub(crate) struct Account {
     pub(crate) full_until: u64,
     /// Machines of others, which must be there as they are for ever.
     others: usize,
+}
+
+impl Vm {
+    /// Where its app listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let [.., high, low] = self.id.to_be_bytes();
+        SocketAddr::from((Ipv4Addr::new(10, 1, high, low), 80))
+    }
+
+    pub(crate) fn answers(&self) -> bool {
+        self.app_up && self.state == MachineState::Running
+    }
+
+    fn read(&self) -> Machine {
+        let runs = self.state == MachineState::Running;
+        Machine {
+            state: self.state,
+            address: runs.then(|| self.address()),
+        }
+    }
 }
 
 impl Account {
@@ -88,6 +113,9 @@ impl Account {
             clone,
             copied: false,
             state: MachineState::Starting,
+            turn: 0,
+            app_up: false,
+            missed_at: None,
             shown_at: now + lag,
             delete_asked_at: None,
             gone_at: None,
@@ -136,7 +164,15 @@ impl Account {
     pub(crate) fn turn(&mut self, id: u64, state: MachineState) {
         if let Some(vm) = self.vm(id) {
             vm.state = state;
+            vm.turn += 1;
+            vm.app_up = false;
         }
+    }
+
+    /// The machine whose app answers there.
+    pub(crate) fn answers_at(&self, address: SocketAddr) -> Option<&Vm> {
+        self.ours()
+            .find(|vm| vm.answers() && vm.address() == address)
     }
 
     /// The machine is no more. `sticky`: its address stays, and goes on to cost.
@@ -175,7 +211,7 @@ impl Account {
         listed
             .map(|vm| Owned {
                 clone: vm.clone,
-                machine: bare(vm.state),
+                machine: vm.read(),
             })
             .collect()
     }
@@ -187,9 +223,9 @@ impl Account {
 
     /// Of all that have the clone's name.
     pub(crate) fn read(&self, clone: CloneId) -> Machine {
-        let mut states: Vec<MachineState> = self.of(clone).map(|vm| vm.state).collect();
-        states.sort();
-        bare(states.first().copied().unwrap_or(MachineState::Missing))
+        self.of(clone)
+            .next()
+            .map_or(bare(MachineState::Missing), Vm::read)
     }
 
     pub(crate) fn addresses_of(&self, clone: CloneId) -> Vec<PublicAddress> {

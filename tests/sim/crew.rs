@@ -1,24 +1,31 @@
-//! What must be true of the clones: behind their record (8), never too many (I5), none lost and none of others' touched
-//! (I6), each asked for once (I7), by the owner alone (I8), and none removed that is wanted (I10).
+//! What must be true of the clones: behind their record, never too many (I5), none lost and none of others' touched
+//! (I6), each asked for once (I7), by the owner alone (I8), none removed that is wanted (I10). What is true of those who
+//! visit them is in `serving`.
 //!
 //! How many machines there may be: no more than ever were wanted, `n`. But a store that loses its last writes leaves an
 //! owner who knows of no more than lists show, and lists lag; and a clock that jumps ahead makes it believe that a clone
 //! which was asked for appears no more. So with `L` such losses in a stretch of time within which what was lost sight of
 //! is found and removed, there are at most `(1 + L) * n`. Those that a person copied are not counted.
+//!
+//! How many may be intended in any hour, where `h` are allowed: `h`; and with `L` losses in that hour and the one before,
+//! `2 * h + L * n`, for whoever knows nothing takes the hour for used up but for one, and a replica lacks what was
+//! begun in the last moments. The name of a clone says when that was.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
-use anteroom::engine::contract::{Effect, Input};
+use anteroom::engine::contract::{Effect, Input, ProbeResult};
 use anteroom::engine::fleet::{Deed, Heard, Life};
 use anteroom::engine::id::{CloneId, OpId};
 use anteroom::engine::machine::{ErrorClass, MachineState, PublicAddress};
 use anteroom::engine::record::Record;
 use anteroom::engine::time::{Span, Time};
+use anteroom::engine::view::Phase;
 
 use crate::account::{Vm, Whose};
 use crate::deeds::changes;
 use crate::driver::Role;
-use crate::plan::MINUTE;
+use crate::plan::{HOUR, MINUTE};
 use crate::store::LEASE;
 use crate::world::{Event, World};
 
@@ -34,10 +41,18 @@ pub(crate) struct Crew {
     pub(crate) ended: BTreeSet<CloneId>,
     /// What may be made, as far as any owner can know: asked for, and not refused.
     asked: BTreeSet<CloneId>,
+    counted: BTreeSet<CloneId>,
+    /// How many were intended in which second.
+    begun: BTreeMap<u64, usize>,
+    /// At which address a clone's app has answered.
+    pub(crate) ready: BTreeMap<CloneId, SocketAddr>,
+    /// To which clones visitors are led, and since when to which no more.
+    pub(crate) led: BTreeSet<CloneId>,
+    pub(crate) clear_at: BTreeMap<CloneId, u64>,
     /// What addresses were ever a clone's.
     addresses: BTreeMap<CloneId, BTreeSet<PublicAddress>>,
     /// When something happened that no list shows at once.
-    losses: Vec<u64>,
+    pub(crate) losses: Vec<u64>,
     /// When how many are wanted was changed last.
     wanted_at: u64,
     /// When something befell the clones last.
@@ -45,7 +60,7 @@ pub(crate) struct Crew {
 }
 
 /// The deed under way of one process, for each clone and for the lists.
-pub(crate) type Doing = BTreeMap<Option<CloneId>, (OpId, Time, Span)>;
+pub(crate) type Doing = BTreeMap<Option<CloneId>, (OpId, Time, Span, Option<SocketAddr>)>;
 
 impl World {
     /// An operator, or the load, wants another number of clones.
@@ -98,16 +113,8 @@ impl World {
 
     /// I5, whenever one is made.
     pub(crate) fn check_machines(&mut self, made: CloneId) {
-        let record = self.store.kept.record.as_ref();
-        let life = |clone: &CloneId| record.and_then(|record| record.fleet.clones.get(clone));
-        let leaves = |vm: &&Vm| matches!(life(&vm.clone), Some(Life::Removing { .. }));
-        let counts = |vm: &&Vm| !vm.copied && !leaves(vm);
-        let machines: Vec<CloneId> = self
-            .account
-            .ours()
-            .filter(counts)
-            .map(|vm| vm.clone)
-            .collect();
+        let made_by_us = self.account.ours().filter(|vm| !vm.copied);
+        let machines: Vec<CloneId> = made_by_us.map(|vm| vm.clone).collect();
         let most = usize::from(self.clones().most) * (1 + self.losses());
         if machines.len() > most {
             self.breaks("I5", || {
@@ -144,8 +151,14 @@ impl World {
         };
         let clock = process.watched.clock;
         let doing = &mut process.watched.doing;
-        let before = doing.insert(deed.clone_id(), (op, clock, limit));
-        if let Some((other, at, limit)) = before
+        let probed = match deed {
+            Deed::Probe(_, address) => Some(*address),
+            _ => None,
+        };
+        let before = doing.insert(deed.clone_id(), (op, clock, limit, probed));
+        // Reading may be done twice.
+        if let Some((other, at, limit, _)) = before
+            && changes(deed)
             && clock.since(at) < limit
         {
             self.breaks("I1", || format!("{deed:?} while {other} is under way"));
@@ -178,6 +191,7 @@ impl World {
         let life = |clone: &CloneId| record.and_then(|record| record.fleet.clones.get(clone));
         let good = match deed {
             Deed::Make(clone) => matches!(life(clone), Some(Life::Making { .. })),
+            Deed::Start(clone) => matches!(life(clone), Some(Life::Rising { .. })),
             Deed::Release(clone, released) => match life(clone) {
                 Some(Life::Stripping { addresses }) => addresses == released,
                 Some(Life::Removing {
@@ -198,9 +212,36 @@ impl World {
     fn check_asked_once(&mut self, clone: CloneId) {
         let repeats = self.plan.policy.clones.is_some_and(|terms| terms.repeats);
         let before = !self.crew.asked.insert(clone);
+        self.check_hour(clone);
         // After a loss another owner may come to the same name in the same second.
         if before && !repeats && self.losses() == 0 {
             self.breaks("I7", || format!("{clone} is asked for twice"));
+        }
+    }
+
+    /// I5 for an hour.
+    fn check_hour(&mut self, clone: CloneId) {
+        if !self.crew.counted.insert(clone) {
+            return;
+        }
+        let at = clone.generation();
+        *self.crew.begun.entry(at).or_default() += 1;
+        let allowed = usize::from(self.plan.policy.clones.map_or(0, |terms| terms.per_hour));
+        let since = self.now.saturating_sub(2 * HOUR);
+        let losses = self.crew.losses.iter().filter(|at| **at >= since).count();
+        let most = match losses {
+            0 => allowed,
+            losses => 2 * allowed + losses * usize::from(self.clones().most),
+        };
+        let begun = &self.crew.begun;
+        let around = begun
+            .range(at.saturating_sub(3_599)..=at)
+            .map(|(_, it)| *it);
+        let begun: usize = around.sum();
+        if begun > most {
+            self.breaks("I5", || {
+                format!("{clone} is number {begun} of an hour in which {most} are allowed")
+            });
         }
     }
 
@@ -238,16 +279,18 @@ impl World {
             });
         }
         self.check_delete_is_needed(clone);
+        self.check_nobody_at(clone);
     }
 
     /// I10: while nothing happens, a clone that is wanted stays.
     fn check_delete_is_needed(&mut self, clone: CloneId) {
-        let wanted = usize::from(self.plan.policy.clones.map_or(0, |terms| terms.wanted));
+        let Some(wanted) = self.wanted_now().filter(|it| *it > 0) else {
+            return;
+        };
         let there: Vec<&Vm> = self.account.ours().collect();
         let mut named = there.iter().filter(|vm| vm.clone == clone);
         let well = named.all(|vm| {
-            vm.delete_asked_at.is_none()
-                && matches!(vm.state, MachineState::Running | MachineState::Starting)
+            vm.delete_asked_at.is_none() && (vm.answers() || vm.state == MachineState::Starting)
         });
         let is_there = there.iter().any(|vm| vm.clone == clone);
         let count = there.len();
@@ -273,7 +316,7 @@ impl World {
     fn settling(&self) -> u64 {
         let settles = self.plan.policy.clones.map_or(0, |terms| terms.settles.0);
         let takes = self.plan.clones.as_ref().map_or(0, |clones| clones.takes);
-        2 * settles + 3 * PATROL + 20 * MINUTE + 2 * takes
+        2 * settles + 3 * PATROL + 20 * MINUTE + 2 * takes + self.plan.policy.start_timeout.0
     }
 
     pub(crate) fn deed_answered(&mut self, life: u64, op: OpId, heard: &Heard) {
@@ -282,7 +325,7 @@ impl World {
         };
         let doing = &mut process.watched.doing;
         let which = doing.iter().find(|(_, it)| it.0 == op);
-        let Some(which) = which.map(|(which, _)| *which) else {
+        let Some((which, probed)) = which.map(|(which, it)| (*which, it.3)) else {
             return;
         };
         doing.remove(&which);
@@ -290,6 +333,11 @@ impl World {
         match heard {
             Heard::Made(Err(trouble)) if trouble.class != ErrorClass::Ambiguous => {
                 self.crew.asked.remove(&clone);
+            }
+            Heard::Probed(ProbeResult::Ready) => {
+                if let Some(address) = probed {
+                    self.crew.ready.insert(clone, address);
+                }
             }
             Heard::Addresses(Ok(addresses)) => {
                 let known = self.crew.addresses.entry(clone).or_default();
@@ -309,13 +357,32 @@ impl World {
             self.breaks("I6", || "a machine of others was changed".into());
         }
         let ready = self.owner().is_some() && self.booting.is_empty();
+        let Some(wanted) = self.wanted_now() else {
+            return;
+        };
         if ready && self.is_quiet(self.settling()) {
-            self.check_settled();
+            self.check_settled(wanted);
         }
     }
 
-    fn check_settled(&mut self) {
+    /// How many clones there must be by and by; none where it is not for long in its phase.
+    fn wanted_now(&mut self) -> Option<usize> {
         let wanted = usize::from(self.plan.policy.clones.map_or(0, |terms| terms.wanted));
+        let terms = self.plan.policy.clones?;
+        // All of them may have to wait for their hour.
+        let hours = u64::from(terms.most.div_ceil(terms.per_hour)) + 1;
+        let (now, settling) = (self.now, self.settling());
+        let waited = self.is_quiet(settling + hours * HOUR);
+        let owner = self.owner()?;
+        let since = owner.watched.phase_since;
+        match owner.view.phase {
+            Phase::Awake if waited && now > since + settling + hours * HOUR => Some(wanted),
+            Phase::Asleep if now > since + settling => Some(0),
+            _ => None,
+        }
+    }
+
+    fn check_settled(&mut self, wanted: usize) {
         let strips = self.plan.policy.clones.is_some_and(|terms| terms.strips);
         let record = self.store.kept.record.as_ref();
         let fleet = record
@@ -325,11 +392,9 @@ impl World {
         let known: Vec<CloneId> = fleet.clones.keys().copied().collect();
         let mut sorted = machines.clone();
         sorted.sort();
-        let made = fleet
-            .clones
-            .values()
-            .all(|life| matches!(life, Life::Serving { .. }));
-        if machines.len() != wanted || sorted != known || !made {
+        let mut lives = fleet.clones.values();
+        let serve = lives.all(|life| matches!(life, Life::Serving { .. }));
+        if machines.len() != wanted || sorted != known || !serve {
             self.breaks("I6", || {
                 format!("{wanted} wanted, there are {machines:?}, known are {fleet:?}")
             });

@@ -9,10 +9,14 @@ use anteroom::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use crate::mutants::Bug;
 use crate::plan::{Clones, MINUTE, SECOND};
 use crate::provider::{self, CallFate};
+use crate::visitors::At;
 use crate::world::{Event, World};
 
 /// A machine that is being deleted is gone after that, at most.
 const DELETES_WITHIN: u64 = 60 * SECOND;
+
+/// What the answer to a deed that came twice is for: nobody.
+const DOUBLE: OpId = OpId(0);
 
 impl World {
     pub(crate) fn clones(&self) -> Clones {
@@ -22,6 +26,11 @@ impl World {
     /// The driver does a deed. What changes anything it does only while the lease is known to live.
     pub(crate) fn deed(&mut self, life: u64, op: OpId, deed: Deed) {
         let now = self.now;
+        match deed {
+            Deed::Probe(clone, address) => return self.probe_clone(life, op, clone, address),
+            Deed::Drain(clone) => return self.drain_clone(life, op, clone),
+            _ => {}
+        }
         let leads = self.has(Bug::DeedLeavesAfterTheLease) || self.lease_lives(life, now);
         if changes(&deed) && !leads {
             let stranger = Trouble::new(ErrorClass::Transient, "another room may lead");
@@ -44,10 +53,20 @@ impl World {
         // I7: what is asked for twice is done once.
         let repeats = self.plan.policy.clones.is_some_and(|terms| terms.repeats);
         let may_double = repeats || !matches!(deed, Deed::Make(_));
-        let done = !matches!(fate, CallFate::Refused(_) | CallFate::AmbiguousUndone);
+        let done = matches!(
+            fate,
+            CallFate::Done | CallFate::Unanswered | CallFate::Ambiguous
+        );
         if done && may_double && self.stormy() && self.rng.chance(faults / 2) {
             let again = there + self.rng.within(1, 5_000);
-            self.after(again, event(CallFate::Unanswered));
+            let double = Event::Deed {
+                life,
+                op: DOUBLE,
+                deed: Box::new(deed.clone()),
+                fate: CallFate::Unanswered,
+                back,
+            };
+            self.after(again, double);
         }
         let event = event(fate);
         self.after(there, event);
@@ -85,7 +104,7 @@ impl World {
             CallFate::Done | CallFate::Unanswered | CallFate::Ambiguous
         );
         let answer = match done {
-            true => self.perform(&deed, fate),
+            true => self.perform(op, &deed, fate),
             false => accepted(&deed),
         };
         let heard = match fate {
@@ -105,12 +124,18 @@ impl World {
         }
     }
 
-    fn perform(&mut self, deed: &Deed, fate: CallFate) -> Heard {
+    fn perform(&mut self, op: OpId, deed: &Deed, fate: CallFate) -> Heard {
         let now = self.now;
         match deed {
             Deed::Find => Heard::Found(Ok(self.account.list(now))),
+            Deed::Look(clone) => Heard::Looked(Ok(self.account.read(*clone))),
+            Deed::Start(clone) => {
+                self.start_clone(*clone);
+                Heard::Looked(Ok(self.account.read(*clone)))
+            }
+            Deed::Probe(..) | Deed::Drain(_) => unreachable!("they go to the app and to the rooms"),
             Deed::Make(clone) => {
-                let lost = fate != CallFate::Done;
+                let lost = fate != CallFate::Done && op != DOUBLE;
                 if lost && self.rng.chance(300) {
                     // It comes to pass later.
                     let settles = self.plan.policy.clones.map_or(0, |terms| terms.settles.0);
@@ -121,9 +146,6 @@ impl World {
                 }
                 Heard::Made(Ok(self.account.read(*clone)))
             }
-            Deed::Look(clone) | Deed::Start(clone) => Heard::Looked(Ok(self.account.read(*clone))),
-            Deed::Probe(..) => Heard::Probed(ProbeResult::NotReady("refused".into())),
-            Deed::Drain(_) => Heard::Drained(Ok(None)),
             Deed::Addresses(clone) => Heard::Addresses(Ok(self.account.addresses_of(*clone))),
             Deed::Release(clone, addresses) => {
                 self.account.release(*clone, addresses);
@@ -175,7 +197,8 @@ impl World {
                 continue;
             };
             let again = vm.delete_asked_at.replace(now).is_some();
-            vm.state = MachineState::Stopping;
+            self.account.turn(id, MachineState::Stopping);
+            self.break_requests(At::Vm(id));
             if !again {
                 let takes = self.rng.within(1, DELETES_WITHIN);
                 let to = MachineState::Missing;
@@ -193,6 +216,7 @@ impl World {
         let (clone, leaves) = (vm.clone, vm.delete_asked_at.is_some());
         if to == MachineState::Missing {
             let lag = self.rng.within(0, clones.lag);
+            self.break_requests(At::Vm(id));
             self.account.goes(id, now, lag, clones.keeps_addresses);
             self.counts.deleted += u64::from(leaves);
             self.note(|| format!("{clone} is gone"));
@@ -200,7 +224,9 @@ impl World {
                 self.crew.ended.insert(clone);
             }
         } else if !leaves {
+            self.break_requests(At::Vm(id));
             self.account.turn(id, to);
+            self.app_of_clone_will_rise(id);
         }
     }
 
@@ -210,7 +236,7 @@ impl World {
         self.crew.struck_at = self.now;
         let ids: Vec<(u64, CloneId)> = self.account.ours().map(|vm| (vm.id, vm.clone)).collect();
         let some = (!ids.is_empty()).then(|| self.rng.pick(&ids));
-        match (self.rng.within(0, 7), some) {
+        match (self.rng.within(0, 8), some) {
             (0 | 1, Some((id, clone))) => {
                 self.note(|| format!("somebody deletes {clone}"));
                 let to = MachineState::Missing;
@@ -231,6 +257,7 @@ impl World {
                 self.note(|| format!("{clone} turns {to:?}"));
                 self.after(0, Event::Vm { id, to });
             }
+            (8, Some((id, _))) => self.crash_app_of(id),
             (4 | 5, _) => {
                 self.account.full_until = self.now + self.rng.within(1, 40) * MINUTE;
                 self.note(|| "the platform is full".into());
@@ -243,7 +270,10 @@ impl World {
 
 /// Whether a deed changes anything at the platform.
 pub(crate) fn changes(deed: &Deed) -> bool {
-    matches!(deed, Deed::Make(_) | Deed::Release(..) | Deed::Delete(_))
+    matches!(
+        deed,
+        Deed::Make(_) | Deed::Start(_) | Deed::Release(..) | Deed::Delete(_)
+    )
 }
 
 /// The answer to a deed that the platform has accepted, and forgets.
@@ -262,10 +292,10 @@ fn accepted(deed: &Deed) -> Heard {
 fn failed(deed: &Deed, trouble: Trouble) -> Heard {
     match deed {
         Deed::Find => Heard::Found(Err(trouble)),
-        Deed::Make(_) => Heard::Made(Err(trouble)),
         Deed::Look(_) | Deed::Start(_) => Heard::Looked(Err(trouble)),
         Deed::Probe(..) => Heard::Probed(ProbeResult::NotReady(trouble.detail)),
         Deed::Drain(_) => Heard::Drained(Err(trouble.detail)),
+        Deed::Make(_) => Heard::Made(Err(trouble)),
         Deed::Addresses(_) => Heard::Addresses(Err(trouble)),
         Deed::Release(..) => Heard::Released(Err(trouble)),
         Deed::Delete(_) => Heard::Deleted(Err(trouble)),

@@ -53,6 +53,8 @@ pub(crate) struct Process {
     pub(crate) tick_turn: u64,
     pub(crate) tick_at: Option<u64>,
     pub(crate) edge_turn: u64,
+    /// Whether the edge is sampled.
+    pub(crate) samples_edge: bool,
     /// Traefik's count at the last sample that was taken in.
     pub(crate) baseline: Option<u64>,
     pub(crate) baseline_at: u64,
@@ -100,6 +102,7 @@ impl World {
             tick_turn: 0,
             tick_at: None,
             edge_turn: 0,
+            samples_edge: false,
             baseline: None,
             baseline_at: 0,
             last_stand: None,
@@ -176,6 +179,7 @@ impl World {
         process.tick_turn += 1;
         process.tick_at = None;
         process.edge_turn += 1;
+        process.samples_edge = false;
         process.room.follow(now);
         self.after(1, Event::Contact { life });
     }
@@ -342,6 +346,7 @@ impl World {
             return;
         };
         let before = process.view.phase;
+        let upstreams = process.view.upstreams.clone();
         let quiet = matches!(input, Input::Tick | Input::Seen(_));
         let again = is_answer(&input).then(|| input.clone());
         let mut effects = Vec::new();
@@ -365,6 +370,7 @@ impl World {
             return;
         };
         let after = process.view.phase;
+        let begins = process.engine.takes_requests() && !process.samples_edge;
         if let Some(wakeup) = process.engine.next_wakeup().filter(|at| *at <= clock) {
             self.breaks("steps", || {
                 format!("next_wakeup {wakeup:?} is not after {clock:?}")
@@ -373,7 +379,11 @@ impl World {
         if before != after {
             self.phase_changed(life, before, after);
         }
+        if begins {
+            self.begin_sampling(life);
+        }
         self.after_step(life, before);
+        self.check_who_is_led(life, &upstreams);
     }
 
     /// I7: the same answer once more changes nothing.
@@ -422,16 +432,19 @@ impl World {
             self.strike_rooms();
         }
         if matches!(after, Phase::Awake | Phase::Diverting | Phase::Draining) {
-            let Some(process) = self.process(life) else {
-                return;
-            };
-            process.edge_turn += 1;
-            let turn = process.edge_turn;
-            self.after(
-                self.plan.sample_every.min(1_000),
-                Event::SampleEdge { life, turn },
-            );
+            self.begin_sampling(life);
         }
+    }
+
+    fn begin_sampling(&mut self, life: u64) {
+        let soon = self.plan.sample_every.min(1_000);
+        let Some(process) = self.process(life) else {
+            return;
+        };
+        process.edge_turn += 1;
+        process.samples_edge = true;
+        let turn = process.edge_turn;
+        self.after(soon, Event::SampleEdge { life, turn });
     }
 
     fn carry_out(&mut self, life: u64, effect: Effect) {

@@ -7,6 +7,7 @@ use anteroom::engine::time::Span;
 
 use crate::plan::{HOUR, MINUTE, SECOND};
 use crate::provider::{self, Call, CallFate};
+use crate::visitors::At;
 use crate::world::{Event, World};
 
 /// A process looks at least so often whether the service is still its own: a duty of the driver.
@@ -79,7 +80,7 @@ impl World {
 
     fn stop_machine(&mut self, to: MachineState) {
         self.turn(MachineState::Stopping);
-        self.break_requests();
+        self.break_requests(At::Seed);
         let takes = self.rng.within(1, 60) * SECOND;
         let turn = self.cloud.turn;
         self.after(takes, Event::Machine { turn, to });
@@ -165,7 +166,7 @@ impl World {
         if self.cloud.is_up() {
             self.note(|| "the machine crashes".into());
             self.turn(MachineState::Stopped);
-            self.break_requests();
+            self.break_requests(At::Seed);
         }
     }
 
@@ -173,7 +174,7 @@ impl World {
         if self.cloud.app_up {
             self.note(|| "the app crashes".into());
             self.cloud.app_up = false;
-            self.break_requests();
+            self.break_requests(At::Seed);
             let back = self.rng.within(10 * SECOND, 30 * MINUTE);
             let turn = self.cloud.turn;
             self.after(back, Event::App { turn });

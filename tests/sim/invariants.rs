@@ -81,7 +81,7 @@ pub(crate) struct Watched {
     /// When it was last not known whether somebody used the service.
     pub(crate) unknown_at: u64,
     waiting_since: Option<u64>,
-    phase_since: u64,
+    pub(crate) phase_since: u64,
     awake_by_record: bool,
     app_ready_at: Option<u64>,
     pub(crate) app_answers: VecDeque<OpId>,
@@ -117,6 +117,14 @@ impl Facts {
     pub(crate) fn asked_for(&mut self, now: u64) {
         self.asked = true;
         self.asked_at = now;
+    }
+
+    pub(crate) fn is_claimed_since(&self, now: u64, length: u64) -> bool {
+        now < self.claimed_at + length
+    }
+
+    pub(crate) fn asked_by_clones(&mut self) {
+        self.asked = true;
     }
 
     /// The store has lost what was written to it, or the last of it; `reign` is the claim that it knows now.
@@ -414,7 +422,11 @@ impl World {
         }
         self.facts.starts_this_sleep += 1;
         let starts = self.facts.starts_this_sleep;
-        if !self.facts.asked {
+        // Whoever is led to a clone wants the seed as well.
+        let serves = self
+            .process(life)
+            .is_some_and(|it| !it.view.upstreams.is_empty());
+        if !self.facts.asked && !serves {
             self.breaks("I1", || "a start that nobody asked for".into());
         }
         if self.plan.call_faults == 0
@@ -525,7 +537,9 @@ impl World {
             return;
         };
         let phase = self.owner().map(|owner| owner.view.phase);
-        if now > since.max(down_until).max(self.facts.claimed_at) + patience {
+        // Who asks just before the quiet hours does not ask again, as a page does.
+        let last = since + MINUTE > self.plan.quiet_from;
+        if !last && now > since.max(down_until).max(self.facts.claimed_at) + patience {
             self.breaks("I4", || format!("taken at {since}, and still {phase:?}"));
         }
     }

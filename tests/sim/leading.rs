@@ -166,18 +166,18 @@ impl World {
         let Some(process) = self.process(life) else {
             return;
         };
-        let (epoch, room) = (process.epoch, &mut process.room);
+        let (epoch, reign, room) = (process.epoch, process.reign, &mut process.room);
         let routing = room.routing.clone().unwrap_or(Routing::Asleep);
         let last = room.led.envelope.as_ref();
         if last.is_some_and(|it| it.shown == room.shown && it.routing == routing) {
             return;
         }
         let seq = last.map_or(0, |it| it.mark.seq) + 1;
-        // Two leaders with one epoch are told apart by what they say alone.
+        // A wiped store gives an epoch once more.
         let mark = Mark {
             epoch,
             seq,
-            life: 0,
+            life: reign,
         };
         let closes = room.shown.upstreams.is_empty() && routing == Routing::Asleep;
         room.led.closed = closes.then(|| room.led.closed.unwrap_or(mark));
@@ -197,10 +197,18 @@ impl World {
             return match what {
                 What::Routing => self.answer(life, Input::Diverted(op, Ok(()))),
                 What::Closing => self.look(life, op),
+                What::Draining(_) => self.answer(life, drained(op, Err("alone".into()))),
             };
         }
         if let Some(process) = self.process(life) {
-            process.room.led.waits.push(Wait { op, what, until });
+            let mark = process.room.led.envelope.as_ref().map(|it| it.mark);
+            let wait = Wait {
+                op,
+                what,
+                until,
+                mark,
+            };
+            process.room.led.waits.push(wait);
             self.say_soon(life, 5);
         }
     }
@@ -217,6 +225,7 @@ impl World {
             let input = match what {
                 What::Routing => Input::Diverted(op, why()),
                 What::Closing => Input::LookedOnce(op, why().map(|()| Vec::new())),
+                What::Draining(_) => drained(op, why().map(|()| None)),
             };
             self.answer(life, input);
         }
@@ -226,19 +235,27 @@ impl World {
     fn agree(&mut self, life: u64) {
         self.overdue(life);
         let (diverted, closed) = (self.all_diverted(life), self.all_closed(life));
+        let hasty = self.has(Bug::DrainDoesNotWaitForRooms);
         let Some(process) = self.process(life) else {
             return;
+        };
+        let led = &mut process.room.led;
+        let (told, rooms, waits) = (led.told, &led.rooms, &mut led.waits);
+        let came_along = |mark: Option<Mark>| {
+            let all = |mark| rooms.unseen(mark).is_none() && rooms.unrouted(mark).is_none();
+            mark.is_some_and(|mark| told >= Some(mark) && all(mark))
         };
         let ready = |wait: &mut Wait| match wait.what {
             What::Routing => diverted,
             What::Closing => closed,
+            What::Draining(_) => hasty || came_along(wait.mark),
         };
-        let waits = &mut process.room.led.waits;
         let ready: Vec<Wait> = waits.extract_if(.., ready).collect();
         for Wait { op, what, .. } in ready {
             match what {
                 What::Routing => self.answer(life, Input::Diverted(op, Ok(()))),
                 What::Closing => self.look(life, op),
+                What::Draining(_) => self.answer(life, drained(op, Ok(None))),
             }
         }
     }
@@ -304,6 +321,10 @@ impl World {
         let fresh = room.led.beat_at? + SILENT_AFTER.0 >= now;
         room.led.rooms.sum(own).filter(|_| fresh)
     }
+}
+
+fn drained(op: OpId, open: Result<Option<u32>, String>) -> Input {
+    Input::Fleet(op, anteroom::engine::fleet::Heard::Drained(open))
 }
 
 /// Somebody asked in a room that follows.

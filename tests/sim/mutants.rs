@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anteroom::engine::contract::{Activity, Effect, Input, ProbeResult, Source, Stage, Upstream};
 use anteroom::engine::id::{CloneId, InstanceId, OpId};
 use anteroom::engine::machine::{Machine, MachineState};
-use anteroom::engine::policy::Policy;
+use anteroom::engine::policy::{CloneTerms, Policy};
 use anteroom::engine::service::Service;
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::{Phase, View};
@@ -72,6 +72,11 @@ pub(crate) enum Bug {
     DeleteIsNotRepeated,
     AccountCountsAsEmpty,
     DeedLeavesAfterTheLease,
+    DrainDoesNotWaitForRooms,
+    UnreadyCloneIsListed,
+    OpenRequestsAreNotCounted,
+    HourIsNotCounted,
+    ClonesAreHiddenWithTheirSeed,
 }
 
 /// Each planted bug, and the invariant that must find it.
@@ -167,6 +172,13 @@ impl Mutant {
             Some(Bug::DrainIsCutShort) => Policy {
                 drain_whole: false,
                 drain_timeout: Span::ZERO,
+                ..policy
+            },
+            Some(Bug::HourIsNotCounted) => Policy {
+                clones: policy.clones.map(|terms| CloneTerms {
+                    per_hour: 1_000,
+                    ..terms
+                }),
                 ..policy
             },
             Some(Bug::IdleTimeoutIsHalved) => Policy {
@@ -304,6 +316,10 @@ impl Mutant {
         self.engine.set_policy(policy);
     }
 
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.engine.takes_requests()
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.engine.phase()
     }
@@ -315,6 +331,9 @@ impl Mutant {
                 self.open.clone_from(&view.upstreams);
             }
             view.upstreams.clone_from(&self.open);
+        }
+        if self.has(Bug::ClonesAreHiddenWithTheirSeed) && view.phase != Phase::Awake {
+            view.upstreams.retain(|up| up.instance == InstanceId::SEED);
         }
         if let Some(wake) = &mut view.wake {
             match self.bug {

@@ -63,7 +63,7 @@ pub(crate) struct Plan {
 /// What the platform is like that makes the clones, and how many are wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct Clones {
-    /// Never more are wanted.
+    /// Never more are wanted, nor there.
     pub(crate) most: u16,
     /// Between two changes of how many are wanted.
     pub(crate) change_every: u64,
@@ -79,6 +79,8 @@ pub(crate) struct Clones {
     pub(crate) gives_addresses: bool,
     /// Which stays, and costs, when its machine is deleted.
     pub(crate) keeps_addresses: bool,
+    /// The room counts what is in flight at each instance.
+    pub(crate) counts_requests: bool,
     /// Machines of others at the same account.
     pub(crate) others: u16,
 }
@@ -139,7 +141,7 @@ impl Plan {
         self.policy.clones = Some(CloneTerms {
             wanted: 0,
             most,
-            per_hour: 1_000,
+            per_hour: rng.pick(&[2, 6, 60]),
             settles: Span(settles),
             repeats: rng.chance(400),
             strips: gives_addresses && rng.chance(700),
@@ -153,6 +155,7 @@ impl Plan {
             is_made_stopped: rng.chance(300),
             gives_addresses,
             keeps_addresses: rng.chance(500),
+            counts_requests: !self.failover && rng.chance(500),
             others: rng.pick(&[0, 1, 4]),
         });
         self
@@ -196,12 +199,10 @@ pub(crate) fn has_many_rooms(seed: u64) -> bool {
     seed % 3 == 2
 }
 
-/// Whether the service has clones that day. Until their apps live here too, on none.
+/// Whether the service has clones that day.
 pub(crate) fn has_clones(seed: u64) -> bool {
-    CLONES_LIVE && mix(seed).is_multiple_of(2)
+    mix(seed).is_multiple_of(2)
 }
-
-pub(crate) const CLONES_LIVE: bool = false;
 
 /// Some limits are tight, so that they are met; some let everybody through.
 fn rules(rng: &mut Rng) -> Rules {

@@ -2,7 +2,7 @@
 //! `engine::rooms`; what a driver does with the sum is in `leading` and `following`.
 
 use anteroom::engine::contract::Routing;
-use anteroom::engine::id::OpId;
+use anteroom::engine::id::{CloneId, OpId};
 use anteroom::engine::rooms::{Mark, Report, Rooms};
 use anteroom::engine::time::Span;
 use anteroom::engine::view::Phase;
@@ -66,12 +66,16 @@ pub(crate) struct Wait {
     pub(crate) op: OpId,
     pub(crate) what: What,
     pub(crate) until: u64,
+    /// What was to be told when the question came.
+    pub(crate) mark: Option<Mark>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Routing,
     Closing,
+    /// Of a clone; the visitors of all rooms and of their Traefiks are led past it.
+    Draining(CloneId),
 }
 
 impl Led {
@@ -200,8 +204,13 @@ impl World {
             Role::Leads => self.contact_leader(life),
             Role::Follows => self.contact_follower(life),
             Role::Provisional => {
-                // Whoever leads must hear that the service is wanted.
-                let wakes = |it: &Process| matches!(it.view.phase, Phase::Waking | Phase::Awake);
+                // Whoever leads must hear that the service is wanted, also where it was not known yet how it is.
+                let wakes = |it: &Process| {
+                    matches!(
+                        it.view.phase,
+                        Phase::Learning | Phase::Waking | Phase::Awake
+                    )
+                };
                 if self.process(life).is_some_and(|it| wakes(it)) {
                     self.store.kept.brought.push(asked());
                 }

@@ -6,7 +6,7 @@ use crate::driver::{Process, Role};
 use crate::invariants::slot;
 use crate::plan::{CLOCKS_DIFFER, MINUTE, SECOND};
 use crate::store::LEASE;
-use crate::visitors::Request;
+use crate::visitors::{At, Request};
 use crate::world::World;
 
 /// A stop comes at most so long after the last word of every room: the silence that is suffered, the last look, and
@@ -47,6 +47,10 @@ impl World {
         }
         self.applied(life, reign, "a stop");
         self.check_nobody_gets_in(life);
+        let why = self.process(life).and_then(|it| it.last_stand);
+        if matches!(why, Some(SleepWhy::Idle | SleepWhy::Admin)) {
+            self.check_clones_went_first();
+        }
         self.check_nobody_is_inside(life);
     }
 
@@ -87,10 +91,17 @@ impl World {
         let why = process.last_stand;
         let (samples, unknown_at) = (process.watched.samples, process.watched.unknown_at);
         let engine_clock = process.watched.clock;
+        // From then on nobody gets in; the machine may have to be looked at for long.
+        let stops_since = process.watched.phase_since.min(now);
         if !self.cloud.is_up() {
             return;
         }
-        let alive = |it: &&Request| !it.exempt && !self.is_beyond_reach(it.way.site());
+        // A wake that is given up does not look for connections from before it.
+        let given_up = why == Some(SleepWhy::GivenUp);
+        let alive = |it: &&Request| {
+            let counts = it.at == At::Seed && !it.exempt && !(given_up && it.long);
+            counts && !self.is_beyond_reach(it.way.site())
+        };
         let alive = self.people.requests.values().find(alive).cloned();
         if let Some(request) = alive {
             self.breaks("I2", || format!("a stop ({why:?}) while {request:?} runs"));
@@ -118,7 +129,8 @@ impl World {
             });
         }
         for source in sources {
-            let fresh = samples[slot(source)].is_some_and(|at| now <= at + stale + 10 * SECOND);
+            let at = samples[slot(source)];
+            let fresh = at.is_some_and(|at| stops_since <= at + stale + 10 * SECOND);
             if !fresh {
                 self.breaks("I2", || format!("a stop while {source:?} is blind"));
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anteroom::engine::contract::{Activity, Input, Source, Trigger, TriggerBy};
+use anteroom::engine::contract::{Activity, Input, Source, Trigger, TriggerBy, Upstream};
 use anteroom::engine::view::Phase;
 
 use crate::driver::Edge;
@@ -37,6 +37,16 @@ pub(crate) struct Request {
     pub(crate) long: bool,
     /// So slow that a drain does not wait for it; only on the straight way.
     pub(crate) exempt: bool,
+    /// Which app answers it.
+    pub(crate) at: At,
+}
+
+/// The machine at which a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    Seed,
+    /// The clone's machine of this number.
+    Vm(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,11 +152,14 @@ impl World {
                 person.site = site;
             }
         }
-        match self.ways[site].straight_to().filter(|_| !person.socket) {
-            Some(address) if self.cloud.answers_at(address) => {
-                self.begin_request(Some(id), Way::Straight { site }, false);
-            }
-            Some(_) => {
+        let upstreams = match person.socket {
+            false => self.ways[site].leads_to().to_vec(),
+            true => Vec::new(),
+        };
+        let is_led = !upstreams.is_empty();
+        match self.one_that_answers(&upstreams) {
+            Some(at) => self.begin_request(Some(id), Way::Straight { site }, false, at),
+            None if is_led => {
                 self.suspect(site);
                 self.at_the_room(id, &person);
                 self.after(retry, Event::Person(id));
@@ -166,10 +179,10 @@ impl World {
             return false;
         };
         let (life, open, phase) = (room.life, room.edge.open, room.room.shown.phase);
-        let upstream = room.room.shown.upstreams.first().copied();
-        if open && let Some(upstream) = upstream {
-            if self.cloud.answers_at(upstream.address) {
-                self.begin_request(Some(id), Way::Room { site, life }, person.socket);
+        let upstreams = room.room.shown.upstreams.clone();
+        if open && !upstreams.is_empty() {
+            if let Some(at) = self.one_that_answers(&upstreams) {
+                self.begin_request(Some(id), Way::Room { site, life }, person.socket, at);
                 return true;
             }
             self.suspect(site);
@@ -195,6 +208,16 @@ impl World {
             }
         }
         false
+    }
+
+    /// Any of these, or another where that one is dead.
+    fn one_that_answers(&mut self, upstreams: &[Upstream]) -> Option<At> {
+        let any = match upstreams.len() {
+            0 | 1 => upstreams.first(),
+            _ => Some(self.rng.pick(&upstreams.iter().collect::<Vec<_>>())),
+        };
+        let any = any.and_then(|up| self.answers_at(up.address));
+        any.or_else(|| upstreams.iter().find_map(|up| self.answers_at(up.address)))
     }
 
     /// Whoever could not reach the app says so to the leader, where it is at hand.
@@ -227,7 +250,7 @@ impl World {
         self.give_owner(Input::Triggered(Trigger { by, who, path }));
     }
 
-    fn begin_request(&mut self, person: Option<u64>, way: Way, long: bool) {
+    fn begin_request(&mut self, person: Option<u64>, way: Way, long: bool, at: At) {
         let drain = self.plan.policy.drain_timeout.0;
         let takes = match self.rng.within(0, 99) {
             _ if person.is_none() => self.rng.within(10, 6 * SECOND),
@@ -259,6 +282,7 @@ impl World {
             way,
             long,
             exempt,
+            at,
         };
         self.people.requests.insert(id, request);
         self.after(takes, Event::RequestEnds(id));
@@ -310,8 +334,10 @@ impl World {
     }
 
     /// The machine or the app went away from under its visitors.
-    pub(crate) fn break_requests(&mut self) {
-        let ids: Vec<u64> = self.people.requests.keys().copied().collect();
+    pub(crate) fn break_requests(&mut self, at: At) {
+        let all = self.people.requests.iter();
+        let ids = all.filter(|(_, it)| it.at == at).map(|(id, _)| *id);
+        let ids: Vec<u64> = ids.collect();
         for id in ids {
             if let Some(person) = self.close_request(id) {
                 self.after(2 * SECOND, Event::Person(person));
@@ -358,10 +384,10 @@ impl World {
         let Some(room) = self.room_at(site).filter(|room| room.paused_until <= now) else {
             return;
         };
-        let (life, upstream) = (room.life, room.room.shown.upstreams.first().copied());
+        let (life, upstreams) = (room.life, room.room.shown.upstreams.clone());
         let open = room.edge.open;
-        if open && upstream.is_some_and(|up| self.cloud.answers_at(up.address)) {
-            self.begin_request(None, Way::Room { site, life }, false);
+        if open && let Some(at) = self.one_that_answers(&upstreams) {
+            self.begin_request(None, Way::Room { site, life }, false, at);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use anteroom::engine::contract::{Activity, Input, ProbeResult, Routing, Source};
+use anteroom::engine::contract::{Activity, Input, ProbeResult, Routing, Source, Upstream};
 use anteroom::engine::id::OpId;
 use anteroom::engine::view::Phase;
 
@@ -37,12 +37,16 @@ impl Way {
         }
     }
 
-    /// Where a plain request goes that does not pass the room.
-    pub(crate) fn straight_to(&self) -> Option<SocketAddr> {
+    /// Where plain requests go that do not pass the room.
+    pub(crate) fn leads_to(&self) -> &[Upstream] {
         match &self.in_force {
-            Routing::Awake(upstreams) if self.failover => upstreams.first().map(|up| up.address),
-            _ => None,
+            Routing::Awake(upstreams) if self.failover => upstreams,
+            _ => &[],
         }
+    }
+
+    pub(crate) fn straight_to(&self) -> Option<SocketAddr> {
+        self.leads_to().first().map(|up| up.address)
     }
 }
 
@@ -87,8 +91,8 @@ impl World {
                 );
                 self.after(takes, published(Err("not seen".into())));
             }
-            // It takes later than was believed.
-            2 | 3 => {
+            // It takes later than was believed. A scale-in has no proof but Traefik's own word.
+            2 | 3 if self.plan.clones.is_none() => {
                 self.after(
                     takes + 45 * SECOND,
                     Event::RoutingTakes {
@@ -192,8 +196,14 @@ impl World {
         let every = match process.engine.phase() {
             _ if process.edge_turn != turn => return,
             Phase::Awake => normal,
+            Phase::Waking | Phase::Failed | Phase::Learning if process.engine.takes_requests() => {
+                normal
+            }
             Phase::Diverting | Phase::Draining => SECOND,
-            _ => return,
+            _ => {
+                process.samples_edge = false;
+                return;
+            }
         };
         if process.role == Role::Follows {
             return;

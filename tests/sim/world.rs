@@ -63,6 +63,11 @@ pub(crate) enum Event {
         id: u64,
         to: MachineState,
     },
+    /// A clone's app listens.
+    VmApp {
+        id: u64,
+        turn: u64,
+    },
     /// Another number of clones is wanted.
     Want,
     Machine {
@@ -282,6 +287,7 @@ impl World {
             let ((at, _), event) = next.remove_entry();
             self.now = at;
             self.happen(event);
+            self.watch_who_is_led_where();
         }
     }
 
@@ -312,6 +318,7 @@ impl World {
             } => self.deed_arrives(life, op, *deed, fate, back),
             Event::MadeLate(clone) => self.make(clone),
             Event::Vm { id, to } => self.vm_turns(id, to),
+            Event::VmApp { id, turn } => self.app_of_clone_rises(id, turn),
             Event::Want => self.want_clones(),
             Event::Machine { turn, to } if turn == self.cloud.turn => self.machine_turns(to),
             Event::App { turn } if turn == self.cloud.turn => self.app_rises(),

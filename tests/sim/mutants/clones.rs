@@ -1,6 +1,6 @@
 //! Planted bugs about clones: what the engine hears of its deeds is spoiled, or the deeds themselves.
 
-use anteroom::engine::contract::{Effect, Input};
+use anteroom::engine::contract::{Effect, Input, ProbeResult};
 use anteroom::engine::fleet::{Deed, FleetRecord, Heard};
 use anteroom::engine::id::CloneId;
 use anteroom::engine::machine::{ErrorClass, Machine, MachineState, Owned};
@@ -9,7 +9,7 @@ use super::{Bug, Mutant};
 use crate::world::DAWN;
 
 /// Those that only clones can show.
-pub(crate) const BUGS_OF_CLONES: [(Bug, &str); 13] = [
+pub(crate) const BUGS_OF_CLONES: [(Bug, &str); 18] = [
     (Bug::MakeIsNotRecorded, "record"),
     (Bug::DeleteIsNotRecorded, "record"),
     (Bug::LostMakeIsAskedAgain, "I7"),
@@ -19,10 +19,15 @@ pub(crate) const BUGS_OF_CLONES: [(Bug, &str); 13] = [
     (Bug::AddressesAreOverlooked, "I6"),
     (Bug::StrangerIsTakenIn, "I6"),
     (Bug::OneTooManyIsWanted, "I5"),
-    (Bug::DeletionCountsAsDone, "I6"),
+    (Bug::DeletionCountsAsDone, "I5"),
     (Bug::DeleteIsNotRepeated, "I6"),
-    (Bug::AccountCountsAsEmpty, "I5"),
+    (Bug::AccountCountsAsEmpty, "I7"),
     (Bug::DeedLeavesAfterTheLease, "I8"),
+    (Bug::DrainDoesNotWaitForRooms, "I11"),
+    (Bug::UnreadyCloneIsListed, "I11"),
+    (Bug::OpenRequestsAreNotCounted, "I2"),
+    (Bug::HourIsNotCounted, "I5"),
+    (Bug::ClonesAreHiddenWithTheirSeed, "I11"),
 ];
 
 impl Mutant {
@@ -70,6 +75,12 @@ impl Mutant {
             (Some(Bug::DeletionCountsAsDone), Heard::Deleted(Ok(mut machine))) => {
                 machine.state = MachineState::Missing;
                 Heard::Deleted(Ok(machine))
+            }
+            (Some(Bug::UnreadyCloneIsListed), Heard::Probed(_)) => {
+                Heard::Probed(ProbeResult::Ready)
+            }
+            (Some(Bug::OpenRequestsAreNotCounted), Heard::Drained(Ok(Some(_)))) => {
+                Heard::Drained(Ok(Some(0)))
             }
             (_, heard) => heard,
         }
