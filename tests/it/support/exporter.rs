@@ -23,7 +23,11 @@ pub(crate) struct NodeExporter {
 impl NodeExporter {
     /// One at `127.0.0.HOST:PORT`.
     pub(crate) async fn start(host: u8, port: u16) -> NodeExporter {
-        let address = SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), port));
+        NodeExporter::at(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), port))).await
+    }
+
+    /// One at this address.
+    pub(crate) async fn at(address: SocketAddr) -> NodeExporter {
         let child = Command::new("prometheus-node-exporter")
             .arg(format!("--web.listen-address={address}"))
             .stdin(Stdio::null())

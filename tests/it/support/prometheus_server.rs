@@ -28,6 +28,11 @@ impl Drop for PrometheusServer {
 impl PrometheusServer {
     /// One with this configuration, which `promtool` has found good.
     pub(crate) async fn start(dir: &Path, config: &str) -> PrometheusServer {
+        PrometheusServer::start_at(dir, config, free_port()).await
+    }
+
+    /// The same on a given port, for a configuration that names it.
+    pub(crate) async fn start_at(dir: &Path, config: &str, port: u16) -> PrometheusServer {
         let path = dir.join("prometheus.yml");
         std::fs::write(&path, config).expect("the folder is ours");
         let checked = Command::new("promtool")
@@ -36,7 +41,6 @@ impl PrometheusServer {
             .output();
         let checked = checked.expect("promtool is installed (tests/run does that)");
         assert!(checked.status.success(), "{checked:?}");
-        let port = free_port();
         let log = std::fs::File::create(dir.join("prometheus.log")).expect("the folder is ours");
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", path.display()))
@@ -75,6 +79,19 @@ impl PrometheusServer {
         let of = all.unwrap_or_default().into_iter();
         let of = of.filter(|it| it["scrapePool"] == pool);
         of.map(|it| it["labels"].clone()).collect()
+    }
+
+    /// What a query gives now: its values, those left out that are no number. A query that is refused fails the test.
+    pub(crate) async fn query(&self, query: &str) -> Vec<f64> {
+        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
+        let asked = self.http.post(url).form(&[("query", query)]).send().await;
+        let told: Value = asked.expect("it runs").json().await.expect("it is JSON");
+        assert_eq!(told["status"], "success", "{query}: {told}");
+        let all = told["data"]["result"].as_array().cloned();
+        let value = |it: &Value| it["value"][1].as_str()?.parse().ok();
+        let values = all.unwrap_or_default();
+        let values = values.iter().filter_map(value);
+        values.filter(|value: &f64| !value.is_nan()).collect()
     }
 
     /// A metric of its own, without labels; 0 while there is none.
