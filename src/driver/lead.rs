@@ -142,6 +142,7 @@ impl<'a> Lead<'a> {
         let now = self.seat.setup.clock.now();
         self.heart
             .begin(now, record.as_ref().and_then(|record| record.hold.as_ref()));
+        let asked = trigger.clone();
         let Err(end) = self.run(record, trigger).await;
         // The next leader begins where this one's use ended.
         let _ = self.seat.face.sample();
@@ -161,8 +162,12 @@ impl<'a> Lead<'a> {
         }
         // Somebody asked while the service was given away, or while nobody could be told.
         if matches!(end, End::Back | End::HandedOver) {
-            let woken = matches!(self.service.phase(), Phase::Waking | Phase::Awake);
-            self.seat.bring = self.service.view().run_by.filter(|_| woken);
+            self.seat.bring = match self.service.phase() {
+                Phase::Waking | Phase::Awake => self.service.view().run_by,
+                // It waits for the machine's state.
+                Phase::Learning => asked,
+                _ => None,
+            };
         }
         end
     }

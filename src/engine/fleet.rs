@@ -177,7 +177,7 @@ struct Entry {
     absent: u32,
     /// The latest list showed it.
     is_listed: bool,
-    /// A list brought it: nobody had written it down.
+    /// A list or a record brought it: nobody knows whether it has served.
     is_found: bool,
     ask: Ask,
     /// When the platform was asked for its state last.

@@ -80,7 +80,7 @@ impl Fleet {
     /// It is made as it was wanted.
     fn rises(&mut self, clone: CloneId, now: Time) {
         if let Some(entry) = self.clones.get_mut(&clone) {
-            // One that nobody had written down may have served before.
+            // One that was found may have served before.
             let served = entry.is_found;
             entry.turn(Life::Rising { since: now, served }, now);
             self.told.push((clone, Story::Made));

@@ -21,7 +21,8 @@ const LOOKS_BEFORE_FAILING: u32 = 3;
 const IDS_PER_MS: u64 = 1 << 10;
 
 /// When the clock ran backwards, so many ids above the last recorded one are skipped instead: years of probes. Up to
-/// as many more, of each room its own: two rooms that lead on one record, because a store forgot the first, share none.
+/// as many more, of each room and leadership its own: two that lead on one record, because a store forgot the first,
+/// share none.
 const IDS_SKIPPED: u64 = 1 << 24;
 
 impl Service {
@@ -241,7 +242,7 @@ fn first_op(last_op: OpId, now: Time, seed: u64) -> OpId {
         _ => OpId(
             last_op
                 .0
-                .saturating_add(IDS_SKIPPED + mix(seed) % IDS_SKIPPED),
+                .saturating_add(IDS_SKIPPED + mix(seed ^ now.0) % IDS_SKIPPED),
         ),
     }
 }
