@@ -6,6 +6,7 @@ mod support {
     pub(crate) mod app;
     pub(crate) mod billed;
     pub(crate) mod browser;
+    pub(crate) mod chart;
     pub(crate) mod crash;
     pub(crate) mod digitalocean;
     pub(crate) mod docker;
@@ -49,6 +50,7 @@ mod http_wait;
 mod lifecycle;
 mod lifecycle_browser;
 mod lifecycle_limits;
+mod lifecycle_load;
 mod lifecycle_paused;
 mod lifecycle_privacy;
 mod lifecycle_rooms;

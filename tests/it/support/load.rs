@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// No visitor waits longer.
@@ -25,6 +26,11 @@ pub(crate) struct Load {
     stop: CancellationToken,
     tally: Arc<Mutex<Tally>>,
     task: tokio::task::JoinHandle<()>,
+    began: Instant,
+    /// How many a second leave, in thousandths.
+    rate: Arc<AtomicU64>,
+    /// What came back, by the instance that names itself in `X-App`.
+    shares: Arc<Mutex<Tally>>,
 }
 
 /// Sends `per_second` GETs for `host` to `address` until stopped, at most `longest`. `app` is a text that every
@@ -38,22 +44,25 @@ pub(crate) fn start(
 ) -> Load {
     let (stop, tally) = (CancellationToken::new(), Arc::new(Mutex::new(Tally::new())));
     let (stopped, counted, host) = (stop.clone(), Arc::clone(&tally), host.to_owned());
+    let rate = Arc::new(AtomicU64::new(u64::from(per_second) * 1_000));
+    let (pace, shares) = (Arc::clone(&rate), Arc::new(Mutex::new(Tally::new())));
+    let shared = Arc::clone(&shares);
     let task = tokio::spawn(async move {
         let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        let mut tick = interval(Duration::from_secs(1) / per_second);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let end = Instant::now() + longest;
+        let (mut next, end) = (Instant::now(), Instant::now() + longest);
         let mut visitors = JoinSet::new();
         while Instant::now() < end && !stopped.is_cancelled() {
-            tick.tick().await;
+            sleep_until(next).await;
+            next += Duration::from_secs(1_000) / u32::try_from(pace.load(SeqCst)).expect("a rate");
             let request = Request::get(format!("http://{address}/"))
                 .header(header::HOST, &host)
                 .header(header::ACCEPT, "text/html")
                 .body(Empty::new())
                 .expect("a plain request");
             let (client, counted) = (client.clone(), Arc::clone(&counted));
+            let shared = Arc::clone(&shared);
             visitors.spawn(async move {
-                let outcome = timeout(PATIENCE, visit(client, request, app)).await;
+                let outcome = timeout(PATIENCE, visit(client, request, app, &shared)).await;
                 let outcome = outcome.unwrap_or_else(|_| format!("no answer within {PATIENCE:?}"));
                 *counted
                     .lock()
@@ -65,16 +74,33 @@ pub(crate) fn start(
         }
         while visitors.join_next().await.is_some() {}
     });
-    Load { stop, tally, task }
+    Load {
+        stop,
+        tally,
+        task,
+        began: Instant::now(),
+        rate,
+        shares,
+    }
 }
 
 type Http = Client<hyper_util::client::legacy::connect::HttpConnector, Empty<Bytes>>;
 
-async fn visit(client: Http, request: Request<Empty<Bytes>>, app: &str) -> String {
+async fn visit(
+    client: Http,
+    request: Request<Empty<Bytes>>,
+    app: &str,
+    shares: &Mutex<Tally>,
+) -> String {
     let answer = match client.request(request).await {
         Ok(answer) => answer,
         Err(error) => return format!("no answer: {error:?}"),
     };
+    if let Some(by) = answer.headers().get("x-app") {
+        let by = by.to_str().unwrap_or_default().to_owned();
+        let mut shares = shares.lock().expect("no visitor panics");
+        *shares.entry(by).or_default() += 1;
+    }
     let (status, room) = (
         answer.status().as_u16(),
         answer.headers().contains_key("x-anteroom"),
@@ -97,6 +123,26 @@ async fn visit(client: Http, request: Request<Empty<Bytes>>, app: &str) -> Strin
 }
 
 impl Load {
+    /// From now on so many a second leave, in thousandths; at least one in 1,000 s.
+    pub(crate) fn set_rate(&self, thousandths: u64) {
+        self.rate.store(thousandths.max(1), SeqCst);
+    }
+
+    /// How many a second leave, in thousandths.
+    pub(crate) fn rate(&self) -> u64 {
+        self.rate.load(SeqCst)
+    }
+
+    /// Since it began.
+    pub(crate) fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// What came back since this was asked last, by the instance that answered.
+    pub(crate) fn take_shares(&self) -> Tally {
+        std::mem::take(&mut *self.shares.lock().expect("no visitor panics"))
+    }
+
     /// What has come back so far.
     pub(crate) fn so_far(&self) -> Tally {
         self.tally.lock().expect("no visitor panics").clone()
