@@ -62,8 +62,11 @@ impl Service {
             // Clones go first, the seed last.
             State::Awake(_) if self.is_about_to_sleep() => self.scaled_away(),
             State::Awake(_) => self.by_load(out),
-            State::Waking(_) | State::Failed(_) if self.clones_serve() => self.by_load(out),
-            // What serves while the seed is away, or is not known of, goes on; and what was about to.
+            State::Waking(_) | State::Failed(_) if self.clones_serve() => match self.policy.scale {
+                Some(_) => self.by_load(out),
+                None => live,
+            },
+            // What serves while the seed is not known of goes on; and what was about to.
             State::Learning(_) | State::Waking(_) => live,
             State::Fresh
             | State::Asleep(_)
