@@ -16,13 +16,11 @@ use anyhow::Context;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::config::signal::Signal;
 use crate::config::{Config, Ingress, RedisUrl, Scale, Secret, Service, StoreUrl};
 use crate::driver::probe::{ProbeSettings, Prober};
 use crate::engine::contract::Source;
 use crate::engine::id::ServiceName;
 use crate::engine::policy::{CloneTerms, Policy};
-use crate::engine::scale::Terms;
 use crate::engine::time::Span;
 use crate::provider::Provider;
 use crate::store::Store;
@@ -169,24 +167,9 @@ pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
             repeats: provider.make_clone_repeats(),
             strips: provider.strips(),
         }),
-        scale: service.scale.as_ref().map(terms),
+        scale: service.scale.as_ref().map(Scale::terms),
         seed: seed(service.name.as_str()) ^ seed(&owner()),
         ..Policy::default()
-    }
-}
-
-fn terms(scale: &Scale) -> Terms {
-    Terms {
-        min: scale.min,
-        max: scale.max,
-        mode: scale.mode,
-        up_at: scale.up_at,
-        down_at: scale.down_at,
-        up_window: scale.up_window,
-        down_window: scale.down_window,
-        cooldown: scale.cooldown,
-        interval: scale.interval,
-        alerts_only: matches!(scale.signal, Signal::Webhook),
     }
 }
 

@@ -5,7 +5,7 @@ use super::provider::Provider;
 use super::reading::Reading;
 use super::signal::Signal;
 use crate::engine::load::Share;
-use crate::engine::scale::{Mode, Terms};
+use crate::engine::scale::{Mode, SETTLING_MAX, Terms};
 use crate::engine::time::Span;
 
 /// How many instances there may be: so many are what the rules of scaling are proven for.
@@ -52,6 +52,12 @@ impl Scale {
             down_window: self.down_window,
             cooldown: self.cooldown,
             interval: self.interval,
+            settling: match &self.signal {
+                // Each sample is of the time since the one before it.
+                Signal::NodeExporter(_) | Signal::Provider => Terms::settling_of(self.interval),
+                // Over what time a query averages is not known.
+                Signal::Prometheus(_) | Signal::Webhook => SETTLING_MAX,
+            },
             alerts_only: self.signal == Signal::Webhook,
         }
     }

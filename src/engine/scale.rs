@@ -80,11 +80,23 @@ pub struct Terms {
     pub cooldown: Span,
     /// How often a sample of each instance comes.
     pub interval: Span,
+    /// A sample tells of the time before it. What an instance says so soon after it began to serve is of its start, too, and
+    /// does not count.
+    pub settling: Span,
     /// There are no samples: each alert that fires moves by one instance.
     pub alerts_only: bool,
 }
 
+/// Signals average over up to a minute (a `rate` over four scrapes).
+pub const SETTLING_MAX: Span = Span::mins(1);
+
 impl Terms {
+    /// How long an instance settles where the signal's own samples come that often: four of them.
+    #[must_use]
+    pub fn settling_of(interval: Span) -> Span {
+        Span(interval.0.saturating_mul(4)).min(SETTLING_MAX)
+    }
+
     /// The `down_at` of an `up_at`: half of it less 5 points. So a load that brought a second instance leaves both
     /// busier than that, and one instance without its second is 10 points below `up_at`.
     #[must_use]
@@ -117,6 +129,7 @@ impl Default for Terms {
             down_window: Mode::Threshold.default_down_window(),
             cooldown: Span::mins(3),
             interval: Span::secs(15),
+            settling: SETTLING_MAX,
             alerts_only: false,
         }
     }

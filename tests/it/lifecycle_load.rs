@@ -20,8 +20,8 @@ const LATER: Duration = Duration::from_secs(150);
 const HOST: &str = "hash.example.com";
 
 /// What a machine has of a processor, and what an answer costs of one: at 6 a second three are needed, at 1 a second one.
-const QUOTA: &str = "QUOTA=0.2";
-const COST: &str = "COST=0.06";
+const QUOTA: &str = "QUOTA=0.1";
+const COST: &str = "COST=0.03";
 const SLOW: u64 = 1_000;
 const FAST: u64 = 6_000;
 

@@ -15,10 +15,6 @@ use crate::engine::time::{Span, Time};
 /// A machine that is busier than this may have had more to do than it could: what is measured is averaged over some
 /// seconds, and the kernel takes some of them for itself.
 pub(super) const CLIPPED: Share = Share::percent(97);
-/// A sample tells of the time before it, by signals that average over up to a minute (a `rate` over four scrapes). For
-/// so long after an instance began to serve, what it says is also of its start.
-pub(super) const SETTLING: Span = Span::mins(1);
-
 /// Load in machines, in ten thousandths of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Machines(pub(super) u64);
@@ -139,7 +135,7 @@ impl Watch {
         };
         let counts = sample.at <= now
             && now.since(sample.at) <= terms.stale_after()
-            && sample.at >= member.since + SETTLING
+            && sample.at >= member.since + terms.settling
             && member.spoke < Some(sample.at);
         if !counts {
             return;
@@ -154,7 +150,7 @@ impl Watch {
     /// Closes the open round if all have spoken, or if it has waited for too long.
     fn close(&mut self, now: Time, terms: &Terms) {
         let Some(began) = self.open else { return };
-        let settled = |member: &&Member| now >= member.since + SETTLING;
+        let settled = |member: &&Member| now >= member.since + terms.settling;
         let members = self.members.values();
         let silent = members
             .filter(settled)
@@ -253,7 +249,7 @@ impl Watch {
     pub(super) fn settling(&self, now: Time, terms: &Terms) -> Option<InstanceId> {
         let new = |member: &Member| {
             let since = now.since(member.since);
-            member.spoke.is_none() && since.0 <= SETTLING.0.saturating_add(terms.interval.0)
+            member.spoke.is_none() && since <= terms.settling + terms.interval
         };
         let mut members = self.members.iter();
         members.find_map(|(instance, member)| new(member).then_some(*instance))
