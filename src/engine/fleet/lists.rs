@@ -64,8 +64,9 @@ impl Fleet {
         };
         entry.absent = 0;
         entry.is_listed = true;
-        // Two machines of one name: neither is trusted.
-        if machines > 1 && (entry.may_leave() || !entry.is_live()) {
+        // Two machines of one name: neither is trusted. What is being removed is removed, however many they are.
+        let leaves = matches!(entry.life, Life::Removing { .. });
+        if machines > 1 && !leaves && (entry.may_leave() || !entry.is_live()) {
             self.leave(clone, true, now);
             return;
         }

@@ -127,3 +127,24 @@ fn a_clone_to_which_an_earlier_owner_may_lead_visitors_is_drained_before_it_is_d
     assert_eq!(take(&mut world, 3), Some(Deed::Find));
     assert_eq!(take(&mut world, 4), Some(Deed::Drain(clone)));
 }
+
+#[test]
+fn a_clone_that_appears_twice_while_it_is_removed_is_deleted() {
+    let (mut world, clone) = asking(false);
+    let lost = Trouble::new(ErrorClass::Ambiguous, "no answer");
+    hear(&mut world, 2, Heard::Made(Err(lost)));
+    world.want(0);
+    world.now = world.now + Span::secs(1);
+    assert_eq!(take(&mut world, 3), Some(Deed::Addresses(clone)));
+    hear(&mut world, 3, Heard::Addresses(Ok(Vec::new())));
+    world.now = world.now + Span::secs(2);
+    assert_eq!(take(&mut world, 4), Some(Deed::Find));
+    let two = [0, 1].map(|_| Owned {
+        clone,
+        machine: machine(MachineState::Running),
+    });
+    hear(&mut world, 4, Heard::Found(Ok(two.into())));
+    assert_eq!(take(&mut world, 5), Some(Deed::Addresses(clone)));
+    hear(&mut world, 5, Heard::Addresses(Ok(Vec::new())));
+    assert_eq!(take(&mut world, 6), Some(Deed::Delete(clone)));
+}
