@@ -107,6 +107,11 @@ impl Mutant {
             if let Some(wanted) = wanted.filter(|it| Some(*it) != self.wanted) {
                 self.wanted = Some(wanted + 1);
                 self.want_clones(wanted + 1);
+                let mut policy = self.engine.policy().clone();
+                if let Some(terms) = &mut policy.clones {
+                    terms.most = u16::MAX;
+                }
+                self.engine.set_policy(policy);
             }
         }
     }
