@@ -1,9 +1,16 @@
-//! `deploy/prometheus/`: what `promtool` says of it.
+//! `deploy/prometheus/`: what `promtool` says of it, and that its token opens Anteroom's doors.
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use super::scene::SOON;
 use super::{repository, run, text};
+use crate::lifecycle::{client, press_or_pass, service};
+use crate::support::anteroom::Anteroom;
+use crate::support::machine::Machine;
+use crate::support::prometheus_server::PrometheusServer;
+use crate::support::wait::eventually;
 
 /// Where the token is in earnest.
 const TOKEN: &str = "/etc/prometheus/anteroom.token";
@@ -70,4 +77,49 @@ fn each_alert_is_raised_in_a_test_and_says_what_to_do() {
         );
         assert!(tests.contains(name), "{name} is in no test of rules");
     }
+}
+
+#[tokio::test]
+async fn prometheus_shows_its_token_for_the_metrics_and_for_the_targets() {
+    let dir = tempfile::tempdir().unwrap();
+    let machine = Machine::new(Duration::from_millis(50)).await;
+    let blog = service(&machine, "").replace("\"2s\"", "\"1h\"");
+    let mut anteroom = Anteroom::start(dir.path(), &blog).await;
+    anteroom.kill().await;
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "correct horse battery staple").unwrap();
+    let config = std::fs::read_to_string(&anteroom.config).unwrap();
+    let token = format!("[admin]\ntoken = {{ file = \"{}\" }}\n", secret.display());
+    std::fs::write(&anteroom.config, config.replace("[admin]\n", &token)).unwrap();
+    let anteroom = anteroom.again().await;
+    // The admin listener tells this test nothing any more, so it comes as a visitor does.
+    eventually(SOON, async || {
+        press_or_pass(&client(), &anteroom).await == Ok(reqwest::StatusCode::ACCEPTED)
+    })
+    .await;
+    let mut of = Vec::new();
+    for (name, token) in [
+        ("right", "correct horse battery staple"),
+        ("wrong", "correct horse"),
+    ] {
+        let own = dir.path().join(name);
+        std::fs::create_dir(&own).unwrap();
+        let admin = anteroom.admin.to_string();
+        let config = placed(&own, token)
+            .replace("127.0.0.1:8081", &admin)
+            .replace("scrape_timeout: 5s", "scrape_timeout: 1s")
+            .replace(": 15s", ": 1s");
+        of.push(PrometheusServer::start(&own, &config).await);
+    }
+    let [right, wrong] = of.try_into().ok().unwrap();
+    let up = async |of: &PrometheusServer| of.query("up{job=\"anteroom-room\"}").await;
+    eventually(SOON, async || up(&right).await == [1.0]).await;
+    eventually(SOON, async || {
+        right.targets("anteroom-machines").await.len() == 1
+    })
+    .await;
+    eventually(SOON, async || up(&wrong).await == [0.0]).await;
+    let refused = async || wrong.own("prometheus_sd_http_failures_total").await;
+    eventually(SOON, async || refused().await > 0).await;
+    assert_eq!(wrong.targets("anteroom-machines").await.len(), 0);
 }
