@@ -105,7 +105,7 @@ pub(super) async fn status(path: &Path, watch: bool, json: bool) -> anyhow::Resu
 
 fn status_rows(body: &Value, now: Time) -> Vec<Vec<String>> {
     let mut rows = vec![
-        ["SERVICE", "PHASE", "FOR", "WAKES", "WHY"]
+        ["SERVICE", "PHASE", "FOR", "INSTANCES", "WAKES", "WHY"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -117,11 +117,30 @@ fn status_rows(body: &Value, now: Time) -> Vec<Vec<String>> {
             word("service"),
             word("phase"),
             now.since(since).to_string(),
+            instances(view),
             count,
             word("why"),
         ]);
     }
     rows
+}
+
+/// How many serve, and what is on its way: `2, 1 starting, 3 wanted`.
+fn instances(view: &Value) -> String {
+    let serving = view["upstreams"].as_array().map_or(0, Vec::len);
+    let mut words = vec![serving.to_string()];
+    let clones = || view["clones"].as_array().into_iter().flatten();
+    for step in ["making", "starting", "leaving"] {
+        let count = clones().filter(|clone| clone["step"] == step).count();
+        if count > 0 {
+            words.push(format!("{count} {step}"));
+        }
+    }
+    let wanted = view["scale"]["wanted"].as_u64();
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != serving as u64) {
+        words.push(format!("{wanted} wanted"));
+    }
+    words.join(", ")
 }
 
 pub(super) async fn why(path: &Path, service: &str, json: bool) -> anyhow::Result<()> {
@@ -137,6 +156,10 @@ pub(super) async fn why(path: &Path, service: &str, json: bool) -> anyhow::Resul
         text(&body["phase"]),
         text(&body["why"])
     ));
+    if let Some(wanted) = body["scale"]["wanted"].as_u64() {
+        let why = text(&body["scale"]["why"]);
+        out::line(&format!("Instances wanted: {wanted} ({why})."));
+    }
     Ok(())
 }
 
@@ -282,4 +305,20 @@ fn moment(value: &Value) -> String {
 
 pub(super) fn now() -> Time {
     Time(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_how_many_serve_and_what_is_on_its_way() {
+        let view = json!({
+            "upstreams": [{}, {}],
+            "clones": [{ "step": "serving" }, { "step": "starting" }],
+            "scale": { "wanted": 3, "why": "" },
+        });
+        assert_eq!(instances(&view), "2, 1 starting, 3 wanted");
+        assert_eq!(instances(&json!({ "upstreams": [] })), "0");
+    }
 }

@@ -42,6 +42,8 @@ impl Admin {
             "sleeps_at": view.sleeps_at, "passed_the_room": handle.edge().passed_total(),
             "last_wake": latest(|it| matches!(it, Event::WakeBegan(_) | Event::Adopted)),
             "last_idle": latest(|it| matches!(it, Event::WentIdle { .. })),
+            "scale": view.scale,
+            "last_scaled": latest(|it| matches!(it, Event::Scaled { .. })),
             "last_stop": latest(|it| matches!(it, Event::Slept { .. } | Event::Vanished { .. })),
         });
         Ok(json_answer(StatusCode::OK, &answer))
