@@ -27,6 +27,7 @@ pub use life::Life;
 mod heard;
 pub mod life;
 mod lists;
+mod pause;
 mod serving;
 #[cfg(test)]
 mod tests;

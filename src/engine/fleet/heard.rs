@@ -1,7 +1,7 @@
 //! What came of a deed, taken in.
 
 use super::life::Ask;
-use super::lists::LOOK_FIRST;
+use super::pause::{LOOK_FIRST, wait};
 use super::{Call, Entry, Fleet, Heard, Life, Story};
 use crate::engine::contract::ProbeResult;
 use crate::engine::id::{CloneId, OpId};
@@ -11,10 +11,6 @@ use crate::engine::time::{Span, Time};
 
 /// Between two looks whether a machine that is being deleted is gone.
 const DELETE_AGAIN: Span = Span::secs(2);
-
-/// The least wait after a trouble that only time or a person mends.
-const CAPACITY_WAIT: Span = Span::secs(30);
-const REFUSED_WAIT: Span = Span::mins(5);
 
 impl Fleet {
     /// Takes in what came of a deed. An answer with an id that is not expected changes nothing.
@@ -213,16 +209,5 @@ impl Entry {
             (Life::Leaving { .. }, _) => Heard::Drained(Err(trouble.detail)),
             _ => Heard::Deleted(Err(trouble)),
         }
-    }
-}
-
-/// How long after a trouble the same is tried again.
-pub(super) fn wait(trouble: &Trouble, failures: u32, policy: &Policy) -> Span {
-    let wait = policy.backoff.wait(failures, policy.seed);
-    match trouble.class {
-        ErrorClass::RateLimited(Some(after)) => wait.max(after),
-        ErrorClass::Capacity => wait.max(CAPACITY_WAIT),
-        class if !class.passes_by_itself() => wait.max(REFUSED_WAIT),
-        _ => wait,
     }
 }

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::heard::wait;
+use super::pause::{LOOK_FIRST, LOOK_MAX, wait};
 use super::{Entry, Fleet, Life, Story};
 use crate::engine::id::CloneId;
 use crate::engine::machine::{MachineState, Owned, Trouble};
 use crate::engine::policy::{CloneTerms, Policy};
 use crate::engine::time::{Span, Time};
-
-/// Between two looks for a clone whose making was interrupted, the first and the longest.
-pub(super) const LOOK_FIRST: Span = Span::secs(2);
-const LOOK_MAX: Span = Span::secs(30);
 
 /// Between two looks for machines that nobody knows of.
 pub(super) const PATROL: Span = Span::mins(5);

@@ -1,7 +1,7 @@
 //! A clone between its making and its removal: it comes up, serves, and lets its visitors go.
 
-use super::heard::wait;
 use super::life::Ask;
+use super::pause::wait;
 use super::{Entry, Fleet, Life, Story};
 use crate::engine::contract::ProbeResult;
 use crate::engine::id::CloneId;
