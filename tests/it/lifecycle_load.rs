@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::MutexGuard;
 
 use crate::support::anteroom::Anteroom;
 use crate::support::chart::{self, Moment};
@@ -29,15 +30,19 @@ const FAST: u64 = 6_000;
 type Moments = std::sync::Mutex<Vec<Moment>>;
 
 struct House {
+    name: &'static str,
     engine: &'static Engine,
     seed: String,
     traefik: Traefik,
     anteroom: Anteroom,
     _dir: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl House {
-    async fn awake() -> House {
+    /// `name`: of the service, another one for each test, for all are on one engine.
+    async fn awake(name: &'static str) -> House {
+        let turn = load::TURN.lock().await;
         let engine = docker::docker();
         let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/apps");
         let app = format!("-v={}:/app:ro", app.display());
@@ -62,24 +67,26 @@ impl House {
         };
         let traefik = Traefik::start(dir.path(), "published", &places).await;
         let services = format!(
-            "{}[service.hash]\nhosts = [\"{HOST}\"]\nport = 8000\nidle_timeout = \"20m\"\ndrain_timeout = \"3s\"\n\
+            "{}[service.{name}]\nhosts = [\"{HOST}\"]\nport = 8000\nidle_timeout = \"20m\"\ndrain_timeout = \"3s\"\n\
              start_timeout = \"60s\"\nhealth = {{ path = \"/health\", interval = \"200ms\", timeout = \"2s\" }}\n\
              provider = {{ kind = \"docker\", container = \"{seed}\", endpoint = \"unix://{}\" }}\n\
-             [service.hash.scale]\nmax = 4\nup_window = \"6s\"\ndown_window = \"15s\"\ncooldown = \"5s\"\n\
+             [service.{name}.scale]\nmax = 4\nup_window = \"6s\"\ndown_window = \"15s\"\ncooldown = \"5s\"\n\
              interval = \"2s\"\ncreations_per_hour = 600\nsignal = {{ kind = \"node-exporter\", port = 9100 }}\n",
             traefik.section("file", room),
             engine.socket.display(),
         );
         let anteroom = Anteroom::start_at(dir.path(), &services, room, admin).await;
-        anteroom.phase("hash", "asleep", SOON).await;
-        anteroom.command("hash", "wake").await;
-        anteroom.phase("hash", "awake", SOON).await;
+        anteroom.phase(name, "asleep", SOON).await;
+        anteroom.command(name, "wake").await;
+        anteroom.phase(name, "awake", SOON).await;
         let house = House {
+            name,
             engine,
             seed,
             traefik,
             anteroom,
             _dir: dir,
+            _turn: turn,
         };
         let http = anteroom::telemetry::http_client()
             .no_proxy()
@@ -108,12 +115,13 @@ impl House {
             "{{.Names}} {{.Label \"anteroom.of\"}}",
         ];
         let all = self.engine.cli(&all);
-        let ours = all.lines().filter(|line| line.contains(" hash/"));
+        let of = format!(" {}/", self.name);
+        let ours = all.lines().filter(|line| line.contains(&of));
         ours.map(str::to_owned).collect()
     }
 
     async fn moment(&self, load: &Load) -> Moment {
-        let view = self.anteroom.view("hash").await;
+        let view = self.anteroom.view(self.name).await;
         let serving = serving(&view);
         Moment {
             seconds: load.age().as_secs_f64(),
@@ -136,7 +144,7 @@ impl House {
     /// Until a clone is at one of these steps.
     async fn step(&self, steps: &[&str]) {
         eventually(LATER, async || {
-            let view = self.anteroom.view("hash").await;
+            let view = self.anteroom.view(self.name).await;
             let clones = view["clones"].as_array().cloned().unwrap_or_default();
             let at = |clone: &Value| steps.contains(&clone["step"].as_str().unwrap_or_default());
             clones.iter().any(at)
@@ -170,7 +178,7 @@ fn serving(view: &Value) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs docker.io, python3 and traefik: run tests/run"]
 async fn clones_come_with_the_load_share_it_and_go_without_a_failed_request() {
-    let house = House::awake().await;
+    let house = House::awake("hash").await;
     let (load, moments) = (house.load(), Moments::default());
     house
         .ramp(&load, FAST, Duration::from_secs(25), &moments)
@@ -207,7 +215,7 @@ async fn clones_come_with_the_load_share_it_and_go_without_a_failed_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs docker.io, python3 and traefik: run tests/run"]
 async fn an_anteroom_that_is_killed_while_it_clones_and_while_it_deletes_loses_nothing() {
-    let mut house = House::awake().await;
+    let mut house = House::awake("mint").await;
     let (load, moments) = (house.load(), Moments::default());
     load.set_rate(FAST);
     house.step(&["making", "starting"]).await;

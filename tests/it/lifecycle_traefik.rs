@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 
 use crate::lifecycle::{client, press};
 use crate::support::anteroom::Anteroom;
@@ -29,13 +29,10 @@ struct House {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// One house at a time: two loads at once starve the machine, and then Traefik's own health checks fail.
-static TURN: Mutex<()> = Mutex::const_new(());
-
 impl House {
     /// `service` is the lines of the service that say where its machine is.
     async fn start(way: &str, kind: &str, machine: SocketAddr, service: &str) -> House {
-        let turn = TURN.lock().await;
+        let turn = load::TURN.lock().await;
         let dir = tempfile::tempdir().expect("a folder");
         let (room, admin) = (free_port(), free_port());
         let traefik = Traefik::start(

@@ -6,7 +6,7 @@ use crate::engine::contract::{Effect, Event};
 use crate::engine::fleet::Life;
 use crate::engine::id::InstanceId;
 use crate::engine::load::Sample;
-use crate::engine::scale::{Alert, Crew, Scaler, Verdict, Why};
+use crate::engine::scale::{Alert, Crew, Direction, Scaler, Verdict, Why};
 use crate::engine::view::ScaleView;
 
 /// The scaling of one service, with what people were told of it.
@@ -135,7 +135,12 @@ impl Service {
         let why = verdict.why.to_string();
         let hinders = matches!(
             verdict.why,
-            Why::Full { .. } | Why::BaseLoad { .. } | Why::AlertAtEnd { .. }
+            // As few as are allowed is no trouble.
+            Why::Full { .. }
+                | Why::BaseLoad { .. }
+                | Why::AlertAtEnd {
+                    direction: Direction::Up
+                }
         );
         if hinders {
             let why = why.clone();

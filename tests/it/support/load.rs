@@ -15,6 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+/// One house under load at a time: two loads at once starve the machine, and then Traefik's own health checks fail.
+pub(crate) static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// No visitor waits longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
