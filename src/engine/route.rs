@@ -222,12 +222,19 @@ pub fn decide(view: &View, kind: Kind, rules: &Rules) -> Decision {
     }
 }
 
+/// Whether the app comes without anybody asking for it: it is being woken, or shown already though its gate is not open
+/// yet, or not any more.
+#[must_use]
+pub fn is_on_its_way(view: &View) -> bool {
+    view.phase == Phase::Waking || !view.upstreams.is_empty()
+}
+
 /// What a request gets while the gate is closed.
 #[must_use]
 pub fn while_closed(view: &View, kind: Kind, rules: &Rules) -> Decision {
     let form = kind.form();
     let may = rules.may_wake && !rules.ignored && kind.wants();
-    let on_its_way = view.phase == Phase::Waking;
+    let on_its_way = is_on_its_way(view);
     if rules.hold && kind.can_be_held() && !rules.ignored {
         let wake = may && rules.by_request != ByRequest::Never;
         if wake || on_its_way {

@@ -17,6 +17,7 @@ use super::reply::{Reply, Trouble};
 use super::room::{Found, Room};
 use crate::driver::admission::Refusal;
 use crate::engine::contract::Upstream;
+use crate::engine::route;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::{Phase, View};
 use crate::signal::edge::{Pass, Stay, Use};
@@ -34,15 +35,15 @@ const HOLD_MAX: Span = Span::mins(15);
 const GATE_AGAIN: Duration = Duration::from_millis(20);
 
 /// Keeps the request at most for `length`, then sends it or says why not. `wake` is called when the request is
-/// whole: half a request wakes nobody. When it
-/// is refused, the request is not kept.
+/// whole, for half a request wakes nobody, and says whether it asked for a wake. When it is refused, the request is not
+/// kept.
 pub(super) async fn hold(
     room: &Room,
     found: &Found,
     outgoing: Outgoing,
     stay: Stay,
     length: Span,
-    wake: impl AsyncFnOnce() -> Result<(), Refusal>,
+    wake: impl AsyncFnOnce() -> Result<bool, Refusal>,
 ) -> Result<Reply, Trouble> {
     let until = Instant::now() + Duration::from_millis(length.0.min(HOLD_MAX.0));
     let (outgoing, _room_taken) = timeout_at(until, keep(room, outgoing, found.site.hold_body_max))
@@ -51,8 +52,8 @@ pub(super) async fn hold(
     let mut watch = found.site.handle.watch();
     // A failure counts only if it comes once we have asked: our own trigger may mend the old one.
     let failed_before = watch.borrow_and_update().since;
-    wake().await.map_err(Trouble::Refused)?;
-    let entered = timeout_at(until, enter(found, watch, failed_before, stay))
+    let asked = wake().await.map_err(Trouble::Refused)?;
+    let entered = timeout_at(until, enter(found, watch, failed_before, stay, asked))
         .await
         .ok()
         .flatten()
@@ -103,24 +104,27 @@ async fn collect(body: Incoming, body_max: usize) -> Result<Body, Trouble> {
     }
 }
 
-/// Waits until the gate lets us in; none when the wake has failed since, or the task has ended.
+/// Waits until the gate lets us in; none when the wake has failed since, when nobody asked for one and the service is not
+/// on its way, or when the task has ended.
 async fn enter(
     found: &Found,
     mut watch: watch::Receiver<Arc<View>>,
     failed_before: Time,
     stay: Stay,
+    asked: bool,
 ) -> Option<(Upstream, Pass)> {
     let handle = &found.site.handle;
     loop {
         if let Some(entered) = handle.enter(Use::Qualifying, stay) {
             return Some(entered);
         }
-        let (there, failed) = {
+        let (there, in_vain) = {
             let view = watch.borrow_and_update();
             let failed = view.phase == Phase::Failed && view.since != failed_before;
-            (!view.upstreams.is_empty(), failed)
+            let comes = asked || route::is_on_its_way(&view);
+            (!view.upstreams.is_empty(), failed || !comes)
         };
-        if failed {
+        if in_vain {
             return None;
         }
         tokio::select! {

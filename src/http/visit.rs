@@ -248,9 +248,11 @@ impl Visit {
                 let agent = agent(request.headers()).to_owned();
                 let length = self.found.site.hold.unwrap_or(Span::ZERO);
                 let outgoing = Outgoing::new(request, self.seen.hop);
-                let wakes = async || match wake {
-                    true => self.ask(room, TriggerBy::Request, &path, &agent).await,
-                    false => Ok(()),
+                let wakes = async || {
+                    if wake {
+                        self.ask(room, TriggerBy::Request, &path, &agent).await?;
+                    }
+                    Ok(wake)
                 };
                 let held = Box::pin(hold::hold(
                     room,

@@ -99,6 +99,42 @@ async fn by_click_a_request_waits_for_a_wake_but_brings_none() {
 }
 
 #[tokio::test]
+async fn by_click_a_request_waits_for_an_app_that_is_shown_before_its_gate_opens() {
+    let app = App::echo().await;
+    let mut house = House::with(Limits::default(), |site| {
+        site.hold = Some(Span::secs(60));
+        site.wake_by = WakeBy::Click;
+    })
+    .await;
+    house.wake(app.address);
+    house.edge.close();
+    let mut visitor = house.visitor().await;
+    let before = house.watchers();
+    let asked = tokio::spawn(async move { visitor.get("/", API).await });
+    house.is_watched_by(before + 1).await;
+    house.open();
+    assert_eq!(asked.await.unwrap().status, 200);
+    assert!(house.is_left_alone());
+}
+
+#[tokio::test]
+async fn by_click_a_request_waits_no_longer_than_the_wake_of_others_goes_on() {
+    let mut house = House::with(Limits::default(), |site| {
+        site.hold = Some(Span::secs(600));
+        site.wake_by = WakeBy::Click;
+    })
+    .await;
+    house.show(|view| view.phase = Phase::Waking);
+    let mut visitor = house.visitor().await;
+    let before = house.watchers();
+    let asked = tokio::spawn(async move { visitor.get("/", API).await });
+    house.is_watched_by(before + 1).await;
+    house.show(|view| view.phase = Phase::Asleep);
+    assert_eq!(asked.await.unwrap().status, 503);
+    assert!(house.is_left_alone());
+}
+
+#[tokio::test]
 async fn a_body_over_a_mebibyte_is_not_kept() {
     let mut house = holding(Span::secs(60)).await;
     let mut visitor = house.visitor().await;

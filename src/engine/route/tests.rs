@@ -434,6 +434,33 @@ fn a_denied_client_may_wait_for_somebody_elses_wake() {
     );
 }
 
+/// The view shows the app a moment before the gate opens, and may show it a moment after the gate has closed.
+#[test]
+fn an_app_that_is_shown_at_a_closed_gate_is_on_its_way() {
+    let mut shown = view(Phase::Awake);
+    shown.upstreams.push(Upstream {
+        instance: InstanceId::SEED,
+        address: "127.0.0.1:1".parse().unwrap(),
+    });
+    let click = Rules {
+        by_request: ByRequest::Never,
+        hold: true,
+        ..RULES
+    };
+    assert!(matches!(
+        while_closed(&shown, Kind::Data, &click),
+        Decision::Hold { wake: false, .. }
+    ));
+    let denied = Rules {
+        may_wake: false,
+        ..RULES
+    };
+    assert!(matches!(
+        while_closed(&shown, Kind::Navigation, &denied),
+        Decision::Wait { wake: false, .. }
+    ));
+}
+
 #[test]
 fn where_there_is_an_upstream_everything_is_forwarded() {
     let mut awake = view(Phase::Awake);

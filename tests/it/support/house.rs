@@ -175,6 +175,21 @@ impl House {
         self.edge.lead_to(&upstreams);
     }
 
+    /// So many watch the service now.
+    pub(crate) fn watchers(&self) -> usize {
+        self.inbox.view.receiver_count()
+    }
+
+    /// Waits until so many watch the service: each request that is held is one.
+    pub(crate) async fn is_watched_by(&self, watchers: usize) {
+        soon(async {
+            while self.watchers() < watchers {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// The clock goes on.
     pub(crate) fn later(&self, span: Span) {
         self.clock.fetch_add(span.0, SeqCst);
