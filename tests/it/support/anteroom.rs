@@ -1,6 +1,7 @@
 //! Starts the real binary, reads its log as events, and talks to its admin listener.
 
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::wait::{eventually, free_port};
+use super::wait::{LOOK_EVERY, free_port};
 
 /// A running Anteroom.
 pub(crate) struct Anteroom {
@@ -23,6 +24,16 @@ pub(crate) struct Anteroom {
     lines: Arc<Mutex<Vec<String>>>,
     grown: watch::Receiver<usize>,
     http: reqwest::Client,
+}
+
+/// Why a service does not come to a phase is in the log of the room that leads it, which may be another than was asked:
+/// a test that fails shows what all its rooms said.
+impl Drop for Anteroom {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the room at {} said:\n{}", self.room, self.whole_log());
+        }
+    }
 }
 
 /// The binary under test.
@@ -138,19 +149,14 @@ impl Anteroom {
                 };
                 match found {
                     Some(line) => return line,
-                    None if grown.changed().await.is_err() => {
-                        panic!("it ended:\n{}", self.whole_log())
-                    }
+                    None if grown.changed().await.is_err() => panic!("it ended"),
                     None => {}
                 }
             }
         };
         match timeout(within, find).await {
             Ok(line) => line,
-            Err(_) => panic!(
-                "no line with {text:?} within {within:?} in\n{}",
-                self.whole_log()
-            ),
+            Err(_) => panic!("no line with {text:?} within {within:?}"),
         }
     }
 
@@ -186,9 +192,34 @@ impl Anteroom {
             .await
     }
 
-    /// Waits until the service is in this phase.
-    pub(crate) async fn phase(&self, service: &str, phase: &str, within: Duration) {
-        eventually(within, async || self.view(service).await["phase"] == phase).await;
+    /// Waits until the service is in this phase; fails the test, naming its line and showing the service, when the
+    /// deadline passes first.
+    #[track_caller]
+    pub(crate) fn phase(
+        &self,
+        service: &str,
+        phase: &str,
+        within: Duration,
+    ) -> impl Future<Output = ()> {
+        let asked_at = Location::caller();
+        async move {
+            let mut seen = Value::Null;
+            let shown = async {
+                while seen["phase"] != phase {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    seen = self.view(service).await;
+                }
+            };
+            if timeout(within, shown).await.is_err() {
+                let path = format!("/{service}/why");
+                let why = self.admin(reqwest::Method::GET, &path);
+                let why = timeout(Duration::from_secs(5), why).await;
+                panic!(
+                    "{asked_at}: the room at {} does not show {phase} within {within:?}, but {seen}: {why:?}",
+                    self.room
+                );
+            }
+        }
     }
 
     /// The process.

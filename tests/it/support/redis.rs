@@ -35,6 +35,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            let said = std::fs::read_to_string(self.dir.path().join("log"));
+            let said = said.unwrap_or_default();
+            eprintln!("the server at {} said:\n{said}", self.at());
+        }
     }
 }
 
