@@ -4,7 +4,7 @@
 //! drain, then the tasks end; machines stay as they are. Reloading: services that changed get a new task, the
 //! others notice nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +97,7 @@ impl App {
             state_dir,
             listen: config.server.listen,
             secret,
+            gates: live::Gates::default(),
         };
         let (file, texts) = (config, build::added(&*store).await);
         let (config, added) = reload::with_added(&file, &texts, &Added::default(), &parts);
@@ -158,7 +159,7 @@ impl App {
             token: ArcSwap::from_pointee(token(&config)),
             traefik: ArcSwap::from_pointee(parts.traefik.as_ref().map(traefik::Traefik::served)),
             targets: targets.served(),
-            alerts: Alerts::new(signed(&config)),
+            alerts: Alerts::new(signed(&config), scaled(&config)),
         });
         let serving = vec![
             tokio::spawn(listen::serve(
@@ -296,4 +297,11 @@ fn signed(config: &Config) -> Option<Signed> {
         secret: webhook.secret.expose().to_owned(),
         timestamp_header: webhook.timestamp_header.clone(),
     })
+}
+
+/// The services that may have more than one instance.
+fn scaled(config: &Config) -> BTreeSet<ServiceName> {
+    let services = config.services.values();
+    let scaled = services.filter(|service| service.scale.is_some());
+    scaled.map(|service| service.name.clone()).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -16,9 +16,10 @@ use crate::driver::handle::Handle;
 use crate::driver::task::{self, Running, Setup};
 use crate::driver::way::{RoomOnly, Way};
 use crate::engine::admit::Rate;
-use crate::engine::id::ServiceName;
-use crate::engine::view::Phase;
+use crate::engine::id::{CloneId, ServiceName};
+use crate::engine::view::{Phase, View};
 use crate::http::{Site, Sites};
+use crate::signal::edge::Edge;
 use crate::store::Store;
 
 /// What all services share.
@@ -31,6 +32,25 @@ pub(super) struct Parts {
     pub(super) state_dir: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) secret: [u8; 32],
+    pub(super) gates: Gates,
+}
+
+/// The gates of services for as long as anybody is inside or may come in: a service that is changed, or taken out and put back,
+/// gets a new task, and that must know of those who came in before.
+#[derive(Debug, Default)]
+pub(super) struct Gates(Mutex<BTreeMap<ServiceName, Weak<Edge>>>);
+
+impl Gates {
+    fn of(&self, service: &ServiceName) -> Arc<Edge> {
+        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.retain(|_, gate| gate.strong_count() > 0);
+        if let Some(gate) = gates.get(service).and_then(Weak::upgrade) {
+            return gate;
+        }
+        let gate = Edge::new();
+        gates.insert(service.clone(), Arc::downgrade(&gate));
+        gate
+    }
 }
 
 pub(super) struct Live {
@@ -55,7 +75,7 @@ impl Live {
             _ => Arc::new(RoomOnly),
         };
         let end = CancellationToken::new();
-        let running = task::spawn(Setup {
+        let setup = Setup {
             name: service.name.clone(),
             policy: build::policy(service, provider.as_ref()),
             load: build::load_signal(service, &provider, &parts.prometheus)?,
@@ -67,7 +87,8 @@ impl Live {
             owner: build::owner(),
             place: build::place(parts.listen),
             shutdown: end.clone(),
-        });
+        };
+        let running = task::spawn_at(setup, parts.gates.of(&service.name));
         if let (Some(traefik), Ingress::Failover) = (&parts.traefik, service.ingress) {
             traefik.listen(service, running.samples.clone());
         }
@@ -81,6 +102,12 @@ impl Live {
     /// What the service is doing.
     pub(super) fn phase(&self) -> Phase {
         self.running.handle.with_view(|view| view.phase)
+    }
+
+    /// Its clones that are not gone.
+    pub(super) fn clones(&self) -> Vec<CloneId> {
+        let clones = |view: &View| view.clones.iter().map(|it| it.clone).collect();
+        self.running.handle.with_view(clones)
     }
 
     /// Ends the task; the machine stays as it is.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::live::{self, Live, Parts};
-use super::{App, TASK_END_TIMEOUT, signed, token};
+use super::{App, TASK_END_TIMEOUT, scaled, signed, token};
 use crate::config::Config;
 use crate::config::added::Added;
 use crate::engine::id::ServiceName;
@@ -107,10 +107,10 @@ impl App {
         for name in &leaving {
             if let Some(live) = self.services.remove(name) {
                 if !config.services.contains_key(name) {
-                    let phase = live.phase().as_str();
-                    tracing::info!(service = %name, phase, "it is taken out; its machine stays as it is");
+                    taken_out(name, &live);
                 }
                 live.end(&self.parts, TASK_END_TIMEOUT).await;
+                self.admin.alerts.forget(name);
             }
         }
         for service in config.services.values() {
@@ -122,6 +122,7 @@ impl App {
         self.set_sites(config);
         let handles = live::handles(&self.services);
         self.admin.services.store(Arc::new(handles));
+        self.admin.alerts.scaled.store(Arc::new(scaled(config)));
         Ok(())
     }
 
@@ -159,4 +160,19 @@ impl App {
             tracing::error!("nothing is changed: {error:#}");
         }
     }
+}
+
+/// Nobody looks after its machines from here on.
+fn taken_out(service: &ServiceName, live: &Live) {
+    let (phase, clones) = (live.phase().as_str(), live.clones());
+    if clones.is_empty() {
+        return tracing::info!(%service, phase, "it is taken out; its machine stays as it is");
+    }
+    let names: Vec<_> = clones.iter().map(ToString::to_string).collect();
+    let clones = names.join(", ");
+    tracing::warn!(
+        %service, phase, clones,
+        "it is taken out; its machine and its clones run on, and nobody looks after them: put it back and let it sleep, or \
+         delete what `anteroom doctor` names"
+    );
 }

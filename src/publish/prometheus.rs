@@ -4,7 +4,7 @@
 //! not known yet what serves, nothing is told rather than an empty list.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,10 +91,12 @@ pub async fn keep_file(list: List, end: CancellationToken) {
             () = end.cancelled() => return,
             _ = tick.tick() => {}
         }
+        let listed = list();
+        file.leave(listed.file.as_deref());
         if let Listed {
             file: Some(path),
             list: Some(list),
-        } = list()
+        } = listed
         {
             file.keep(path, list).await;
         }
@@ -104,13 +106,29 @@ pub async fn keep_file(list: List, end: CancellationToken) {
 /// The file, as far as it is known.
 #[derive(Default)]
 struct File {
+    /// Which one it is.
+    path: Option<PathBuf>,
     written: Option<(PathBuf, Bytes)>,
     /// When it is tried again, because the last try failed.
     again: Option<Instant>,
 }
 
 impl File {
+    /// Another file is kept from now on, or none. The one that was is left: only its owner knows whether Prometheus reads it still.
+    fn leave(&mut self, wanted: Option<&Path>) {
+        let left = self.path.take_if(|path| Some(path.as_path()) != wanted);
+        if let Some(left) = left {
+            let file = left.display();
+            tracing::warn!(
+                %file,
+                "the list of instances for Prometheus is no longer kept in this file; remove it, or Prometheus goes on with what it says"
+            );
+            *self = File::default();
+        }
+    }
+
     async fn keep(&mut self, path: PathBuf, list: Bytes) {
+        self.path.get_or_insert_with(|| path.clone());
         let wanted = (path, list);
         let early = self.again.is_some_and(|at| Instant::now() < at);
         if self.written.as_ref() == Some(&wanted) || early {

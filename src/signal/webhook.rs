@@ -114,7 +114,9 @@ impl Raised {
         let fingerprint = self.fingerprint.as_deref();
         let fingerprint = fingerprint.filter(|it| !it.is_empty());
         let name = name(fingerprint.ok_or_else(|| lacks("fingerprint"))?);
-        let named = SERVICE_LABELS.iter().find_map(|label| labels.get(*label));
+        // An empty label is none, as everywhere at Prometheus.
+        let named = SERVICE_LABELS.iter().filter_map(|label| labels.get(*label));
+        let named = named.into_iter().find(|name| !name.is_empty());
         let service = match named.map(|named| named.parse::<ServiceName>()) {
             Some(Ok(service)) => service,
             Some(Err(_)) => return Ok(Heard::Nobody(named.map(|it| shown(it)))),

@@ -19,10 +19,19 @@ const SIGNATURE: &str = "X-Grafana-Alerting-Signature";
 const TIMESTAMP: &str = "X-Grafana-Alerting-Timestamp";
 const SOON: Duration = Duration::from_secs(20);
 
-/// An Anteroom with the service `blog`, and these lines before it.
+/// The service `blog`, which sleeps and is scaled by alerts.
+fn blog() -> String {
+    format!(
+        "[service.blog]\nhosts = [\"blog.example.com\"]\nport = {}\ningress = \"proxy\"\n\
+         provider = {{ kind = \"process\", command = [\"app\", \"{{port}}\"] }}\n\
+         scale = {{ max = 2, signal = {{ kind = \"webhook\" }} }}\n",
+        free_port()
+    )
+}
+
+/// An Anteroom with this service, and these lines before it.
 async fn anteroom(dir: &Path, lines: &str) -> Anteroom {
-    let machine = Machine::new(Duration::ZERO).await;
-    let anteroom = Anteroom::start(dir, &format!("{lines}\n{}", service(&machine, ""))).await;
+    let anteroom = Anteroom::start(dir, &format!("{lines}\n{}", blog())).await;
     anteroom.log("listening", SOON).await;
     anteroom
 }
@@ -81,6 +90,35 @@ async fn each_alert_goes_to_its_own_service() {
         2,
         "nothing else passed"
     );
+}
+
+#[tokio::test]
+async fn an_alert_of_which_nothing_comes_is_answered_with_what_to_mend() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::new(Duration::ZERO).await;
+    let shop = service(&machine, "").replace("blog", "shop");
+    let anteroom = anteroom(dir.path(), &shop).await;
+    let one = |labels: Value, at: &str| json!({ "status": "firing", "labels": labels, "startsAt": at, "fingerprint": "f" });
+    let now = "2026-11-21T17:00:00Z";
+    let alerts = json!({ "alerts": [
+        one(json!({ "service": "shop" }), now),
+        one(json!({ "service": "blog" }), "2999-01-01T00:00:00Z"),
+        one(json!({ "service": "blog", "anteroom_service": "" }), now),
+    ] });
+    for again in [false, true] {
+        let (status, answer) = told(call(&anteroom, "up").body(alerts.to_string())).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let done = if again { "repeated" } else { "firing" };
+        assert_eq!(
+            answer["services"],
+            json!({ "shop": { "not_scaled": 1 }, "blog": { "ahead": 1, done: 1 } })
+        );
+        let mend = |of: &str| answer["mend"][of].as_str().unwrap_or_default().to_owned();
+        assert!(mend("shop").contains("[service.NAME.scale]"), "{answer}");
+        assert!(mend("blog").contains("clocks"), "{answer}");
+    }
+    let log = anteroom.whole_log();
+    assert_eq!(log.matches("nothing comes of an alert").count(), 2, "{log}");
 }
 
 #[tokio::test]
@@ -166,7 +204,6 @@ async fn a_call_that_is_not_signed_as_it_must_be_is_refused() {
 async fn a_real_alertmanager_is_understood_when_it_knows_the_token() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("token"), "token-of-the-admin").expect("it is ours");
-    let machine = Machine::new(Duration::ZERO).await;
     let (room, admin) = (free_port(), free_port());
     let token = format!(
         "token = {{ file = \"{}\" }}",
@@ -174,7 +211,7 @@ async fn a_real_alertmanager_is_understood_when_it_knows_the_token() {
     );
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:{room}\"\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n{token}\n[store]\nurl = \"memory:\"\n{}",
-        service(&machine, "")
+        blog()
     );
     let config = dir.path().join("anteroom.toml");
     std::fs::write(&config, text).expect("it is ours");

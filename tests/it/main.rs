@@ -60,6 +60,7 @@ mod lifecycle_woke;
 mod page;
 mod prometheus_targets;
 mod provider_conformance;
+mod reload;
 mod rooms;
 mod signal_node_exporter;
 mod signal_prometheus;

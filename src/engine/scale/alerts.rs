@@ -48,6 +48,14 @@ pub struct Alert {
     pub firing: bool,
 }
 
+impl Alert {
+    /// Whether it says that it began so far ahead of now that it is not believed.
+    #[must_use]
+    pub fn is_ahead(&self, now: Time) -> bool {
+        self.at.since(now) > AHEAD_MAX
+    }
+}
+
 /// The alerts of one service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Alerts {
@@ -58,7 +66,7 @@ pub(super) struct Alerts {
 impl Alerts {
     /// Whether it is news.
     pub(super) fn heard(&mut self, alert: Alert, now: Time) -> bool {
-        if alert.at.since(now) > AHEAD_MAX {
+        if alert.is_ahead(now) {
             return false;
         }
         let same = |known: &Alert| (known.name, known.direction) == (alert.name, alert.direction);

@@ -4,12 +4,12 @@
 //! moment ago is not told again, and a service is told so much in a minute. What an alert does is the engine's alone: within the
 //! bounds of its service, whatever comes in here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -61,19 +61,28 @@ impl std::fmt::Debug for Signed {
 pub struct Alerts {
     /// How calls are signed; none: they carry the admin token, or come from this host.
     pub signed: ArcSwapOption<Signed>,
+    /// The services that may have more than one instance.
+    pub scaled: ArcSwap<BTreeSet<ServiceName>>,
     lately: Mutex<BTreeMap<ServiceName, Lately>>,
     bodies: Semaphore,
 }
 
 impl Alerts {
-    /// Nothing has come in yet.
+    /// Nothing has come in yet. `scaled`: the services that may have more than one instance.
     #[must_use]
-    pub fn new(signed: Option<Signed>) -> Alerts {
+    pub fn new(signed: Option<Signed>, scaled: BTreeSet<ServiceName>) -> Alerts {
         Alerts {
             signed: ArcSwapOption::from_pointee(signed),
+            scaled: ArcSwap::from_pointee(scaled),
             lately: Mutex::default(),
             bodies: Semaphore::new(BODIES_MAX),
         }
+    }
+
+    /// The service begins anew and knows of no alert: what it was told is told again.
+    pub fn forget(&self, service: &ServiceName) {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.remove(service);
     }
 }
 
@@ -128,6 +137,10 @@ enum Done {
     Repeated,
     /// The alert says that nothing is known, which is no evidence.
     NoEvidence,
+    /// Nothing: the service never has more than one instance.
+    NotScaled,
+    /// Nothing: it says that it began later than now.
+    Ahead,
     /// Too many at a time; it is to be sent again.
     HeldBack,
 }
@@ -140,7 +153,23 @@ impl Done {
             Self::Ended => "ended",
             Self::Repeated => "repeated",
             Self::NoEvidence => "no_evidence",
+            Self::NotScaled => "not_scaled",
+            Self::Ahead => "ahead",
             Self::HeldBack => "held_back",
+        }
+    }
+
+    /// What the operator must mend where nothing comes of an alert.
+    const fn mend(self) -> Option<&'static str> {
+        match self {
+            Self::NotScaled => Some(
+                "it does not scale, so nothing is done; write max and signal in its [service.NAME.scale], or send its alerts \
+                 elsewhere",
+            ),
+            Self::Ahead => Some(
+                "an alert began later than now, so nothing is done; compare the clocks of its sender and of this host",
+            ),
+            _ => None,
         }
     }
 }
@@ -223,6 +252,7 @@ impl Admin {
         let services = self.services.load();
         let mut done = BTreeMap::<ServiceName, BTreeMap<&str, u32>>::new();
         let (mut unknown, mut unnamed) = (BTreeMap::<String, u32>::new(), 0);
+        let mut mend = BTreeMap::<ServiceName, &str>::new();
         let mut held_back = false;
         for heard in call.alerts {
             let (name, alert) = match heard {
@@ -244,13 +274,17 @@ impl Admin {
             let what = alert.map_or(Done::NoEvidence, |alert| self.pass_on(handle, alert));
             held_back |= what == Done::HeldBack;
             metrics().alerted(&name, what.as_str());
+            mend.extend(what.mend().map(|words| (name.clone(), words)));
             let of = done.entry(name).or_default();
             *of.entry(what.as_str()).or_default() += 1;
         }
         let unknown: BTreeMap<_, _> = unknown.into_iter().take(UNKNOWN_MAX).collect();
-        let told = json!({
+        let mut told = json!({
             "services": done, "unknown": unknown, "without_label": unnamed, "left_out": call.left_out,
         });
+        if !mend.is_empty() {
+            told["mend"] = json!(mend);
+        }
         if !held_back {
             return json_answer(StatusCode::OK, &told);
         }
@@ -263,9 +297,21 @@ impl Admin {
     /// Tells a service of an alert, unless it knows of it, or has been told too much.
     fn pass_on(&self, handle: &Handle, alert: Alert) -> Done {
         let (service, lately) = (handle.service(), &self.alerts.lately);
+        let nothing = match self.alerts.scaled.load().contains(service) {
+            false => Some(Done::NotScaled),
+            true => Some(Done::Ahead).filter(|_| alert.is_ahead(self.clock.now())),
+        };
         let mut lately = lately.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = lately.entry(service.clone()).or_default();
-        match lately.pass(alert, Instant::now()) {
+        let passed = lately.pass(alert, Instant::now());
+        if let Some(nothing) = nothing {
+            if passed == Passed::On {
+                let why = nothing.mend();
+                tracing::warn!(%service, why, "nothing comes of an alert");
+            }
+            return nothing;
+        }
+        match passed {
             Passed::Known => Done::Repeated,
             Passed::TooMuch => Done::HeldBack,
             Passed::On if handle.command(Command::Alert(alert)).is_err() => {
