@@ -19,11 +19,13 @@ use super::contract::ProbeResult;
 use super::id::{CloneId, InstanceId, OpId};
 use super::machine::{Machine, Owned, PublicAddress, Trouble};
 use super::policy::{CloneTerms, Policy};
+use super::story::Failure;
 use super::time::{Span, Time};
 use super::traffic::Upstream;
 use life::Ask;
 pub use life::Life;
 
+mod alone;
 mod heard;
 pub mod life;
 mod lists;
@@ -149,6 +151,12 @@ pub struct Fleet {
     /// The provider does not make clones now: not asked before.
     no_new_before: Time,
     refusals: u32,
+    /// The last clone that could not be made or did not come up: when, and why.
+    refused: Option<(Time, Failure, String)>,
+    /// What the last call that did not succeed met with, until one succeeds.
+    trouble: Option<Trouble>,
+    /// No seed serves beside them.
+    alone: bool,
     changed: bool,
     told: Vec<(CloneId, Story)>,
 }
@@ -276,7 +284,7 @@ impl Fleet {
         let Some(terms) = &policy.clones else {
             return;
         };
-        self.wanted = clones.min(terms.most);
+        self.wanted = clones;
         self.lose_overdue(now, policy);
         self.give_up_the_late(now, policy);
         self.drop_the_dead(now, terms);

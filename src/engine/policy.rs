@@ -1,6 +1,7 @@
 //! How a service is to live: durations, bounds, sources.
 
 use super::backoff::Backoff;
+use super::record::Base;
 use super::scale;
 use super::time::Span;
 use super::traffic::Source;
@@ -20,7 +21,7 @@ pub enum Sleep {
 /// How the provider makes clones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloneTerms {
-    /// So many are wanted while the service is awake, whatever its load.
+    /// So many are wanted while the service is awake, whatever its load; one at least where no seed serves.
     pub wanted: u16,
     /// So many there may be at any moment, those that are on their way in and out among them.
     pub most: u16,
@@ -60,6 +61,8 @@ pub struct Policy {
     pub sleep: Sleep,
     /// How clones are made; none where they are not.
     pub clones: Option<CloneTerms>,
+    /// What a wake is to bring up; clones only where `clones` says how they are made.
+    pub base: Base,
     /// How many instances there are to be for the load; none where there is always one.
     pub scale: Option<scale::Terms>,
     /// A source of activity that has not been heard of for so long is blind.
@@ -87,6 +90,7 @@ impl Default for Policy {
             call_timeout: Span::secs(45),
             sleep: Sleep::Stop,
             clones: None,
+            base: Base::Seed,
             scale: None,
             stale_after: Span::secs(60),
             billing_increment: None,

@@ -30,9 +30,30 @@ pub struct Record {
     pub hold: Option<Hold>,
     /// How long earlier wakes took.
     pub history: WakeHistory,
+    /// What it runs on, or ran on last.
+    #[serde(skip_serializing_if = "Base::is_seed")]
+    pub base: Base,
     /// The clones, those that are intended and those that are leaving too.
     #[serde(skip_serializing_if = "FleetRecord::is_empty")]
     pub fleet: FleetRecord,
+}
+
+/// What a service runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Base {
+    /// Its seed, which a wake starts and a sleep stops; clones come and go beside it.
+    #[default]
+    Seed,
+    /// Its clones alone, which a wake makes and a sleep deletes; the seed is only what they are made from.
+    Clones,
+}
+
+impl Base {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+    const fn is_seed(&self) -> bool {
+        matches!(self, Base::Seed)
+    }
 }
 
 /// "Do not sleep before."
@@ -77,13 +98,13 @@ pub enum Stand {
     },
     /// The app answered.
     Awake {
-        /// Where.
-        upstream: Upstream,
+        /// Where the seed's app listens; none where clones alone serve.
+        upstream: Option<Upstream>,
     },
     /// Visitors are being led away; the machine still runs and may still be used.
     Leaving {
-        /// Where the app listens.
-        upstream: Upstream,
+        /// Where the seed's app listens; none where clones alone serve.
+        upstream: Option<Upstream>,
     },
     /// A stop was asked for, or was about to be.
     Stopping {

@@ -15,7 +15,7 @@ use super::id::{InstanceId, OpId, ServiceName};
 use super::idle::IdleClock;
 use super::machine::{ErrorClass, Machine, Trouble};
 use super::policy::Policy;
-use super::record::{Hold, Record};
+use super::record::{Base, Hold, Record};
 use super::story::Event;
 use super::time::{Span, Time};
 use super::traffic::{Activity, Routing, Source};
@@ -36,6 +36,7 @@ mod scaling;
 mod show;
 mod state;
 mod stopping;
+mod template;
 #[cfg(test)]
 mod tests;
 mod waking;
@@ -62,6 +63,8 @@ pub struct Service {
     history: WakeHistory,
     /// Crashes since the service was last awake for long; spaces the restarts of an app that keeps crashing.
     crashes: u32,
+    /// What it runs on, or ran on last.
+    base: Base,
     fleet: Fleet,
     scaling: Scaling,
 }
@@ -104,6 +107,7 @@ impl Service {
             triggered_count: 0,
             history: WakeHistory::default(),
             crashes: 0,
+            base: Base::Seed,
             fleet: Fleet::default(),
             scaling: Scaling::default(),
         }
@@ -210,11 +214,12 @@ impl Service {
     fn advance_phase(&mut self, out: &mut Vec<Effect>) {
         match &self.state {
             State::Fresh => {}
-            State::Learning(_) => self.advance_learning(out),
+            State::Diverting(_) | State::Draining(_) => self.advance_leaving(out),
             State::Asleep(_) => self.advance_asleep(out),
+            _ if self.base == Base::Clones => self.advance_on_clones(out),
+            State::Learning(_) => self.advance_learning(out),
             State::Waking(_) => self.advance_waking(out),
             State::Awake(_) => self.advance_awake(out),
-            State::Diverting(_) | State::Draining(_) => self.advance_leaving(out),
             State::Stopping(_) => self.advance_stopping(out),
             State::Failed(_) => self.advance_failed(out),
         }
@@ -330,8 +335,10 @@ impl Service {
     fn heard(&mut self, kind: CallKind, answer: Result<Machine, Trouble>, out: &mut Vec<Effect>) {
         match &self.state {
             State::Fresh => {}
-            State::Learning(_) => self.learning_heard(answer, out),
             State::Asleep(_) => self.asleep_heard(answer, out),
+            // Asked before clones took over: of no meaning for what serves now.
+            _ if self.base == Base::Clones => {}
+            State::Learning(_) => self.learning_heard(answer, out),
             State::Waking(_) => self.waking_heard(kind, answer, out),
             State::Awake(_) => self.awake_heard(answer, out),
             // Gone or not, the stop that follows is idempotent; called off, the machine is looked at again.
@@ -416,6 +423,7 @@ impl Service {
             last_activity: Some(self.idle.last_activity()).filter(|at| *at > Time(0)),
             hold: self.hold.clone(),
             history: self.history.clone(),
+            base: self.base,
             fleet: self.fleet.record(),
         });
         out.push(Effect::Record {

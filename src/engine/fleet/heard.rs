@@ -7,6 +7,7 @@ use crate::engine::contract::ProbeResult;
 use crate::engine::id::{CloneId, OpId};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, PublicAddress, Trouble};
 use crate::engine::policy::{CloneTerms, Policy};
+use crate::engine::story::Failure;
 use crate::engine::time::{Span, Time};
 
 /// Between two looks whether a machine that is being deleted is gone.
@@ -64,6 +65,7 @@ impl Fleet {
         let Some(entry) = self.clones.get_mut(&clone) else {
             return;
         };
+        self.trouble = None;
         if terms.strips {
             let addresses = Vec::new();
             entry.turn(Life::Stripping { addresses }, now);
@@ -116,6 +118,10 @@ impl Fleet {
             }
             // Nothing was done, and trying again soon can help.
             class if class.passes_by_itself() && class != ErrorClass::InvalidState => {
+                // Capacity comes back, but nobody knows when.
+                if class == ErrorClass::Capacity {
+                    self.refused = Some((now, Failure::of(class), trouble.to_string()));
+                }
                 self.again(clone, &trouble, now, policy);
             }
             _ => {
@@ -123,6 +129,7 @@ impl Fleet {
                 let wait = wait(&trouble, self.refusals, policy);
                 self.no_new_before = now + wait;
                 let why = trouble.to_string();
+                self.refused = Some((now, Failure::of(trouble.class), why.clone()));
                 self.told.push((clone, Story::NotMade { why }));
                 // A refusal is believed, and looked after once all the same: a machine costs money.
                 self.remove(clone, now);
@@ -190,6 +197,7 @@ impl Fleet {
     }
 
     pub(super) fn again(&mut self, clone: CloneId, trouble: &Trouble, now: Time, policy: &Policy) {
+        self.trouble = Some(trouble.clone());
         if let Some(entry) = self.clones.get_mut(&clone) {
             entry.failures += 1;
             entry.next_at = now + wait(trouble, entry.failures, policy);

@@ -31,10 +31,13 @@ impl Fleet {
             Err(trouble) => {
                 self.find.failures += 1;
                 self.find.next_at = now + wait(&trouble, self.find.failures, policy);
+                self.trouble = Some(trouble);
                 return;
             }
         };
-        self.find.failures = 0;
+        if std::mem::take(&mut self.find.failures) > 0 {
+            self.trouble = None;
+        }
         self.find.read = Some(began);
         let mut there: BTreeMap<CloneId, usize> = BTreeMap::new();
         for owned in owned {

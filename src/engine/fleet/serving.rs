@@ -7,6 +7,7 @@ use crate::engine::contract::ProbeResult;
 use crate::engine::id::CloneId;
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use crate::engine::policy::Policy;
+use crate::engine::story::{Failure, Stage};
 use crate::engine::time::{Span, Time};
 
 /// Between two looks at a machine that runs but whose app is silent: it may have gone down again.
@@ -19,7 +20,7 @@ const START_GRACE: Span = Span::secs(20);
 const STARTS_MAX: u32 = 3;
 
 /// So many failed probes in a row take a clone out of service; one alone may be a hiccup.
-const MISSES_MAX: u32 = 2;
+pub(super) const MISSES_MAX: u32 = 2;
 
 /// A clone that nobody is led to is left alone for so long at least: a request may have been on its way there.
 const DRAIN_MIN: Span = Span::secs(1);
@@ -57,6 +58,7 @@ impl Fleet {
         };
         entry.failures = 0;
         entry.looked_at = now;
+        self.trouble = None;
         match (machine.state, machine.address) {
             (MachineState::Running, Some(address)) if served.is_none_or(|at| at == address) => {
                 entry.ask = Ask::Probe(address);
@@ -95,10 +97,11 @@ impl Fleet {
             }
             MachineState::Stopped | MachineState::Suspended => {
                 let why = format!("it is off after {STARTS_MAX} starts");
-                self.give_up(clone, why, now, policy);
+                self.give_up(clone, (Failure::MachineDied, why), now, policy);
             }
             MachineState::Failed => {
-                self.give_up(clone, "the provider calls it failed".into(), now, policy);
+                let why = "the provider calls it failed".to_owned();
+                self.give_up(clone, (Failure::MachineDied, why), now, policy);
             }
             // Made a moment ago it may not show yet, and gone for good the lists say so.
             MachineState::Missing => {
@@ -116,6 +119,7 @@ impl Fleet {
         now: Time,
         policy: &Policy,
     ) {
+        let is_last = self.is_last();
         let Some(entry) = self.clones.get_mut(&clone) else {
             return;
         };
@@ -138,14 +142,20 @@ impl Fleet {
                 }
             }
             (Life::Serving { .. }, ProbeResult::Ready) => {
+                if entry.misses >= MISSES_MAX {
+                    self.told.push((clone, Story::Serving));
+                }
                 entry.misses = 0;
                 entry.next_at = now + policy.check_interval;
             }
-            (Life::Serving { .. }, ProbeResult::NotReady(what)) => {
-                entry.misses += 1;
-                if entry.misses >= MISSES_MAX {
-                    self.ails(clone, &what, now);
+            (Life::Serving { .. }, ProbeResult::NotReady(why)) => {
+                entry.misses = entry.misses.saturating_add(1);
+                if entry.misses >= MISSES_MAX && !is_last {
+                    self.ails(clone, &why, now);
                 } else {
+                    if entry.misses == MISSES_MAX {
+                        self.told.push((clone, Story::Ailing { why }));
+                    }
                     // The machine may be gone: the provider knows.
                     entry.ask = Ask::Look;
                     entry.next_at = now;
@@ -175,25 +185,44 @@ impl Fleet {
         }
     }
 
-    /// Clones whose app did not answer within the start timeout are given up.
+    /// Clones whose app did not answer within the start timeout are given up. Where it is all there is, it is given that
+    /// time once more: another one would begin anew, and may be as slow.
     pub(super) fn give_up_the_late(&mut self, now: Time, policy: &Policy) {
+        let more = match self.alone && self.live() == 1 {
+            true => policy.start_timeout,
+            false => Span::ZERO,
+        };
         let late = |entry: &Entry| match entry.life {
-            Life::Rising { since, .. } => since + policy.start_timeout <= now,
+            Life::Rising { since, .. } => since + policy.start_timeout + more <= now,
             _ => false,
         };
         let all = self.clones.iter();
-        let late: Vec<_> = all.filter(|(_, it)| late(it)).map(|(id, _)| *id).collect();
-        for clone in late {
+        let late: Vec<_> = all
+            .filter(|(_, it)| late(it))
+            .map(|(id, it)| (*id, it.stage()))
+            .collect();
+        for (clone, stage) in late {
+            let failure = match stage {
+                Stage::MachineUp => Failure::AppSilent,
+                _ => Failure::MachineSilent,
+            };
             let why = format!("not ready within {}", policy.start_timeout);
-            self.give_up(clone, why, now, policy);
+            self.give_up(clone, (failure, why), now, policy);
         }
     }
 
     /// What one clone could not do the next can't either, so soon.
-    fn give_up(&mut self, clone: CloneId, why: String, now: Time, policy: &Policy) {
+    fn give_up(
+        &mut self,
+        clone: CloneId,
+        (failure, why): (Failure, String),
+        now: Time,
+        policy: &Policy,
+    ) {
         self.refusals += 1;
         let trouble = Trouble::new(ErrorClass::Capacity, why.as_str());
         self.no_new_before = now + wait(&trouble, self.refusals, policy);
+        self.refused = Some((now, failure, why.clone()));
         self.told.push((clone, Story::GivenUp { why }));
         self.leave(clone, true, now);
     }

@@ -111,7 +111,8 @@ impl Fleet {
     }
 
     /// When the next clone may be intended by the bound for an hour. A clock that was set back does not stretch the hour.
-    pub(super) fn hour_allows_at(&self, terms: &CloneTerms) -> Time {
+    #[must_use]
+    pub fn hour_allows_at(&self, terms: &CloneTerms) -> Time {
         let per_hour = usize::from(terms.per_hour);
         match self.begun.len().checked_sub(per_hour) {
             Some(over) => self.begun.get(over).map_or(Time(0), |at| *at + HOUR),

@@ -6,6 +6,7 @@ use super::{CallKind, Service};
 use crate::engine::contract::{Effect, Event, ProbeResult, SleepWhy, Upstream};
 use crate::engine::idle::{Facts, Verdict};
 use crate::engine::machine::{Machine, MachineState, Trouble};
+use crate::engine::record::Base;
 use crate::engine::time::{Span, Time};
 
 /// Between two looks at the machine of an awake service whose app answers.
@@ -25,7 +26,7 @@ const STEADY_AFTER: Span = Span::mins(10);
 
 impl Service {
     /// Enters the phase. The machine and the app are looked at at once.
-    pub(super) fn resume_awake(&mut self, upstream: Upstream) {
+    pub(super) fn resume_awake(&mut self, upstream: Option<Upstream>) {
         let now = self.now;
         self.up_since = self.up_since.or(Some(now));
         self.enter(State::Awake(Awake {
@@ -45,10 +46,9 @@ impl Service {
         let State::Awake(awake) = &self.state else {
             return;
         };
-        if self.now.since(awake.since) > STEADY_AFTER {
-            self.crashes = 0;
-        }
-        if awake.next_inspect_at <= self.now && self.call.is_none() {
+        let next_inspect_at = awake.next_inspect_at;
+        self.forget_old_crashes();
+        if next_inspect_at <= self.now && self.call.is_none() {
             let next = self.now + INSPECT_INTERVAL;
             if let State::Awake(awake) = &mut self.state {
                 awake.next_inspect_at = next;
@@ -57,6 +57,14 @@ impl Service {
         }
         self.probe_awake(out);
         self.consider_sleep(out);
+    }
+
+    pub(super) fn forget_old_crashes(&mut self) {
+        if let State::Awake(awake) = &self.state
+            && self.now.since(awake.since) > STEADY_AFTER
+        {
+            self.crashes = 0;
+        }
     }
 
     fn probe_awake(&mut self, out: &mut Vec<Effect>) {
@@ -68,23 +76,23 @@ impl Service {
         let State::Awake(awake) = &mut self.state else {
             return;
         };
+        let Some(seed) = awake.upstream else {
+            return;
+        };
         if awake.probe.wants(now) {
             awake.probe.pending = Some((op, lost_at));
-            out.push(Effect::Probe(
-                op,
-                awake.upstream.instance,
-                awake.upstream.address,
-            ));
+            out.push(Effect::Probe(op, seed.instance, seed.address));
             self.op = op;
         }
     }
 
-    fn consider_sleep(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn consider_sleep(&mut self, out: &mut Vec<Effect>) {
         let State::Awake(awake) = &self.state else {
             return;
         };
         // Clones go first: until nobody can be inside one, the seed stays.
-        if awake.no_sleep_before > self.now || self.fleet.may_be_in_use() {
+        let waits = self.base == Base::Seed && self.fleet.may_be_in_use();
+        if awake.no_sleep_before > self.now || waits {
             return;
         }
         match (self.verdict(), awake.sleep_asked.is_some()) {
@@ -206,13 +214,13 @@ impl Service {
         let State::Awake(awake) = &mut self.state else {
             return;
         };
-        let Some(address) = machine
-            .address
-            .filter(|address| *address != awake.upstream.address)
-        else {
+        let (Some(address), Some(seed)) = (machine.address, &mut awake.upstream) else {
             return;
         };
-        awake.upstream.address = address;
+        if seed.address == address {
+            return;
+        }
+        seed.address = address;
         awake.probe = ProbeSlot::due_at(now);
         self.record(false, out);
     }
@@ -226,10 +234,10 @@ impl Service {
         // An open request alone may be a monitor's; a person whose long upload broke asks again by the page.
         let recent = self.now.since(self.idle.last_use()) < RECENT;
         let in_use = recent || self.clones_serve() && self.verdict() != Verdict::Sleep;
-        if in_use {
-            self.wake_after_crash(what, out)
-        } else {
-            self.rest(out)
+        match (in_use, self.base) {
+            (true, _) => self.wake_after_crash(what, out),
+            (false, Base::Seed) => self.rest(out),
+            (false, Base::Clones) => self.delete_clones(SleepWhy::Idle, out),
         }
     }
 

@@ -6,6 +6,7 @@ use super::state::State;
 use crate::engine::contract::{Effect, Event, Routing};
 use crate::engine::fleet::{Deed, Life};
 use crate::engine::idle::Verdict;
+use crate::engine::record::Base;
 use crate::engine::time::Time;
 use crate::engine::traffic::Upstream;
 use crate::engine::view::{CloneStep, CloneView};
@@ -16,7 +17,11 @@ impl Service {
         if self.policy.clones.is_none() || matches!(self.state, State::Fresh) {
             return;
         }
-        let wanted = self.clones_wanted(out);
+        let wanted = match self.base {
+            Base::Seed => self.clones_wanted(out),
+            Base::Clones => self.clones_wanted_alone(out),
+        };
+        self.fleet.stand_alone(self.base == Base::Clones);
         self.fleet.want(wanted, self.now, &self.policy);
     }
 
@@ -47,6 +52,11 @@ impl Service {
                 seed.into_iter().chain(self.fleet.upstreams()).collect()
             }
             State::Learning(_) | State::Waking(_) | State::Failed(_) => {
+                self.fleet.upstreams().collect()
+            }
+            State::Diverting(leaving) | State::Draining(leaving)
+                if self.base == Base::Clones && leaving.lets_in() =>
+            {
                 self.fleet.upstreams().collect()
             }
             _ => seed.into_iter().collect(),

@@ -37,6 +37,7 @@ impl Service {
             _ => (self.now, Stage::Asked, 0, None, None),
         };
         let retry_at = self.now + least_wait(failure) + self.wait_after(tries + 1);
+        let retry_at = retry_at.max(self.clones_allowed_at());
         let tries = tries + 1;
         let failed = Failed {
             failure,
@@ -64,17 +65,25 @@ impl Service {
             return self.give_up(out);
         }
         if self.retries_at(failed).is_some_and(|at| at <= self.now) {
-            let Failed {
-                trigger,
-                tries,
-                began,
-                wanted_at,
-                ..
-            } = failed.clone();
-            self.wake_again(trigger, false, StartStep::Look, tries, began, out);
-            if let State::Waking(waking) = &mut self.state {
-                waking.wanted_at = wanted_at;
-            }
+            self.try_again(out);
+        }
+    }
+
+    /// The same wake once more.
+    pub(super) fn try_again(&mut self, out: &mut Vec<Effect>) {
+        let State::Failed(failed) = &self.state else {
+            return;
+        };
+        let Failed {
+            trigger,
+            tries,
+            began,
+            wanted_at,
+            ..
+        } = failed.clone();
+        self.wake_again(trigger, false, StartStep::Look, tries, began, out);
+        if let State::Waking(waking) = &mut self.state {
+            waking.wanted_at = wanted_at;
         }
     }
 

@@ -3,18 +3,18 @@
 use super::state::{Asleep, Learning, StartStep, State, StopStep, Stopping};
 use super::{CallKind, Service};
 use crate::engine::backoff::mix;
-use crate::engine::contract::{Effect, Event, SleepWhy, Trigger};
+use crate::engine::contract::{Effect, Event, SleepWhy, Trigger, Upstream};
 use crate::engine::id::OpId;
 use crate::engine::machine::{Machine, MachineState, Trouble};
 use crate::engine::policy::Sleep;
-use crate::engine::record::{Record, Stand};
+use crate::engine::record::{Base, Record, Stand};
 use crate::engine::time::{Span, Time};
 
 /// While asleep, somebody else may start the machine (or a lost start may come true late): look so often.
 pub(super) const PATROL_INTERVAL: Span = Span::mins(5);
 
 /// After so many failed looks a waiting visitor is told that the wake fails.
-const LOOKS_BEFORE_FAILING: u32 = 3;
+pub(super) const LOOKS_BEFORE_FAILING: u32 = 3;
 
 /// Ids for each millisecond of the wall clock, so that the ids of a life begin above those of every earlier one,
 /// also of one that wrote no record. No life uses them up, and today's stay below 2^53, which JSON holds exactly.
@@ -44,11 +44,12 @@ impl Service {
         self.triggered_count = record.triggered_count;
         self.hold = record.hold;
         self.history = record.history;
+        self.base = self.base_of(&record.stand, record.base);
         self.fleet.load(record.fleet, self.now);
         // What happened while nobody watched isn't known, and unknown is not idle.
         self.idle.know_nothing(self.now);
         match record.stand {
-            Stand::Awake { upstream } | Stand::Leaving { upstream } => {
+            Stand::Awake { upstream } | Stand::Leaving { upstream } if self.resumes(upstream) => {
                 self.resume_awake(upstream);
             }
             stand => {
@@ -63,6 +64,14 @@ impl Service {
         }
         // The next life's ids start above this one's from now on.
         self.record(false, out);
+    }
+
+    /// Whether there is somebody to lead visitors to.
+    fn resumes(&self, seed: Option<Upstream>) -> bool {
+        match self.base {
+            Base::Seed => seed.is_some(),
+            Base::Clones => self.clones_serve(),
+        }
     }
 
     pub(super) fn advance_learning(&mut self, out: &mut Vec<Effect>) {
@@ -191,7 +200,7 @@ impl Service {
 
     /// A machine that runs though we did not start it: find out whether its app answers, and let it sleep when
     /// nobody uses it.
-    fn adopt(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn adopt(&mut self, out: &mut Vec<Effect>) {
         out.push(Effect::Tell(Event::Adopted));
         self.begin_wake(None, false, out);
         if let State::Waking(waking) = &mut self.state {
@@ -200,9 +209,14 @@ impl Service {
     }
 
     pub(super) fn advance_asleep(&mut self, out: &mut Vec<Effect>) {
+        let wanted = self.wanted_base();
         let State::Asleep(asleep) = &mut self.state else {
             return;
         };
+        // A template may be running for its own reasons; the fleet looks after clones.
+        if wanted == Base::Clones {
+            return;
+        }
         if asleep.patrol_at <= self.now && self.call.is_none() {
             asleep.patrol_at = self.now + PATROL_INTERVAL;
             self.make_call(CallKind::Inspect, out);
@@ -210,6 +224,9 @@ impl Service {
     }
 
     pub(super) fn asleep_heard(&mut self, answer: Result<Machine, Trouble>, out: &mut Vec<Effect>) {
+        if self.wanted_base() == Base::Clones {
+            return;
+        }
         // Otherwise it is asleep as it should be, or not known: the next patrol looks again.
         if let Ok(MachineState::Running | MachineState::Starting) =
             answer.map(|machine| machine.state)

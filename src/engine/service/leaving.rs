@@ -188,7 +188,7 @@ impl Service {
         };
         let stopping = Stopping {
             why: leaving.why,
-            upstream: Some(leaving.awake.upstream),
+            upstream: leaving.awake.upstream,
             awake_since: Some(leaving.awake.since),
             step: StopStep::Ask,
             record_op: None,

@@ -6,6 +6,7 @@ use crate::engine::contract::{Effect, Event};
 use crate::engine::fleet::Life;
 use crate::engine::id::InstanceId;
 use crate::engine::load::Sample;
+use crate::engine::record::Base;
 use crate::engine::scale::{Alert, Crew, Direction, Scaler, Verdict, Why};
 use crate::engine::view::ScaleView;
 
@@ -77,12 +78,12 @@ impl Service {
         }
     }
 
-    fn scaled_away(&mut self) -> u16 {
+    pub(super) fn scaled_away(&mut self) -> u16 {
         (self.scaling.shown, self.scaling.told) = (None, None);
         0
     }
 
-    fn by_load(&mut self, out: &mut Vec<Effect>) -> u16 {
+    pub(super) fn by_load(&mut self, out: &mut Vec<Effect>) -> u16 {
         let least = self.policy.clones.map_or(0, |terms| terms.wanted);
         let Some(terms) = self.policy.scale else {
             return least;
@@ -99,7 +100,8 @@ impl Service {
 
     fn counted(&self) -> Counted {
         let serving: Vec<InstanceId> = self.upstreams().iter().map(|it| it.instance).collect();
-        let seed = matches!(self.state, State::Awake(_) | State::Waking(_));
+        let seed =
+            self.base == Base::Seed && matches!(self.state, State::Awake(_) | State::Waking(_));
         let absent = seed && !serving.contains(&InstanceId::SEED);
         let count = |is: fn(&Life) -> bool| {
             let lives = self.fleet.lives().filter(|(_, life)| is(life)).count();

@@ -4,6 +4,7 @@ use super::state::{Awake, LeavingStep, State, Waking};
 use super::{Policy, Service};
 use crate::engine::id::ServiceName;
 use crate::engine::idle::Verdict;
+use crate::engine::record::Base;
 use crate::engine::time::Time;
 use crate::engine::traffic::words;
 use crate::engine::view::{FailureView, Phase, View, WakeView};
@@ -20,13 +21,21 @@ pub(super) struct Shown {
 
 impl Service {
     pub(super) fn shown(&self) -> Shown {
-        let healthy = matches!(&self.state, State::Awake(awake) if awake.healthy);
         Shown {
             phase: self.state.phase(),
             since: self.since,
             wake: self.wake_view(),
             failure: self.failure_view(),
-            healthy,
+            healthy: self.is_healthy(),
+        }
+    }
+
+    /// Whether what is awake answers: its seed, or, where clones alone serve, one of them.
+    fn is_healthy(&self) -> bool {
+        match (&self.state, self.base) {
+            (State::Awake(_), Base::Clones) => self.fleet.answers(),
+            (State::Awake(awake), Base::Seed) => awake.healthy,
+            _ => false,
         }
     }
 
@@ -43,6 +52,7 @@ impl Service {
             failure: self.failure_view(),
             upstreams: self.upstreams(),
             healthy: match &self.state {
+                State::Awake(_) if self.base == Base::Clones => self.fleet.answers(),
                 State::Awake(awake) => awake.healthy || self.clones_serve(),
                 State::Diverting(leaving) | State::Draining(leaving) => leaving.awake.healthy,
                 _ => !self.upstreams().is_empty(),
@@ -107,11 +117,7 @@ impl Service {
         let State::Awake(awake) = &self.state else {
             return None;
         };
-        match self.verdict() {
-            Verdict::NotBefore(at) => Some(at.max(awake.no_sleep_before)),
-            Verdict::Sleep => Some(self.now.max(awake.no_sleep_before)),
-            Verdict::InUse | Verdict::Held(_) | Verdict::Blind(_) => None,
-        }
+        self.sleep_due(awake).map(|at| at.max(self.now))
     }
 
     /// What is seen now. Moments and not lengths, so that it says the same until something changes. It names no client:
@@ -120,22 +126,36 @@ impl Service {
         match &self.state {
             State::Fresh => "It has just started.".into(),
             State::Learning(_) => "The provider is being asked for the machine's state.".into(),
+            State::Asleep(_) if self.wanted_base() == Base::Clones => {
+                "It has no clones, and nobody has asked for it.".into()
+            }
             State::Asleep(_) => "The machine is off and nobody has asked for it.".into(),
-            State::Waking(waking) => match (&waking.trigger, &waking.last_trouble) {
-                (_, Some(trouble)) => {
-                    format!("It is being woken; the last call did not succeed: {trouble}.")
-                }
-                (Some(_), None) => "It is being woken.".into(),
-                (None, None) => "The machine was found running; its app is being probed.".into(),
-            },
-            State::Awake(awake) if !awake.healthy => {
+            State::Waking(waking) => self.why_waking(waking),
+            State::Awake(_) if !self.is_healthy() => {
                 "The machine runs, but its app does not answer.".into()
             }
             State::Awake(awake) => self.why_awake(awake),
             State::Diverting(_) => "Nobody uses it; visitors are being led to the room.".into(),
             State::Draining(_) => "Nobody uses it; running requests are given time to end.".into(),
+            State::Stopping(_) if self.base == Base::Clones => {
+                "Its clones are being removed.".into()
+            }
             State::Stopping(_) => "The machine is being stopped.".into(),
             State::Failed(failed) => format!("The wake failed: {}.", failed.why),
+        }
+    }
+
+    fn why_waking(&self, waking: &Waking) -> String {
+        let trouble = match self.base {
+            Base::Seed => waking.last_trouble.as_ref(),
+            Base::Clones => self.fleet.trouble(),
+        };
+        match (&waking.trigger, trouble) {
+            (_, Some(trouble)) => {
+                format!("It is being woken; the last call did not succeed: {trouble}.")
+            }
+            (Some(_), None) => "It is being woken.".into(),
+            (None, None) => "The machine was found running; its app is being probed.".into(),
         }
     }
 
@@ -199,6 +219,12 @@ impl Service {
         let when_free = |at: Time| if self.call.is_some() { None } else { Some(at) };
         match &self.state {
             State::Fresh => None,
+            State::Asleep(_) if self.wanted_base() == Base::Clones => None,
+            State::Learning(_) | State::Waking(_) | State::Awake(_) | State::Stopping(_)
+                if self.base == Base::Clones =>
+            {
+                self.due_on_clones()
+            }
             State::Learning(learning) => when_free(learning.next_call_at),
             State::Asleep(asleep) => when_free(asleep.patrol_at),
             State::Waking(waking) => {
@@ -209,12 +235,10 @@ impl Service {
                     .min()
             }
             State::Awake(awake) => {
-                let sleep = match self.verdict() {
-                    Verdict::NotBefore(at) => Some(at.max(awake.no_sleep_before)),
+                let sleep = match self.sleep_due(awake) {
                     // It waits for its clones, and those have their own moments.
-                    Verdict::Sleep if self.fleet.may_be_in_use() => None,
-                    Verdict::Sleep => Some(awake.no_sleep_before),
-                    Verdict::InUse | Verdict::Held(_) | Verdict::Blind(_) => None,
+                    Some(at) if at <= self.now && self.fleet.may_be_in_use() => None,
+                    due => due,
                 };
                 let blind = self.idle.turns_blind_at(self.now, &self.policy);
                 let inspect = when_free(awake.next_inspect_at);
@@ -242,10 +266,19 @@ impl Service {
         }
     }
 
+    /// When an awake service may be put to sleep, if nothing but time speaks against it.
+    pub(super) fn sleep_due(&self, awake: &Awake) -> Option<Time> {
+        match self.verdict() {
+            Verdict::NotBefore(at) => Some(at.max(awake.no_sleep_before)),
+            Verdict::Sleep => Some(awake.no_sleep_before),
+            Verdict::InUse | Verdict::Held(_) | Verdict::Blind(_) => None,
+        }
+    }
+
     /// Whether requests may go to some instance now.
     #[must_use]
     pub fn takes_requests(&self) -> bool {
-        self.state.upstream().is_some() || self.clones_serve()
+        !self.upstreams().is_empty()
     }
 
     /// The phase alone, for those who need no more.

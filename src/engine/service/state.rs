@@ -79,7 +79,8 @@ pub(super) enum StartStep {
 
 #[derive(Clone, Debug)]
 pub(super) struct Awake {
-    pub(super) upstream: Upstream,
+    /// Where the seed's app listens; none where clones alone serve.
+    pub(super) upstream: Option<Upstream>,
     pub(super) since: Time,
     pub(super) healthy: bool,
     pub(super) probe_failures: u32,
@@ -219,6 +220,16 @@ impl Leaving {
     pub(super) fn keeps_to_its_plan(&self) -> bool {
         self.why == SleepWhy::Admin
     }
+
+    /// Whether requests may still go to an instance. While an admin's sleep drains, new visitors get the page; the last
+    /// look needs the gate closed.
+    pub(super) fn lets_in(&self) -> bool {
+        match self.step {
+            LeavingStep::Publishing | LeavingStep::Proving(_) => true,
+            LeavingStep::Draining { .. } => !self.keeps_to_its_plan(),
+            LeavingStep::Looking { .. } => false,
+        }
+    }
 }
 
 impl State {
@@ -260,17 +271,13 @@ impl State {
         }
     }
 
-    /// Where requests may go now.
+    /// Where requests may go to the seed now.
     pub(super) fn upstream(&self) -> Option<Upstream> {
         match self {
-            State::Awake(awake) => Some(awake.upstream),
-            State::Diverting(leaving) => Some(leaving.awake.upstream),
-            // While an admin's sleep drains, new visitors get the page; the last look needs the gate closed.
-            State::Draining(leaving) if leaving.keeps_to_its_plan() => None,
-            State::Draining(leaving) => match leaving.step {
-                LeavingStep::Looking { .. } => None,
-                _ => Some(leaving.awake.upstream),
-            },
+            State::Awake(awake) => awake.upstream,
+            State::Diverting(leaving) | State::Draining(leaving) if leaving.lets_in() => {
+                leaving.awake.upstream
+            }
             _ => None,
         }
     }

@@ -204,7 +204,7 @@ impl Service {
 
     fn stay_awake(&mut self, upstream: Upstream, out: &mut Vec<Effect>) {
         let now = self.now;
-        self.resume_awake(upstream);
+        self.resume_awake(Some(upstream));
         if let State::Awake(awake) = &mut self.state {
             awake.no_sleep_before = now + Span::mins(1);
         }

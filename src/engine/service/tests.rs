@@ -3,6 +3,7 @@
 mod leaving;
 mod play;
 mod scaling;
+mod template;
 
 use super::*;
 use crate::engine::contract::{SleepWhy, Stage};
@@ -358,12 +359,9 @@ fn every_record_resumes_by_what_the_machine_is() {
     };
     let waking = Stand::Waking { since: fresh };
     let long_ago = Stand::Waking { since: old };
-    let awake = Stand::Awake {
-        upstream: upstream(),
-    };
-    let leaving = Stand::Leaving {
-        upstream: upstream(),
-    };
+    let upstream = Some(upstream());
+    let awake = Stand::Awake { upstream };
+    let leaving = Stand::Leaving { upstream };
     let table = [
         (
             Stand::Unknown,
@@ -404,7 +402,7 @@ fn every_record_resumes_by_what_the_machine_is() {
 #[test]
 fn a_recorded_awake_service_whose_machine_is_off_rests_and_is_not_started() {
     let mut play = Play::resumed(Stand::Awake {
-        upstream: upstream(),
+        upstream: Some(upstream()),
     });
     play.probed(ProbeResult::NotReady("refused".into()));
     play.inspected(MachineState::Stopped);

@@ -3,9 +3,9 @@
 //! "The provider says running" is not "ready". Ready is the app's own answer. A call whose answer was lost is
 //! never simply repeated: the machine's state is read first.
 
-use super::state::{StartStep, State, Waking, crash_trigger};
+use super::state::{StartStep, State, Waking, crash_trigger, seed_at};
 use super::{CallKind, Service};
-use crate::engine::contract::{Effect, Event, ProbeResult, Stage, Trigger};
+use crate::engine::contract::{Effect, Event, ProbeResult, Stage, Trigger, Upstream};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use crate::engine::time::{Span, Time};
 use crate::engine::view::Failure;
@@ -29,6 +29,9 @@ impl Service {
         after_crash: bool,
         out: &mut Vec<Effect>,
     ) {
+        if matches!(self.state, State::Asleep(_)) {
+            self.base = self.wanted_base();
+        }
         let start = if self.call.is_some() {
             StartStep::Look
         } else {
@@ -305,14 +308,15 @@ impl Service {
         };
         let next_at = now + pause_between_probes(now.since(waking.began), interval);
         match (result, waking.address) {
-            (ProbeResult::Ready, Some(address)) => self.woke(address, out),
+            (ProbeResult::Ready, Some(address)) => self.woke(Some(seed_at(address)), out),
             // The machine went down while the probe was under way: that answer is of the past.
             (ProbeResult::Ready, None) => {}
             (ProbeResult::NotReady(_), _) => waking.probe.next_at = next_at,
         }
     }
 
-    fn woke(&mut self, address: std::net::SocketAddr, out: &mut Vec<Effect>) {
+    /// The app answers: the seed's, at this address, or a clone's.
+    pub(super) fn woke(&mut self, seed: Option<Upstream>, out: &mut Vec<Effect>) {
         self.reach(Stage::AppAnswering, out);
         let State::Waking(waking) = &self.state else {
             return;
@@ -323,9 +327,8 @@ impl Service {
             self.history.add(took);
         }
         out.push(Effect::Tell(Event::Woken { took }));
-        let upstream = super::state::seed_at(address);
         let asked_for = waking.trigger.is_some();
-        self.resume_awake(upstream);
+        self.resume_awake(seed);
         match asked_for {
             true => self.idle.restart(self.now),
             false => self.idle.know_nothing(self.now),
@@ -333,7 +336,7 @@ impl Service {
         self.record(false, out);
     }
 
-    fn reach(&mut self, stage: Stage, out: &mut Vec<Effect>) {
+    pub(super) fn reach(&mut self, stage: Stage, out: &mut Vec<Effect>) {
         let now = self.now;
         if let State::Waking(waking) = &mut self.state
             && waking.reach(stage)

@@ -80,13 +80,14 @@ pub(super) fn full_record(stand: Stand) -> Record {
             reason: String::new(),
         }),
         history,
+        base: Base::Clones,
         fleet: fleet(),
     }
 }
 
 /// Each stand at least once.
 pub(super) fn stands() -> Vec<Stand> {
-    let (upstream, since) = (upstream(), Time(1_700_000_000_123));
+    let (upstream, since) = (Some(upstream()), Time(1_700_000_000_123));
     let failure = Failure::MachineDied;
     let stopping = [SleepWhy::Idle, SleepWhy::Admin, SleepWhy::GivenUp];
     let plain = [
@@ -95,6 +96,8 @@ pub(super) fn stands() -> Vec<Stand> {
         Stand::Waking { since },
         Stand::Awake { upstream },
         Stand::Leaving { upstream },
+        Stand::Awake { upstream: None },
+        Stand::Leaving { upstream: None },
         Stand::Failed { failure, since },
     ];
     let stopping = stopping.map(|why| Stand::Stopping { why });

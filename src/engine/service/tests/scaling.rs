@@ -1,6 +1,6 @@
 //! A service under load: clones come, serve, and go, with a platform that does what it is asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
 use crate::engine::contract::{Activity, Source, Upstream};
@@ -12,22 +12,32 @@ use crate::engine::policy::CloneTerms;
 use crate::engine::scale::Terms;
 
 /// A service with its platform, its visitors and its clock.
-struct House {
-    engine: Service,
-    now: Time,
-    answers: VecDeque<Input>,
-    clones: BTreeMap<CloneId, bool>,
-    seed_on: bool,
-    routing: Routing,
+pub(super) struct House {
+    pub(super) engine: Service,
+    pub(super) now: Time,
+    pub(super) answers: VecDeque<Input>,
+    /// The clones, and when each was made.
+    pub(super) clones: BTreeMap<CloneId, Time>,
+    pub(super) seed_on: bool,
+    pub(super) routing: Routing,
     /// What visitors need, in hundredths of a percent of one machine.
-    demand: u64,
-    used: bool,
-    in_flight: u32,
-    measured: bool,
-    made: u32,
+    pub(super) demand: u64,
+    pub(super) used: bool,
+    pub(super) in_flight: u32,
+    pub(super) measured: bool,
+    pub(super) made: u32,
     /// Deletions, with the routing that was in force.
-    deleted: Vec<(CloneId, Routing)>,
-    stops: u32,
+    pub(super) deleted: Vec<(CloneId, Routing)>,
+    pub(super) stops: u32,
+    pub(super) starts: u32,
+    /// What was written down last.
+    pub(super) record: Option<Record>,
+    /// Why no clone is made now.
+    pub(super) refuses: Option<ErrorClass>,
+    /// From the making of a clone to its app's first answer.
+    pub(super) boots_in: Span,
+    /// Apps that don't answer.
+    pub(super) is_silent: BTreeSet<CloneId>,
 }
 
 fn address_of(instance: InstanceId) -> std::net::SocketAddr {
@@ -40,8 +50,14 @@ fn address_of(instance: InstanceId) -> std::net::SocketAddr {
 
 impl House {
     fn awake() -> House {
-        let now = Time(1_795_000_000_000);
-        let policy = Policy {
+        let mut house = House::with(House::policy(), true);
+        house.live(Span::secs(30));
+        assert_eq!(house.engine.phase(), Phase::Awake);
+        house
+    }
+
+    pub(super) fn policy() -> Policy {
+        Policy {
             clones: Some(CloneTerms {
                 wanted: 0,
                 most: 3,
@@ -55,14 +71,23 @@ impl House {
                 ..Terms::default()
             }),
             ..Policy::default()
-        };
+        }
+    }
+
+    pub(super) fn with(policy: Policy, seed_on: bool) -> House {
+        let now = Time(1_795_000_000_000);
         let name = "blog".parse().unwrap();
-        let mut house = House {
+        House {
             engine: Service::new(name, policy, now),
             now,
             answers: VecDeque::from([Input::Loaded(Some(Box::default()))]),
             clones: BTreeMap::new(),
-            seed_on: true,
+            seed_on,
+            starts: 0,
+            record: None,
+            refuses: None,
+            boots_in: Span::ZERO,
+            is_silent: BTreeSet::new(),
             routing: Routing::Asleep,
             demand: 0,
             used: true,
@@ -71,13 +96,18 @@ impl House {
             made: 0,
             deleted: Vec::new(),
             stops: 0,
-        };
-        house.live(Span::secs(30));
-        assert_eq!(house.engine.phase(), Phase::Awake);
-        house
+        }
     }
 
-    fn live(&mut self, time: Span) {
+    /// The owner is killed, and another takes up what is written down.
+    pub(super) fn crash(&mut self) {
+        let policy = self.engine.policy().clone();
+        self.engine = Service::new("blog".parse().unwrap(), policy, self.now);
+        let record = self.record.take().map(Box::new);
+        self.answers = VecDeque::from([Input::Loaded(record)]);
+    }
+
+    pub(super) fn live(&mut self, time: Span) {
         let end = self.now + time;
         while self.now < end {
             let at = self.now.0 / SECOND;
@@ -131,9 +161,14 @@ impl House {
 
     fn act(&mut self, effect: Effect) {
         let answer = match effect {
-            Effect::Record { .. } | Effect::Tell(_) => return,
+            Effect::Record { record, .. } => {
+                self.record = Some(*record);
+                return;
+            }
+            Effect::Tell(_) => return,
             Effect::Inspect(op, instance) => Input::Inspected(op, Ok(self.machine(instance))),
             Effect::Start(op, instance) => {
+                self.starts += 1;
                 self.seed_on = true;
                 Input::Started(op, Ok(self.machine(instance)))
             }
@@ -155,9 +190,19 @@ impl House {
     }
 
     fn probe(&self, instance: InstanceId) -> ProbeResult {
+        let silent = match instance {
+            InstanceId::Seed => false,
+            InstanceId::Clone(clone) => {
+                let booted = self
+                    .clones
+                    .get(&clone)
+                    .is_some_and(|at| *at + self.boots_in <= self.now);
+                !booted || self.is_silent.contains(&clone)
+            }
+        };
         match self.machine(instance).address {
-            Some(_) => ProbeResult::Ready,
-            None => ProbeResult::NotReady("refused".into()),
+            Some(_) if !silent => ProbeResult::Ready,
+            _ => ProbeResult::NotReady("refused".into()),
         }
     }
 
@@ -171,8 +216,11 @@ impl House {
                 Heard::Found(Ok(self.clones.keys().map(owned).collect()))
             }
             Deed::Make(clone) => {
+                if let Some(class) = self.refuses {
+                    return Heard::Made(Err(refused(class)));
+                }
                 self.made += 1;
-                self.clones.insert(clone, true);
+                self.clones.insert(clone, self.now);
                 Heard::Made(Ok(self.machine(InstanceId::Clone(clone))))
             }
             Deed::Look(clone) | Deed::Start(clone) => {
@@ -190,7 +238,7 @@ impl House {
         }
     }
 
-    fn serving(&self) -> Vec<InstanceId> {
+    pub(super) fn serving(&self) -> Vec<InstanceId> {
         let upstreams = self.engine.view().upstreams;
         let published = match &self.routing {
             Routing::Awake(published) => published.clone(),
