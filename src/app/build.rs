@@ -21,6 +21,7 @@ use crate::driver::probe::{ProbeSettings, Prober};
 use crate::engine::contract::Source;
 use crate::engine::id::ServiceName;
 use crate::engine::policy::{CloneTerms, Policy};
+use crate::engine::record::Base;
 use crate::engine::time::Span;
 use crate::provider::Provider;
 use crate::store::Store;
@@ -158,7 +159,7 @@ pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
         // Where nothing is scaled none is wanted: what is there of an earlier configuration is removed.
         clones: provider.can_clone().then(|| CloneTerms {
             wanted: 0,
-            most: service.scale.as_ref().map_or(0, |scale| scale.max - 1),
+            most: service.scale.as_ref().map_or(0, Scale::clones_max),
             per_hour: service
                 .scale
                 .as_ref()
@@ -167,7 +168,11 @@ pub(super) fn policy(service: &Service, provider: &dyn Provider) -> Policy {
             repeats: provider.make_clone_repeats(),
             strips: provider.strips(),
         }),
-        scale: service.scale.as_ref().map(Scale::terms),
+        base: service
+            .scale
+            .as_ref()
+            .map_or(Base::Seed, |scale| scale.base),
+        scale: service.scale.as_ref().and_then(Scale::terms),
         seed: seed(service.name.as_str()) ^ seed(&owner()),
         ..Policy::default()
     }

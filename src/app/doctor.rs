@@ -11,6 +11,7 @@ use super::build;
 use crate::config::{Config, Cost, Service, StoreUrl};
 use crate::engine::id::{CloneId, ServiceName};
 use crate::engine::machine::{ErrorClass, MachineState, Trouble};
+use crate::engine::record::Base;
 use crate::provider::mark::Mark;
 use crate::provider::{Checkup, Known, May, Provider};
 
@@ -155,7 +156,11 @@ async fn of_provider(service: &Service, provider: Arc<dyn Provider>) -> Examined
     };
     let (checkup, clones) = timeout(EXAMINED_WITHIN, reading).await.ok().unzip();
     let wrong = match &checkup {
-        Some(checkup) => wrong(kind, checkup),
+        Some(checkup) => {
+            let mut wrong = wrong(kind, checkup);
+            wrong.extend(forgotten(service, checkup));
+            wrong
+        }
         None => vec![Wrong {
             what: format!("nothing was answered within {EXAMINED_WITHIN:?}"),
             mend: mend(ErrorClass::Transient, kind),
@@ -210,6 +215,19 @@ fn wrong(kind: &str, checkup: &Checkup) -> Vec<Wrong> {
         wrong.push(said(&what, &mend(ErrorClass::Forbidden, kind)));
     }
     wrong
+}
+
+/// A template that runs serves nobody, and nothing stops it.
+fn forgotten(service: &Service, checkup: &Checkup) -> Option<Wrong> {
+    let is_template = service.scale.as_ref()?.base == Base::Clones;
+    let state = checkup.seed.as_ref().ok()?.state;
+    let runs = matches!(state, MachineState::Running | MachineState::Starting);
+    (is_template && runs).then(|| Wrong {
+        what: "the machine runs, and is only a template (scale.seed)".to_owned(),
+        mend: "stop it when you are done with it: nobody is led to it, and it costs what it costs \
+               to run"
+            .to_owned(),
+    })
 }
 
 /// What a person can do about a trouble of this class.

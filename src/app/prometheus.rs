@@ -44,7 +44,7 @@ impl State {
     fn of(config: &Config, handles: &BTreeMap<ServiceName, Handle>) -> State {
         let measured = |service: &Service| {
             let handle = handles.get(&service.name)?.clone();
-            let signal = service.scale.as_ref().map(|scale| &scale.signal);
+            let signal = service.scale.as_ref().and_then(|it| it.signal.as_ref());
             let (port, path) = match signal {
                 Some(Signal::NodeExporter(exporter)) => (exporter.port, exporter.path.clone()),
                 _ => (NODE_EXPORTER, "/metrics".to_owned()),

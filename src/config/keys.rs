@@ -87,7 +87,7 @@ pub(super) const SECTIONS: &[SectionText] = &[
     part(
         "scale",
         "[service.NAME.scale]",
-        "How many instances there may be, and when there are more or fewer. With `max = 1` there is one, and nothing else of it is looked at.",
+        "How many instances there may be, and when there are more or fewer. With `max = 1` there is one, and nothing else of it is looked at but `seed` and `creations_per_hour`.",
     ),
     part(
         "signal node-exporter",
@@ -282,9 +282,9 @@ pub(super) const KEYS: &[Key] = &[
     key("wake", "per_service", Special("a rate"), Value(r#""96/1d""#), "Wakes of this service by all clients together.", r#""96/1d""#),
     key("wake", "per_day", Integer(1, 1_000_000), Nothing("no budget"), "Wakes of this service from midnight to midnight, UTC: a budget that is there again all at once.", "48"),
 
-    key("scale", "seed", Choice(&["serves"]), Value(r#""serves""#), "`serves`: the machine itself takes requests, beside its clones. `template`, where it is only cloned, comes in a later version.", r#""serves""#),
+    key("scale", "seed", Choice(&["serves", "template"]), Value(r#""serves""#), "`serves`: the machine itself takes requests, beside its clones. `template`: clones alone do, which a wake makes and a sleep deletes; the machine itself is neither started nor stopped. See [scaling.md](scaling.md).", r#""template""#),
     key("scale", "min", Integer(1, 50), Value("1"), "Instances at least, while the service is awake.", "1"),
-    key("scale", "max", Integer(1, 50), Value("1"), "Instances at most, the machine itself among them. More than one need a provider that makes clones with its settings, and a `signal`.", "3"),
+    key("scale", "max", Integer(1, 50), Value("1"), "Instances at most; the machine itself is one of them if it serves. More than one need a provider that makes clones with its settings, and a `signal`.", "3"),
     key("scale", "mode", Choice(&["threshold", "projected"]), Value(r#""threshold""#), "When an instance goes. `threshold`: the load is below `down_at`. `projected`: the rest would still be `margin` below `up_at`.", r#""projected""#),
     key("scale", "margin", Integer(0, 50), Value("10"), "How far below `up_at` the rest must stay in the mode `projected`, in points of percent; less than `up_at`.", "10"),
     key("scale", "up_at", Integer(20, 99), Value("70"), "Above this mean load of the instances there are more of them, in percent.", "70"),

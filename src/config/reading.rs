@@ -67,13 +67,6 @@ impl<'a> Reading<'a> {
             self.warn(name, message);
         }
     }
-
-    /// Whether the key is written as this text.
-    pub(super) fn says(&self, name: &str, text: &str) -> bool {
-        let node = self.table.get(name);
-        matches!(node.map(|node| &node.value), Some(Value::Text(written)) if written == text)
-    }
-
     /// The line of a key; of the table when the key is not written.
     pub(super) fn line_of(&self, name: &str) -> usize {
         self.table.get(name).map_or(self.line, |node| node.line)

@@ -5,18 +5,22 @@ use super::provider::Provider;
 use super::reading::Reading;
 use super::signal::Signal;
 use crate::engine::load::Share;
+use crate::engine::record::Base;
 use crate::engine::scale::{Mode, SETTLING_MAX, Terms};
 use crate::engine::time::Span;
 
 /// How many instances there may be: so many are what the rules of scaling are proven for.
 pub const INSTANCES_MAX: u16 = 50;
 
-/// How a service is scaled: only where it may have more than one instance. The provider makes clones then.
+/// How a service is scaled: only where it may have more than one instance, or runs on clones alone. The provider makes
+/// clones then.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scale {
+    /// What a wake brings up: the seed, or clones alone, which are all the instances then.
+    pub base: Base,
     /// Instances while it is awake, at least; 1 to `max`.
     pub min: u16,
-    /// Instances, at most; 2 to [`INSTANCES_MAX`].
+    /// Instances, at most; 2 to [`INSTANCES_MAX`], and 1 too where clones alone serve.
     pub max: u16,
     /// The rule by which it has fewer.
     pub mode: Mode,
@@ -34,15 +38,25 @@ pub struct Scale {
     pub interval: Span,
     /// Clones that are made within an hour, at most; 1 to 1,000.
     pub creations_per_hour: u16,
-    /// What tells how busy the instances are.
-    pub signal: Signal,
+    /// What tells how busy the instances are; none where there is one at most.
+    pub signal: Option<Signal>,
 }
 
 impl Scale {
-    /// What the policy is to keep to.
+    /// Clones there may be at any moment.
     #[must_use]
-    pub fn terms(&self) -> Terms {
-        Terms {
+    pub const fn clones_max(&self) -> u16 {
+        match self.base {
+            Base::Seed => self.max - 1,
+            Base::Clones => self.max,
+        }
+    }
+
+    /// What the policy is to keep to; none where there is one instance at most.
+    #[must_use]
+    pub fn terms(&self) -> Option<Terms> {
+        let signal = self.signal.as_ref()?;
+        Some(Terms {
             min: self.min,
             max: self.max,
             mode: self.mode,
@@ -52,14 +66,14 @@ impl Scale {
             down_window: self.down_window,
             cooldown: self.cooldown,
             interval: self.interval,
-            settling: match &self.signal {
+            settling: match signal {
                 // Each sample is of the time since the one before it.
                 Signal::NodeExporter(_) | Signal::Provider => Terms::settling_of(self.interval),
                 // Over what time a query averages is not known.
                 Signal::Prometheus(_) | Signal::Webhook => SETTLING_MAX,
             },
-            alerts_only: self.signal == Signal::Webhook,
-        }
+            alerts_only: *signal == Signal::Webhook,
+        })
     }
 
     /// Reads `[service.NAME.scale]`; none where one instance is all there may be.
@@ -68,7 +82,10 @@ impl Scale {
         provider: Option<&Provider>,
         around: &Around,
     ) -> Option<Scale> {
-        seed_serves(section);
+        let base = section.choice(
+            "seed",
+            &[("serves", Base::Seed), ("template", Base::Clones)],
+        );
         let count = |name| {
             let number = section.integer(name)?;
             u16::try_from(number).ok()
@@ -97,21 +114,30 @@ impl Scale {
             let message = format!("{min} is more than max ({max}); write at most max");
             section.fault("min", message);
         }
-        if max == 1 {
+        let base = base?;
+        if max == 1 && base == Base::Seed {
             return None;
         }
         if let Some(why) = provider.and_then(Provider::makes_no_clones) {
-            section.fault(
-                "max",
-                format!("{max} instances need clones; {why}, or max = 1"),
-            );
+            let (name, message) = match base {
+                Base::Seed => (
+                    "max",
+                    format!("{max} instances need clones; {why}, or max = 1"),
+                ),
+                Base::Clones => (
+                    "seed",
+                    format!("a template is there to be cloned; {why}, or seed = \"serves\""),
+                ),
+            };
+            section.fault(name, message);
         }
-        if !section.has("signal") {
+        if max > 1 && !section.has("signal") {
             let mend = "is missing; nothing tells how busy the instances are. Write signal = \
                         { kind = \"node-exporter\", port = 9100 }, or max = 1";
             section.fault("signal", mend);
         }
         Some(Scale {
+            base,
             min,
             max,
             mode: mode?,
@@ -122,17 +148,9 @@ impl Scale {
             cooldown: cooldown?,
             interval: interval?,
             creations_per_hour: creations_per_hour?,
-            signal: signal?,
+            // With one instance nothing of it is looked at.
+            signal: signal.filter(|_| max > 1),
         })
-    }
-}
-
-fn seed_serves(section: &Reading<'_>) {
-    if section.says("seed", "template") {
-        let message = "\"template\" comes in a later version; write \"serves\"";
-        section.fault("seed", message);
-    } else {
-        section.choice("seed", &[("serves", ())]);
     }
 }
 

@@ -196,6 +196,11 @@ impl Service {
         {
             self.released(out);
         }
+        // What clones have come to decides how far the phase is.
+        if self.base == Base::Clones {
+            self.settle_fleet(out);
+            self.tell_of_clones(out);
+        }
         // A phase may hand over to the next one at once, at most through the whole circle.
         for _ in 0..8 {
             let before = self.state.phase();

@@ -11,6 +11,7 @@ use anteroom::config::{
 };
 use anteroom::engine::admit::Rate;
 use anteroom::engine::load::Share;
+use anteroom::engine::record::Base;
 use anteroom::engine::scale::{Mode, Terms};
 use anteroom::engine::time::Span;
 
@@ -376,6 +377,7 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
     let scale = |name: &str| config.services[&name.parse().unwrap()].scale.clone();
     assert_eq!(scale("one"), None, "with one instance there is no scaling");
     let blog = Scale {
+        base: Base::Seed,
         min: 1,
         max: 3,
         mode: Mode::Threshold,
@@ -386,18 +388,19 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
         cooldown: Span::mins(1),
         interval: Span::secs(15),
         creations_per_hour: 20,
-        signal: Signal::NodeExporter(NodeExporter {
+        signal: Some(Signal::NodeExporter(NodeExporter {
             port: 9101,
             path: "/metrics".to_owned(),
             of: Resources::Both,
-        }),
+        })),
     };
     assert_eq!(
         scale("blog"),
         Some(blog),
         "the port is that of the defaults"
     );
-    let terms = scale("blog").expect("it is scaled").terms();
+    let terms = scale("blog").and_then(|it| it.terms());
+    let terms = terms.expect("it is scaled");
     let cooldown = Span::mins(1);
     let defaults = Terms {
         max: 3,
@@ -408,17 +411,18 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
         terms, defaults,
         "the policy and the file have the same defaults"
     );
-    assert!(scale("forum").is_some_and(|scale| scale.terms().alerts_only));
+    let forum = scale("forum").and_then(|it| it.terms());
+    assert!(forum.is_some_and(|terms| terms.alerts_only));
     let shop = scale("shop").expect("it is scaled");
     let margin = Share::percent(10);
     assert_eq!(shop.mode, Mode::Projected { margin });
     assert_eq!(margin, Mode::MARGIN);
     assert_eq!(shop.down_window, Span::mins(30));
     assert_eq!(shop.down_at, Share::hundredths(3_250));
-    assert_eq!(shop.signal, Signal::Provider, "kinds do not mix");
+    assert_eq!(shop.signal, Some(Signal::Provider), "kinds do not mix");
     let wiki = scale("wiki").expect("it is scaled");
     assert_eq!((wiki.min, wiki.max, wiki.creations_per_hour), (2, 12, 40));
-    let Signal::Prometheus(asked) = &wiki.signal else {
+    let Some(Signal::Prometheus(asked)) = &wiki.signal else {
         panic!("{:?}", wiki.signal);
     };
     assert_eq!(asked.server.url, "http://127.0.0.1:9090");
@@ -426,6 +430,20 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
         matches!(&asked.server.login, PrometheusLogin::Basic { username, .. } if username == "anteroom")
     );
     assert!(!format!("{config:?}").contains("a-token"));
+    let night = scale("night").expect("clones are made");
+    assert_eq!((night.base, night.clones_max()), (Base::Clones, 1));
+    assert_eq!(
+        (night.terms(), night.signal),
+        (None, None),
+        "of one nothing is measured"
+    );
+    let lab = scale("lab").expect("it is scaled");
+    assert_eq!(
+        (lab.base, lab.clones_max()),
+        (Base::Clones, 3),
+        "the seed is none of them"
+    );
+    assert!(lab.terms().is_some());
     assert_eq!(config.prometheus.job, "shop");
     assert_eq!(shown(&config.warnings), [""; 0]);
 }
@@ -439,7 +457,7 @@ fn a_prometheus_of_a_services_own_gets_no_credentials() {
     );
     let config = parse(&text).unwrap();
     let scale = config.services.values().find_map(|it| it.scale.clone());
-    let Some(Signal::Prometheus(asked)) = scale.map(|scale| scale.signal) else {
+    let Some(Signal::Prometheus(asked)) = scale.and_then(|scale| scale.signal) else {
         panic!("it asks a Prometheus");
     };
     assert_eq!(asked.server.url, "http://b:9090");

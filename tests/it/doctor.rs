@@ -255,3 +255,24 @@ async fn a_machine_of_googles_is_examined_and_its_own_token_is_asked_for_past_an
     assert!(!told.text.contains("ya29."));
     assert_eq!(google.changes("blog-1"), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_template_that_was_left_running_is_told_of() {
+    let clouds = Clouds::start();
+    let config = clouds.config();
+    let from = config.find("[service.jakarta]").expect("it is there");
+    let end = config.find("[service.local]").expect("it is there");
+    let template = format!(
+        "[store]\nurl = \"memory:\"\n{}scale = {{ seed = \"template\" }}\n",
+        &config[from..end].trim_end_matches(' ')
+    );
+    assert_eq!(clouds.ask(&template, &[]).await.code, Some(0));
+    clouds.warren.start_by_hand(UUID);
+    let told = clouds.ask(&template, &[]).await;
+    told.says("is only a template");
+    told.says("stop it when you are done with it");
+    assert_eq!(told.code, Some(1));
+    // One that serves may run.
+    let serves = template.replace("\"template\"", "\"serves\"");
+    assert_eq!(clouds.ask(&serves, &[]).await.code, Some(0));
+}

@@ -215,6 +215,50 @@ async fn a_container_wakes_serves_and_sleeps_and_no_visitor_sees_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik and docker.io: run tests/run"]
+async fn a_template_is_cloned_for_each_wake_and_no_visitor_sees_an_error() {
+    let engine = docker::docker();
+    let seed = container(engine);
+    let lines = format!(
+        "{}\nscale = {{ seed = \"template\", max = 1 }}",
+        docker_lines(engine, &seed)
+    );
+    let house = House::start("published", "file", nowhere(), &lines).await;
+    let load = house.load();
+    let clones = || {
+        let of = [
+            "ps",
+            "-a",
+            "--format",
+            "{{.Names}} {{.Label \"anteroom.of\"}}",
+        ];
+        let all = engine.cli(&of);
+        all.lines().filter(|line| line.contains(" blog/")).count()
+    };
+    for _ in 0..2 {
+        assert_eq!(press(&client(), &house.anteroom).await, 202);
+        house.open().await;
+        house.goes_direct(&load).await;
+        assert_eq!(clones(), 1);
+        house.anteroom.command("blog", "sleep").await;
+        house.anteroom.phase("blog", "asleep", SOON).await;
+        assert_eq!(clones(), 0);
+    }
+    load::assert_clean(&load.stop().await);
+    // And by itself, when nobody comes.
+    press(&client(), &house.anteroom).await;
+    house.open().await;
+    house.anteroom.phase("blog", "asleep", SOON).await;
+    assert_eq!((house.get().await.status().as_u16(), clones()), (503, 0));
+    let started = engine.cli(&["inspect", "-f", "{{.State.StartedAt}}", &seed]);
+    assert!(
+        started.starts_with("0001-"),
+        "the seed is left alone: {started}"
+    );
+    engine.remove(&seed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs traefik: run tests/run"]
 async fn a_clouds_machine_wakes_serves_and_sleeps_and_no_visitor_sees_an_error() {
     let warren = Warren::start();

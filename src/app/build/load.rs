@@ -56,11 +56,15 @@ pub fn load_signal(
     provider: &Arc<dyn Provider>,
     servers: &Servers,
 ) -> anyhow::Result<Option<Arc<dyn LoadSignal>>> {
-    let Some(scale) = &service.scale else {
+    let Some((scale, signal)) = service
+        .scale
+        .as_ref()
+        .and_then(|scale| Some((scale, scale.signal.as_ref()?)))
+    else {
         return Ok(None);
     };
     let (name, interval) = (service.name.clone(), scale.interval.into());
-    Ok(Some(match &scale.signal {
+    Ok(Some(match signal {
         Signal::NodeExporter(asked) => Arc::new(NodeExporter::new(node_exporter::Settings {
             service: name,
             port: asked.port,

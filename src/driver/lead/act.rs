@@ -13,6 +13,7 @@ use crate::engine::fleet::{Deed, Heard};
 use crate::engine::id::{InstanceId, OpId, Token};
 use crate::engine::machine::{ErrorClass, Trouble};
 use crate::engine::policy::Sleep;
+use crate::engine::record::Base;
 use crate::provider::{self, mark::token};
 
 /// A publish takes as long as Traefik needs to take it up and to say so.
@@ -85,10 +86,10 @@ impl Lead<'_> {
         }
     }
 
-    /// Tells the provider that the app answers. That it did not do what it does then is in the log; the next wake tells it
+    /// Tells the provider that the app of the seed answers. That it did not do what it does then is in the log; the next wake tells it
     /// again.
     pub(super) fn woke(&mut self) {
-        if !self.heart.holds_the_lease() {
+        if !self.heart.holds_the_lease() || self.service.base() == Base::Clones {
             return;
         }
         let setup = &self.seat.setup;

@@ -135,7 +135,7 @@ impl Service {
         self.fleet.lives().map(view).collect()
     }
 
-    fn tell_of_clones(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn tell_of_clones(&mut self, out: &mut Vec<Effect>) {
         for (which, story) in self.fleet.take_told() {
             out.push(Effect::Tell(Event::Clone { which, story }));
         }

@@ -17,6 +17,12 @@ use crate::engine::time::{Span, Time};
 use crate::engine::view::Failure;
 
 impl Service {
+    /// What the service runs on, or ran on last.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.base
+    }
+
     /// What the next wake brings up.
     pub(super) fn wanted_base(&self) -> Base {
         match self.policy.clones {

@@ -5,7 +5,7 @@ use anteroom::engine::eta::WakeHistory;
 use anteroom::engine::fleet::{FleetRecord, Life, Story};
 use anteroom::engine::id::{CloneId, InstanceId, OpId};
 use anteroom::engine::machine::PublicAddress;
-use anteroom::engine::record::{Hold, Record, Stand};
+use anteroom::engine::record::{Base, Hold, Record, Stand};
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::Failure;
 

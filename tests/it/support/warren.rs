@@ -119,6 +119,12 @@ impl Warren {
         vm.machine = Some(machine.clone());
     }
 
+    /// Starts a machine by somebody else's hand.
+    pub(crate) fn start_by_hand(&self, uuid: &str) {
+        let mut all = self.all();
+        all.vms.get_mut(uuid).expect("it is there").running = true;
+    }
+
     /// Deletes a machine by somebody else's hand.
     pub(crate) fn delete(&self, uuid: &str) {
         let mut all = self.all();
