@@ -91,9 +91,15 @@ pub trait Provider: Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
-    /// Whether clones can be made with these settings. Where not, nothing below is asked but `find`.
+    /// Whether clones can be made with these settings.
     fn can_clone(&self) -> bool {
         false
+    }
+
+    /// Whether clones can be found, and so removed, with these settings, also those that earlier ones made. Where not, nothing
+    /// below is asked but `find`.
+    fn finds_clones(&self) -> bool {
+        self.can_clone()
     }
 
     /// Every machine that carries this service's mark, one entry for each machine; the seed has none. A list may lag: a

@@ -110,6 +110,21 @@ impl Live {
         self.running.handle.with_view(clones)
     }
 
+    /// The service goes on with these settings. Its clones may be where they do not lead.
+    pub(super) fn tell_of_a_move(&self, to: &Service) {
+        let clones = self.clones();
+        if self.config.provider == to.provider || clones.is_empty() {
+            return;
+        }
+        let names: Vec<_> = clones.iter().map(ToString::to_string).collect();
+        let (service, clones) = (&to.name, names.join(", "));
+        tracing::warn!(
+            %service, clones,
+            "its provider's settings are changed while clones run: those that are not where the new ones look run on, and must be \
+             deleted there"
+        );
+    }
+
     /// Ends the task; the machine stays as it is.
     pub(super) async fn end(self, parts: &Parts, within: Duration) {
         self.end.cancel();

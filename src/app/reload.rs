@@ -106,8 +106,9 @@ impl App {
         }
         for name in &leaving {
             if let Some(live) = self.services.remove(name) {
-                if !config.services.contains_key(name) {
-                    taken_out(name, &live);
+                match config.services.get(name) {
+                    None => taken_out(name, &live),
+                    Some(service) => live.tell_of_a_move(service),
                 }
                 live.end(&self.parts, TASK_END_TIMEOUT).await;
                 self.admin.alerts.forget(name);

@@ -160,6 +160,11 @@ pub(super) async fn why(path: &Path, service: &str, json: bool) -> anyhow::Resul
         let why = text(&body["scale"]["why"]);
         out::line(&format!("Instances wanted: {wanted} ({why})."));
     }
+    let last = &body["last_scaled"];
+    if last.is_object() {
+        let (when, what) = (moment(&last["when"]), scaled(last));
+        out::line(&format!("The number changed last at {when}, {what}."));
+    }
     Ok(())
 }
 
@@ -216,11 +221,45 @@ pub(super) async fn forget(path: &Path, address: &str, json: bool) -> anyhow::Re
 }
 
 fn ledger_row(entry: &Value) -> Vec<String> {
+    let says = match entry["event"].as_str() {
+        Some("scaled") => scaled(entry),
+        Some("clone") => of_clone(entry),
+        _ => details(entry),
+    };
     vec![
         moment(&entry["when"]),
         text(&entry["event"]).replace('_', " "),
-        details(entry),
+        says,
     ]
+}
+
+/// That another number of instances was wanted, and why.
+fn scaled(entry: &Value) -> String {
+    let (have, wanted) = (&entry["have"], &entry["wanted"]);
+    format!("from {have} to {wanted}: {}", text(&entry["why"]))
+}
+
+/// What happened to a clone.
+fn of_clone(entry: &Value) -> String {
+    let what = match entry["step"].as_str() {
+        Some("begun") => "is being made",
+        Some("made") => "is made",
+        Some("adopted") => "was found and is taken in",
+        Some("not_made") => "could not be made",
+        Some("serving") => "serves",
+        Some("ailing") => "does not answer, and gets no visitors",
+        Some("given_up") => "is given up",
+        Some("leaving") => "gets no more visitors",
+        Some("back_again") => "is wanted again",
+        Some("removing") => "is being removed",
+        Some("gone") => "is gone",
+        _ => return details(entry),
+    };
+    let clone = text(&entry["which"]);
+    match entry["why"].as_str() {
+        Some(_) => format!("{clone} {what}: {}", text(&entry["why"])),
+        None => format!("{clone} {what}"),
+    }
 }
 
 fn triggerer_row(asked: &Value) -> Vec<String> {
@@ -320,5 +359,26 @@ mod tests {
         });
         assert_eq!(instances(&view), "2, 1 starting, 3 wanted");
         assert_eq!(instances(&json!({ "upstreams": [] })), "0");
+    }
+
+    #[test]
+    fn a_row_of_the_ledger_is_a_sentence_also_for_clones() {
+        let row = |entry: Value| ledger_row(&entry).pop();
+        let said = |text: &str| Some(text.to_owned());
+        let of = |step: &str| {
+            row(json!({ "when": 0, "event": "clone", "step": step, "which": "clone-1-tovcls" }))
+        };
+        assert_eq!(of("serving"), said("clone-1-tovcls serves"));
+        assert_eq!(
+            of("unheard_of"),
+            said("step unheard_of, which clone-1-tovcls")
+        );
+        let failed = json!({ "event": "clone", "step": "not_made", "which": "clone-1-tovcls", "why": "no room" });
+        assert_eq!(
+            row(failed),
+            said("clone-1-tovcls could not be made: no room")
+        );
+        let scaled = json!({ "event": "scaled", "have": 3, "wanted": 4, "why": "load 79 %" });
+        assert_eq!(row(scaled), said("from 3 to 4: load 79 %"));
     }
 }

@@ -44,10 +44,10 @@ pub(super) struct Simulate {
     #[arg(long, default_value = "threshold")]
     policy: Policy,
     /// What an instance costs an hour.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     per_hour: Option<f64>,
     /// Each sample is off by so many points (standard deviation).
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     noise: f64,
     /// Another seed, other noise.
     #[arg(long, default_value_t = 1)]
@@ -62,7 +62,7 @@ pub(super) struct Simulate {
     #[arg(long, value_name = "TIME", value_parser = time, requires = "service", conflicts_with_all = ["trace", "svg"])]
     from_ledger: Option<Span>,
     /// The service whose ledger is read.
-    #[arg(long)]
+    #[arg(long, requires = "from_ledger")]
     service: Option<String>,
     /// The configuration file, with --from-ledger.
     #[arg(short, long, default_value = "anteroom.toml", env = "ANTEROOM_CONFIG")]
@@ -87,6 +87,12 @@ pub(super) async fn simulate(args: Simulate) -> anyhow::Result<()> {
     }
     if !(0.0..=100.0).contains(&args.noise) {
         bail!("--noise is 0 to 100 points");
+    }
+    if args
+        .per_hour
+        .is_some_and(|price| !(price.is_finite() && price >= 0.0))
+    {
+        bail!("--per-hour is what an instance costs an hour: a number from 0 up");
     }
     let (trace, world) = world(path, args.peak, args.boot, args.noise, args.seed)?;
     let courses = [

@@ -249,7 +249,7 @@ pub(super) const KEYS: &[Key] = &[
     key("prometheus", "token", Secret, Nothing("none is sent"), "Sent as `Authorization: Bearer`.", r#"{ env = "PROMETHEUS_TOKEN" }"#),
     key("prometheus", "username", Text, Nothing("none is sent"), "Sent with `password`, instead of `token`.", r#""anteroom""#),
     key("prometheus", "password", Secret, Nothing("none is sent"), "Sent with `username`.", r#"{ env = "PROMETHEUS_PASSWORD" }"#),
-    key("prometheus", "targets_file", Path, Nothing("it is only fetched, from `/prometheus/targets`"), "A file that the list of instances is written to, for Prometheus' `file_sd`.", r#""/etc/prometheus/targets/anteroom.json""#),
+    key("prometheus", "targets_file", Path, Nothing("it is only fetched, from `/prometheus/targets`"), "A file that the list of instances is written to, for Prometheus' `file_sd`; its name ends in `.json`.", r#""/etc/prometheus/targets/anteroom.json""#),
     key("prometheus", "job", Text, Value(r#""anteroom""#), "The label `job` of the instances in that list.", r#""anteroom""#),
 
     key("service", "hosts", List("hostnames"), Required, "The names visitors ask for, without scheme and port. A name belongs to one service.", r#"["blog.example.com"]"#),

@@ -58,6 +58,14 @@ impl Prometheus {
         let targets_file = section.read("targets_file", value::words);
         let targets_file = targets_file.map(PathBuf::from);
         if let Some(path) = &targets_file {
+            // Prometheus tells the form by the name, and reads no other file (`file_sd_configs`).
+            if path.extension().is_none_or(|ending| ending != "json") {
+                let message = format!(
+                    "{} does not end in .json, and Prometheus would not read it; write a name like \"anteroom.json\"",
+                    path.display()
+                );
+                section.fault("targets_file", message);
+            }
             section.warn_of_folder("targets_file", path);
         }
         let job = section.read("job", value::words);

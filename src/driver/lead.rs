@@ -15,11 +15,11 @@ use crate::engine::contract::{
     Activity, Effect, Event, Input, Routing, Source, Trigger, TriggerBy,
 };
 use crate::engine::id::{Epoch, OpId};
-use crate::engine::load::Sample;
 use crate::engine::record::Record;
 use crate::engine::service::Service;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::Phase;
+use crate::signal::load::Measured;
 use crate::store::shared::{Followed, Heartbeat, HoldWish, News, Wanted};
 use crate::store::{LedgerEntry, StoreError};
 use heart::Heart;
@@ -28,6 +28,7 @@ mod act;
 mod agree;
 mod among;
 mod heart;
+mod leftover;
 mod load;
 mod status;
 
@@ -67,7 +68,7 @@ enum Done {
     Diverted(OpId, Result<(), String>),
     /// The engine has asked what all rooms must agree on, and this room has said its part.
     Asked,
-    Measured(Vec<Sample>),
+    Measured(Measured),
     Beaten(Box<Result<Heartbeat, StoreError>>),
     /// The latest of the ledger.
     Past(Result<Vec<LedgerEntry>, StoreError>),
@@ -99,9 +100,7 @@ pub(super) struct Lead<'a> {
     saves_said: u64,
     began: Instant,
     began_at: Time,
-    /// When the load is measured next, and whether it is being measured.
-    measure_at: Instant,
-    measuring: bool,
+    looks: load::Looks,
 }
 
 impl<'a> Lead<'a> {
@@ -128,17 +127,17 @@ impl<'a> Lead<'a> {
             saves_said: 0,
             began: Instant::now(),
             began_at,
-            measure_at: Instant::now(),
-            measuring: false,
+            looks: load::Looks::new(),
         }
     }
 
     /// Leads from this record on, first for this trigger if there is one, until somebody else does.
     pub(super) async fn live(
         mut self,
-        record: Option<Box<Record>>,
+        mut record: Option<Box<Record>>,
         trigger: Option<Trigger>,
     ) -> End {
+        self.take_leftovers(record.as_deref_mut());
         let now = self.seat.setup.clock.now();
         self.heart
             .begin(now, record.as_ref().and_then(|record| record.hold.as_ref()));
@@ -196,7 +195,7 @@ impl<'a> Lead<'a> {
                     Ok(Done::Input(input)) => Some(input),
                     Ok(done) => { self.done(done).await?; None }
                     // An effect that panicked gives no answer; the engine's own deadline sees to that.
-                    Err(_) => { self.heart.lost(); self.measuring = false; None }
+                    Err(_) => { self.heart.lost(); self.looks.lost(); None }
                 },
                 Some(admitted) = self.seat.triggers.recv() => self.triggered(admitted),
                 Some(command) = self.seat.commands.recv() => Some(self.command(command)),
@@ -454,8 +453,8 @@ impl<'a> Lead<'a> {
                 self.agree().await
             }
             Done::Asked => self.agree().await,
-            Done::Measured(samples) => {
-                let input = self.measured(samples);
+            Done::Measured(measured) => {
+                let input = self.measured(measured);
                 self.step(input).await
             }
             Done::Past(past) => {

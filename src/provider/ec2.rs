@@ -195,6 +195,10 @@ impl Provider for Ec2 {
         self.settings.launch_template.is_some()
     }
 
+    fn finds_clones(&self) -> bool {
+        true
+    }
+
     fn find(&self) -> Said<'_, Vec<Owned>> {
         Box::pin(self.find_clones())
     }

@@ -247,6 +247,10 @@ impl Provider for Gce {
         self.settings.clone_from.is_some()
     }
 
+    fn finds_clones(&self) -> bool {
+        true
+    }
+
     fn find(&self) -> Said<'_, Vec<Owned>> {
         Box::pin(self.find_clones())
     }

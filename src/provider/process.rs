@@ -186,6 +186,10 @@ impl Provider for Process {
         texts.any(|text| text.contains("{port}"))
     }
 
+    fn finds_clones(&self) -> bool {
+        true
+    }
+
     fn find(&self) -> Said<'_, Vec<Owned>> {
         Box::pin(self.find_clones())
     }

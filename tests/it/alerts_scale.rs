@@ -15,6 +15,7 @@ const SOON: Duration = Duration::from_secs(40);
 
 struct Scaled {
     anteroom: Anteroom,
+    http: reqwest::Client,
     began: String,
     _dir: tempfile::TempDir,
 }
@@ -41,6 +42,7 @@ provider = {{ kind = "process", command = ["{binary}", "demo-app", "--port", "{{
         let began = jiff::Timestamp::now().to_string();
         Scaled {
             anteroom,
+            http: client(),
             began,
             _dir: dir,
         }
@@ -51,7 +53,8 @@ provider = {{ kind = "process", command = ["{binary}", "demo-app", "--port", "{{
             "status": status, "labels": { "service": "blog" }, "startsAt": self.began, "fingerprint": fingerprint,
         }] });
         let url = format!("http://{}/v1/scale-{way}", self.anteroom.admin);
-        let answer = client()
+        let answer = self
+            .http
             .post(url)
             .json(&alert)
             .send()

@@ -55,6 +55,7 @@ mod lifecycle_paused;
 mod lifecycle_privacy;
 mod lifecycle_rooms;
 mod lifecycle_rooms_traefik;
+mod lifecycle_streams;
 mod lifecycle_template;
 mod lifecycle_traefik;
 mod lifecycle_woke;

@@ -136,6 +136,54 @@ async fn a_service_that_is_taken_out_names_its_clones_and_finds_them_when_it_is_
 }
 
 #[tokio::test]
+async fn clones_that_the_new_settings_could_not_make_are_removed_all_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let anteroom = scaled(dir.path()).await;
+    let port = anteroom.view("blog").await["upstreams"][0]["address"].clone();
+    let port = port
+        .as_str()
+        .and_then(|it| it.rsplit_once(':'))
+        .expect("an address");
+    let mark = reload(&anteroom, |text| {
+        let text = text.replace("{port}", port.1);
+        let scale = text.find("[service.blog.scale]").expect("it is there");
+        text[..scale].to_owned()
+    })
+    .await;
+    let line = anteroom.log_after(mark, "are removed", SOON).await;
+    assert!(line.contains("clone-1-"), "{line}");
+    anteroom.log_after(mark, "the clone is gone", SOON).await;
+    eventually(SOON, async || serving(&anteroom).await == 1).await;
+    anteroom.command("blog", "sleep").await;
+    anteroom.phase("blog", "asleep", SOON).await;
+}
+
+#[tokio::test]
+async fn clones_that_another_provider_can_not_reach_are_named_and_hold_nothing_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let anteroom = scaled(dir.path()).await;
+    let good = std::fs::read_to_string(&anteroom.config).expect("the file");
+    let machine = Machine::new(Duration::from_millis(50)).await;
+    let mark = reload(&anteroom, |text| {
+        let head = text.find("[service.blog]").expect("it is there");
+        format!("{}{}", &text[..head], service(&machine, ""))
+    })
+    .await;
+    let changed = "its provider's settings are changed while clones run";
+    let out_of_reach = "clones of an earlier provider run on";
+    for told in [changed, out_of_reach] {
+        let line = anteroom.log_after(mark, told, SOON).await;
+        assert!(line.contains("clone-1-"), "{line}");
+    }
+    anteroom.phase("blog", "asleep", SOON).await;
+    // Put back, they are found by their marks.
+    reload(&anteroom, |_| good).await;
+    eventually(SOON, async || serving(&anteroom).await == 2).await;
+    anteroom.command("blog", "sleep").await;
+    anteroom.phase("blog", "asleep", SOON).await;
+}
+
+#[tokio::test]
 async fn what_prometheus_is_told_follows_a_reload() {
     let dir = tempfile::tempdir().expect("a folder");
     let anteroom = scaled(dir.path()).await;

@@ -1,5 +1,6 @@
 //! The shipped policy, as `--policy` names it.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::replay::{Course, INSTANCES_MAX, World};
@@ -60,27 +61,47 @@ impl FromStr for Policy {
                 .split_once('=')
                 .ok_or(format!("`{part}` has no value"))?;
             match (key, &mut terms.mode) {
-                ("up_at", _) => terms.up_at = percent(key, value)?,
-                ("down_at", Mode::Threshold) => down_at = Some(percent(key, value)?),
-                ("margin", Mode::Projected { margin }) => *margin = percent(key, value)?,
-                ("up_window", _) => terms.up_window = time(key, value)?,
-                ("down_window", _) => terms.down_window = time(key, value)?,
-                ("cooldown", _) => terms.cooldown = time(key, value)?,
+                ("up_at", _) => terms.up_at = percent(key, value, 20..=99)?,
+                ("down_at", Mode::Threshold) => down_at = Some(percent(key, value, 1..=98)?),
+                ("margin", Mode::Projected { margin }) => *margin = percent(key, value, 0..=50)?,
+                ("up_window", _) => terms.up_window = time(key, value, "1m", "1h")?,
+                ("down_window", _) => terms.down_window = time(key, value, "1m", "24h")?,
+                ("cooldown", _) => terms.cooldown = time(key, value, "0s", "24h")?,
                 ("min", _) => terms.min = number(key, value)?,
                 ("max", _) => terms.max = number(key, value)?,
                 _ => return Err(format!("this policy has no key `{key}`")),
             }
         }
         terms.down_at = down_at.unwrap_or(Terms::default_down_at(terms.up_at));
+        agree(&terms)?;
         let written = text.to_owned();
         Ok(Policy { written, terms })
     }
 }
 
-fn percent(key: &str, value: &str) -> Result<Share, String> {
+/// What a service may not be configured to do is not replayed either.
+fn agree(terms: &Terms) -> Result<(), String> {
+    let lower = match terms.mode {
+        Mode::Threshold => ("down_at", terms.down_at),
+        Mode::Projected { margin } => ("margin", margin),
+    };
+    if lower.1 >= terms.up_at {
+        return Err(format!("{} must be less than up_at", lower.0));
+    }
+    match terms.min <= terms.max {
+        true => Ok(()),
+        false => Err("min must be at most max".into()),
+    }
+}
+
+fn percent(key: &str, value: &str, bounds: RangeInclusive<u64>) -> Result<Share, String> {
     match value.parse() {
-        Ok(percent @ 0..=100) => Ok(Share::percent(percent)),
-        _ => Err(format!("{key} is 0 to 100 percent")),
+        Ok(percent) if bounds.contains(&percent) => Ok(Share::percent(percent)),
+        _ => Err(format!(
+            "{key} is {} to {} percent",
+            bounds.start(),
+            bounds.end()
+        )),
     }
 }
 
@@ -91,8 +112,14 @@ fn number(key: &str, value: &str) -> Result<u16, String> {
     }
 }
 
-fn time(key: &str, value: &str) -> Result<Span, String> {
-    super::time(value).map_err(|wrong| format!("{key}: {wrong}"))
+fn time(key: &str, value: &str, least: &str, most: &str) -> Result<Span, String> {
+    let wrong = |wrong| format!("{key}: {wrong}");
+    let read = |text| super::time(text).map_err(wrong);
+    let time = read(value)?;
+    match (read(least)?..=read(most)?).contains(&time) {
+        true => Ok(time),
+        false => Err(format!("{key} is {least} to {most}")),
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +143,14 @@ mod tests {
             "threshold,up_at",
             "threshold,max=0",
             "threshold,cooldown=-1m",
+            "threshold,up_at=0",
+            "threshold,up_at=100",
+            "threshold,down_at=70",
+            "threshold,up_at=60,down_at=65",
+            "projected,up_at=40,margin=40",
+            "threshold,min=4,max=3",
+            "threshold,down_window=10s",
+            "threshold,cooldown=25h",
         ] {
             assert!(bad.parse::<Policy>().is_err(), "{bad}");
         }

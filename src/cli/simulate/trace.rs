@@ -5,6 +5,9 @@ use anyhow::{Context, bail};
 /// A trace longer than that (ten years) is a mistake in a time.
 const MINUTES_MAX: usize = 10 * 366 * 24 * 60;
 
+const UNORDERED: &str =
+    "its time is not a step after the line before; sort the trace by time, each time once";
+
 /// How many requests came, minute by minute.
 #[derive(Debug)]
 pub(super) struct Trace {
@@ -30,6 +33,8 @@ struct Row {
 impl Trace {
     pub(super) fn read(name: &str, text: &str) -> anyhow::Result<Trace> {
         let mut rows = Vec::new();
+        // Spreadsheets put a mark of the encoding before the first line.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, text) in (1..).zip(text.lines()) {
             let text = text.trim();
             let heading = rows.is_empty() && text.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -39,7 +44,7 @@ impl Trace {
             rows.push(row(line, text).with_context(|| format!("line {line}: `{text}`"))?);
         }
         let [first, second, ..] = &*rows else {
-            bail!("a trace has two lines at least");
+            bail!("a trace has two lines at least, each a time, a comma and a count");
         };
         let (Some(begins), Some(next)) = (first.at, second.at) else {
             bail!(
@@ -47,9 +52,16 @@ impl Trace {
                 first.line
             );
         };
+        if next <= begins {
+            bail!("line {}: {UNORDERED}", second.line);
+        }
         let step = match usize::try_from((next - begins) / 60) {
             Ok(step @ 1..=1_440) if (next - begins) % 60 == 0 => step,
-            _ => bail!("line {}: a step is 1 to 1440 whole minutes", second.line),
+            _ => bail!(
+                "line {}: it is {} s after the first, and a step is 1 to 1440 whole minutes: sum up what is finer",
+                second.line,
+                next - begins
+            ),
         };
         let mut trace = Trace {
             name: name.to_owned(),
@@ -70,7 +82,7 @@ impl Trace {
         if let Some(at) = row.at {
             let ahead = usize::try_from((at - self.begins).div_euclid(60)).unwrap_or(0);
             if ahead < self.counts.len() {
-                bail!("its time is not a step after the line before");
+                bail!(UNORDERED);
             }
             if ahead > MINUTES_MAX {
                 bail!("its time is more than ten years after the first");
@@ -104,10 +116,10 @@ fn row(line: usize, text: &str) -> anyhow::Result<Row> {
         Some((at, count)) => (Some(seconds(at.trim())?), count),
         None => (None, text),
     };
-    let count: f64 = count.trim().parse().context("the count is no number")?;
-    if !(count.is_finite() && count >= 0.0) {
-        bail!("a count is not negative");
-    }
+    let count = count.trim().parse().ok();
+    let count = count.filter(|count: &f64| count.is_finite() && *count >= 0.0);
+    let count = count
+        .context("a line is a time, a comma and a count, and a count is a number from 0 up")?;
     Ok(Row { line, at, count })
 }
 
@@ -119,10 +131,9 @@ fn seconds(text: &str) -> anyhow::Result<i64> {
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
         return Ok(at.as_second());
     }
-    let civil: jiff::civil::DateTime = text
-        .parse()
-        .ok()
-        .context("the time is neither a date and time nor seconds")?;
+    let civil: jiff::civil::DateTime = text.parse().ok().context(
+        "what stands before the last comma is no time: neither a date and time nor seconds",
+    )?;
     Ok(civil
         .to_zoned(jiff::tz::TimeZone::UTC)?
         .timestamp()
@@ -142,7 +153,7 @@ mod tests {
         for text in [
             "period,count\n1998-04-30 21:30:00,2\n1998-04-30 21:31:00,11\n1998-04-30 21:33:00,4\n",
             "# x\n893971800,2\n893971860,11\n893971980,4.0",
-            "t,c\r\n1998-04-30T21:30:00Z, 2\r\n1998-04-30T21:31:00Z, 11\r\n0\r\n4\r\n",
+            "\u{feff}t,c\r\n1998-04-30T21:30:00Z, 2\r\n1998-04-30T21:31:00Z, 11\r\n0\r\n4\r\n",
         ] {
             let trace = Trace::read("x", text).unwrap();
             assert_eq!((trace.begins, trace.step), (893_971_800, 1));
@@ -161,6 +172,8 @@ mod tests {
         assert!(wrong("0,1\n60,NaN").starts_with("line 2"));
         assert!(wrong("0,1\n60,1\n\n60,1").starts_with("line 4"));
         assert!(wrong("0,1\n61,1").starts_with("line 2"));
+        assert!(wrong("60,1\n0,1\n120,1").contains("sort the trace"));
+        assert!(wrong("0;1\n60;1").contains("a comma and a count"));
         assert!(wrong("0,1\n60,1\n9999999999,1").starts_with("line 3"));
         assert!(wrong("1\n2\n3").starts_with("line 1"));
         assert!(wrong("time,count\n").contains("two lines"));

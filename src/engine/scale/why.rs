@@ -222,7 +222,10 @@ impl fmt::Display for Why {
                 write!(f, "{instance} has just begun to serve")
             }
             Why::Blind { instance } => {
-                write!(f, "no fresh sample of {instance}: nothing is removed")
+                write!(
+                    f,
+                    "no fresh sample of {instance}, as the log says: nothing is removed"
+                )
             }
             Why::Learning => f.write_str("too little was measured yet"),
             Why::BaseLoad { lowest, down_at } => write!(
