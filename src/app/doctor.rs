@@ -52,7 +52,8 @@ pub struct Examined {
     pub cost: Option<Cost>,
     /// What is wrong, each with its mend.
     pub wrong: Vec<Wrong>,
-    clones: BTreeSet<CloneId>,
+    /// Its clones, running or not.
+    pub clones: BTreeSet<CloneId>,
 }
 
 /// Something that is wrong.
@@ -148,7 +149,7 @@ async fn of_provider(service: &Service, provider: Arc<dyn Provider>) -> Examined
     let kind = provider.kind();
     let reading = async {
         let checkup = provider.checkup().await;
-        let clones = match provider.can_clone() {
+        let clones = match provider.finds_clones() {
             true => provider.find().await.unwrap_or_default(),
             false => Vec::new(),
         };

@@ -64,6 +64,10 @@ fn print_service(service: &Examined) {
         if let Ok(machine) = &checkup.seed {
             out::line(&format!("  machine: {}", shown(machine)));
         }
+        if !service.clones.is_empty() {
+            let clones: Vec<_> = service.clones.iter().map(ToString::to_string).collect();
+            out::line(&format!("  clones: {}", clones.join(", ")));
+        }
         let asleep = checkup.asleep;
         let cost = service.cost.as_ref().map_or_else(String::new, price);
         out::line(&format!("  asleep you pay: {asleep}{cost}"));
@@ -123,6 +127,7 @@ fn service_json(service: &Examined) -> Value {
         "kind": service.kind,
         "checkup": service.checkup.as_ref().map(checkup_json),
         "cost": cost.map(|it| json!({ "per_hour": it.per_hour, "currency": it.currency })),
+        "clones": service.clones,
         "wrong": wrong.collect::<Vec<_>>(),
     })
 }

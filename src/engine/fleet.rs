@@ -136,6 +136,9 @@ impl FleetRecord {
     }
 }
 
+/// Without a record this part of the bound for an hour is left.
+const UNRECORDED_LEFT: u64 = 4;
+
 /// So far back creations are counted.
 const HOUR: Span = Span::mins(60);
 
@@ -244,7 +247,8 @@ impl Entry {
 impl Fleet {
     /// Takes up what an earlier owner wrote down.
     pub fn load(&mut self, record: FleetRecord, now: Time) {
-        self.begun = record.begun;
+        // Beside what is taken to have happened where nothing is written down.
+        self.begun.extend(record.begun);
         for (clone, life) in record.clones {
             self.last_generation = self.last_generation.max(clone.generation());
             let mut entry = Entry::new(life, now);
@@ -271,11 +275,12 @@ impl Fleet {
     }
 
     /// Nothing is written down: the past may have been lost with the store. So much is taken to have happened in the last
-    /// hour that one clone may be made now, and the others as if they had been spread over it.
+    /// hour that a quarter of the bound is left, and the rest of it comes back evenly.
     pub fn load_nothing(&mut self, now: Time, terms: &CloneTerms) {
         let most = u64::from(terms.per_hour);
-        let before = |nth: u64| Time(now.0.saturating_sub(nth * HOUR.0 / most.max(1)));
-        self.begun = (1..most).rev().map(before).collect();
+        let taken = most.saturating_sub((most / UNRECORDED_LEFT).max(1));
+        let before = |nth: u64| Time(now.0.saturating_sub(nth * HOUR.0 / (taken + 1)));
+        self.begun = (1..=taken).rev().map(before).collect();
     }
 
     /// From now on so many clones are wanted. What is due by itself comes to pass: those that are too many are taken out
@@ -392,6 +397,14 @@ impl Fleet {
         let new = Some(self.no_new_before.max(self.hour_allows_at(terms))).filter(|_| more);
         let entries = self.clones.iter().filter_map(entry);
         entries.chain(new).chain([find]).min()
+    }
+
+    /// Until when the bound for an hour keeps back clones that are wanted; none where it does not.
+    #[must_use]
+    pub fn kept_back_until(&self, now: Time, terms: &CloneTerms) -> Option<Time> {
+        let more = self.live() < self.wanted && self.has_room(terms);
+        let at = self.hour_allows_at(terms);
+        (more && at > now).then_some(at)
     }
 
     /// The record before a deed was not written, so the deed was not done. Whether it was one of these.

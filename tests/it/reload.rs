@@ -126,6 +126,15 @@ async fn a_service_that_is_taken_out_names_its_clones_and_finds_them_when_it_is_
     let anteroom = scaled(dir.path()).await;
     let good = std::fs::read_to_string(&anteroom.config).expect("the file");
     let service = good.find("[service.blog]").expect("it is there");
+    let doctor = || {
+        let mut command = std::process::Command::new(crate::support::anteroom::binary());
+        let said = command
+            .args(["doctor", "-c"])
+            .arg(&anteroom.config)
+            .output();
+        String::from_utf8(said.expect("it runs").stdout).expect("a text")
+    };
+    assert!(doctor().contains("  clones: clone-1-"), "{}", doctor());
     let mark = reload(&anteroom, |text| text[..service].to_owned()).await;
     let line = anteroom.log_after(mark, "it is taken out", SOON).await;
     assert!(line.contains("WARN") && line.contains("clone-1-"), "{line}");

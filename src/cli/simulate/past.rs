@@ -52,7 +52,7 @@ pub(super) async fn from_ledger(
     let lives = lives(entries, since);
     let Some(first) = lives.first() else {
         bail!(
-            "in the last {back} the ledger has no wake that ended in sleep: nothing can be reckoned"
+            "in the last {back} the ledger has no wake that ended in sleep by itself, and one that an admin asked for tells nothing: nothing can be reckoned"
         );
     };
     let length = now.since(Time(first.woken));

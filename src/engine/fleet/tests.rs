@@ -8,6 +8,7 @@ use crate::engine::machine::{ErrorClass, MachineState};
 use crate::engine::time::Span;
 
 mod appearing;
+mod hour;
 mod refused;
 
 const START: Time = Time(1_795_000_000_000);

@@ -23,6 +23,7 @@ impl Service {
         };
         self.fleet.stand_alone(self.base == Base::Clones);
         self.fleet.want(wanted, self.now, &self.policy);
+        self.tell_of_the_hour(out);
     }
 
     /// Whether the stop of an awake service waits for nothing but its clones.

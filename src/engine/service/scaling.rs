@@ -18,6 +18,8 @@ pub(super) struct Scaling {
     shown: Option<(Verdict, ScaleView)>,
     /// The number that people were told of, and that is not reached yet.
     told: Option<u16>,
+    /// People were told that the bound for an hour stands in the way.
+    kept_back: bool,
 }
 
 /// The instances as the scaler counts them.
@@ -154,7 +156,30 @@ impl Service {
 
     pub(super) fn scale_view(&self) -> Option<ScaleView> {
         let shown = self.scaling.shown.as_ref();
-        shown.map(|(_, view)| view.clone())
+        let mut view = shown.map(|(_, view)| view.clone())?;
+        if let Some(why) = self.kept_back() {
+            view.why = format!("{}; {why}", view.why);
+        }
+        Some(view)
+    }
+
+    /// That the bound for an hour keeps back clones that are wanted, for people.
+    fn kept_back(&self) -> Option<String> {
+        let terms = self.policy.clones.as_ref()?;
+        let at = self.fleet.kept_back_until(self.now, terms)?;
+        let (per_hour, at) = (terms.per_hour, at.clock(at));
+        Some(format!(
+            "no more than {per_hour} clones are made in an hour (creations_per_hour), the next at {at}"
+        ))
+    }
+
+    /// People hear once that the bound for an hour stands in the way.
+    pub(super) fn tell_of_the_hour(&mut self, out: &mut Vec<Effect>) {
+        let why = self.kept_back();
+        let before = std::mem::replace(&mut self.scaling.kept_back, why.is_some());
+        if let Some(why) = why.filter(|_| !before) {
+            out.push(Effect::Tell(Event::ScaleHindered { why }));
+        }
     }
 
     /// When the load may be decided on anew without a sample.

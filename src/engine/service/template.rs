@@ -132,7 +132,7 @@ impl Service {
             let most = terms.per_hour;
             let at = at.clock(self.now);
             let why = format!(
-                "{most} clones were made within an hour, and no more may be (creations_per_hour); \
+                "no more than {most} clones are made within an hour (creations_per_hour); \
                  the next one at {at}"
             );
             (Failure::Quota, why)
