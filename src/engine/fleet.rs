@@ -283,16 +283,23 @@ impl Fleet {
         self.begun = (1..=taken).rev().map(before).collect();
     }
 
-    /// From now on so many clones are wanted. What is due by itself comes to pass: those that are too many are taken out
-    /// of service, those that did not come up are given up.
+    /// What is due by itself comes to pass: those that did not come up, or did not appear, are given up. To be called before
+    /// how many are wanted is decided, so that they don't count as on their way.
+    pub fn settle(&mut self, now: Time, policy: &Policy) {
+        let Some(terms) = &policy.clones else {
+            return;
+        };
+        self.lose_overdue(now, policy);
+        self.give_up_the_late(now, policy);
+        self.drop_the_dead(now, terms);
+    }
+
+    /// From now on so many clones are wanted: those that are too many are taken out of service.
     pub fn want(&mut self, clones: u16, now: Time, policy: &Policy) {
         let Some(terms) = &policy.clones else {
             return;
         };
         self.wanted = clones;
-        self.lose_overdue(now, policy);
-        self.give_up_the_late(now, policy);
-        self.drop_the_dead(now, terms);
         self.match_wanted(now, terms);
     }
 

@@ -75,6 +75,11 @@ impl Vm {
         self.app_up && self.state == MachineState::Running
     }
 
+    /// Lists have shown it for a while.
+    pub(crate) fn is_listed(&self, now: u64) -> bool {
+        now > self.shown_at + 120_000
+    }
+
     fn read(&self) -> Machine {
         let runs = self.state == MachineState::Running;
         Machine {

@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use anteroom::engine::contract::{Effect, Input, ProbeResult};
 use anteroom::engine::fleet::{Deed, Heard, Life};
@@ -26,8 +27,9 @@ use crate::account::{Vm, Whose};
 use crate::deeds::changes;
 use crate::driver::Role;
 use crate::plan::{HOUR, MINUTE};
+use crate::scaling::Steps;
 use crate::store::LEASE;
-use crate::world::{Event, World};
+use crate::world::{DAWN, Event, World};
 
 /// Between two looks of the engine for machines that nobody knows of.
 const PATROL: u64 = 5 * MINUTE;
@@ -57,6 +59,16 @@ pub(crate) struct Crew {
     wanted_at: u64,
     /// When something befell the clones last.
     pub(crate) struck_at: u64,
+    /// What the policy has done.
+    pub(crate) steps: Steps,
+}
+
+impl Crew {
+    /// Whether so many were intended within the last two hours that the bound for an hour may be in the way.
+    pub(crate) fn is_hour_full(&self, now: u64, allowed: usize) -> bool {
+        let since = (DAWN + now.saturating_sub(2 * HOUR)) / 1_000;
+        self.begun.range(since..).map(|(_, it)| *it).sum::<usize>() >= allowed
+    }
 }
 
 /// The deed under way of one process, for each clone and for the lists.
@@ -284,9 +296,12 @@ impl World {
 
     /// I10: while nothing happens, a clone that is wanted stays.
     fn check_delete_is_needed(&mut self, clone: CloneId) {
-        let Some(wanted) = self.wanted_now().filter(|it| *it > 0) else {
+        let Some(wanted) = self.wanted_now().map(|it| *it.start()) else {
             return;
         };
+        if wanted == 0 {
+            return;
+        }
         let there: Vec<&Vm> = self.account.ours().collect();
         let mut named = there.iter().filter(|vm| vm.clone == clone);
         let well = named.all(|vm| {
@@ -313,7 +328,7 @@ impl World {
 
     /// So long after the last trouble all is as it should be: what was lost has appeared or not, a patrol has passed, and
     /// what was refused is tried again.
-    fn settling(&self) -> u64 {
+    pub(crate) fn settling(&self) -> u64 {
         let settles = self.plan.policy.clones.map_or(0, |terms| terms.settles.0);
         let takes = self.plan.clones.as_ref().map_or(0, |clones| clones.takes);
         2 * settles + 3 * PATROL + 20 * MINUTE + 2 * takes + self.plan.policy.start_timeout.0
@@ -361,28 +376,36 @@ impl World {
             return;
         };
         if ready && self.is_quiet(self.settling()) {
-            self.check_settled(wanted);
+            self.check_settled(&wanted);
         }
     }
 
     /// How many clones there must be by and by; none where it is not for long in its phase.
-    fn wanted_now(&mut self) -> Option<usize> {
+    fn wanted_now(&mut self) -> Option<RangeInclusive<usize>> {
+        let by_load = self.right_numbers().map(|right| {
+            let clones = |instances: &u16| usize::from(instances - 1);
+            clones(right.start())..=clones(right.end())
+        });
         let wanted = usize::from(self.plan.policy.clones.map_or(0, |terms| terms.wanted));
         let terms = self.plan.policy.clones?;
         // All of them may have to wait for their hour.
         let hours = u64::from(terms.most.div_ceil(terms.per_hour)) + 1;
         let (now, settling) = (self.now, self.settling());
         let waited = self.is_quiet(settling + hours * HOUR);
+        let scales = self.plan.load.is_some();
         let owner = self.owner()?;
         let since = owner.watched.phase_since;
         match owner.view.phase {
-            Phase::Awake if waited && now > since + settling + hours * HOUR => Some(wanted),
-            Phase::Asleep if now > since + settling => Some(0),
+            Phase::Awake if scales => by_load,
+            Phase::Awake if waited && now > since + settling + hours * HOUR => {
+                Some(wanted..=wanted)
+            }
+            Phase::Asleep if now > since + settling => Some(0..=0),
             _ => None,
         }
     }
 
-    fn check_settled(&mut self, wanted: usize) {
+    fn check_settled(&mut self, wanted: &RangeInclusive<usize>) {
         let strips = self.plan.policy.clones.is_some_and(|terms| terms.strips);
         let record = self.store.kept.record.as_ref();
         let fleet = record
@@ -394,9 +417,9 @@ impl World {
         sorted.sort();
         let mut lives = fleet.clones.values();
         let serve = lives.all(|life| matches!(life, Life::Serving { .. }));
-        if machines.len() != wanted || sorted != known || !serve {
+        if !wanted.contains(&machines.len()) || sorted != known || !serve {
             self.breaks("I6", || {
-                format!("{wanted} wanted, there are {machines:?}, known are {fleet:?}")
+                format!("{wanted:?} wanted, there are {machines:?}, known are {fleet:?}")
             });
         }
         let left = self.account.addresses.iter().find(|it| {

@@ -12,11 +12,13 @@ use anteroom::engine::service::Service;
 use anteroom::engine::time::Time;
 use anteroom::engine::view::{Phase, View};
 
+use crate::gauge::Gauge;
 use crate::invariants::Watched;
 use crate::mutants::Mutant;
 use crate::plan::{MINUTE, SECOND};
 use crate::provider::{self, Call};
 use crate::rooms::Room;
+use crate::scaling::{Before, Reasons};
 use crate::world::{Event, World};
 
 /// The room's own count; the same rules as the shipped one.
@@ -60,6 +62,8 @@ pub(crate) struct Process {
     pub(crate) baseline_at: u64,
     pub(crate) last_stand: Option<SleepWhy>,
     pub(crate) watched: Watched,
+    pub(crate) gauge: Gauge,
+    pub(crate) reasons: Reasons,
 }
 
 /// What a room is to the service.
@@ -107,6 +111,8 @@ impl World {
             baseline_at: 0,
             last_stand: None,
             watched,
+            gauge: Gauge::default(),
+            reasons: Reasons::default(),
         });
         match self.shared() {
             true => self.after(0, Event::Beat { life }),
@@ -155,6 +161,8 @@ impl World {
             return;
         };
         process.watched = Watched::at_boot(now, record.as_ref());
+        process.gauge.begin(now);
+        process.reasons = Reasons::default();
         (process.role, process.epoch, process.reign) = (role, epoch, reign);
         (process.engine, process.view) = (engine, view);
         process.room.lead(now, rooms);
@@ -346,7 +354,10 @@ impl World {
             return;
         };
         let before = process.view.phase;
-        let upstreams = process.view.upstreams.clone();
+        let shown = Before {
+            clones: process.view.clones.clone(),
+            upstreams: process.view.upstreams.clone(),
+        };
         let quiet = matches!(input, Input::Tick | Input::Seen(_));
         let again = is_answer(&input).then(|| input.clone());
         let mut effects = Vec::new();
@@ -383,7 +394,9 @@ impl World {
             self.begin_sampling(life);
         }
         self.after_step(life, before);
-        self.check_who_is_led(life, &upstreams);
+        self.check_who_is_led(life, &shown.upstreams);
+        self.check_scaling(life, &shown);
+        self.measure_if_due(life);
     }
 
     /// I7: the same answer once more changes nothing.

@@ -40,6 +40,8 @@ const CRASH_IN_USE: u64 = 4 * MINUTE;
 pub(crate) struct Facts {
     /// At each site.
     pub(crate) last_use: Vec<u64>,
+    /// When somebody came whom nobody had preceded for about the idle timeout.
+    first_use: Vec<u64>,
     pub(crate) disturbed_at: u64,
     /// After a jump backwards the engine's clock stands still until then.
     pub(crate) frozen_until: u64,
@@ -96,18 +98,29 @@ pub(crate) struct Watched {
 
 /// Beyond this gap between two samples nothing is known of what was between them. A little more than the policy
 /// says, for samples that waited for a write.
-const GAP_MAX: u64 = 70 * SECOND;
+pub(crate) const GAP_MAX: u64 = 70 * SECOND;
 
 impl Facts {
     pub(crate) fn new(sites: usize) -> Facts {
         Facts {
             last_use: vec![0; sites],
+            first_use: vec![0; sites],
             ..Facts::default()
         }
     }
 
-    pub(crate) fn used(&mut self, site: usize, now: u64) {
+    /// `pause`: who comes after so long a time is the first of many.
+    pub(crate) fn used(&mut self, site: usize, now: u64, pause: u64) {
+        if now >= self.last_use[site] + pause {
+            self.first_use[site] = now;
+        }
         self.last_use[site] = now;
+    }
+
+    /// Whether by all that can be heard nobody has used it at this site for the idle timeout: who came a moment ago may be
+    /// in no sample yet.
+    pub(crate) fn seems_quiet(&self, site: usize, now: u64, idle: u64) -> bool {
+        now >= self.last_use[site] + idle || now <= self.first_use[site] + GAP_MAX
     }
 
     fn last_use(&self) -> u64 {
@@ -234,6 +247,7 @@ impl World {
         if let Input::Fleet(op, heard) = input {
             self.deed_answered(life, *op, heard);
         }
+        self.told(life, input);
         let Some(process) = self.process(life) else {
             return;
         };
@@ -472,6 +486,7 @@ impl World {
             });
         }
         self.check_waiting();
+        self.audit_load();
         self.audit_clones();
     }
 

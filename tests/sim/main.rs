@@ -8,6 +8,9 @@
 //! On every second day or so the service has clones: `account` is what the platform has of them, `deeds` how they are
 //! asked for, `crew` what must be true of them.
 //!
+//! On half of these the shipped policy says how many: `demand` is what visitors need, `gauge` what a leader hears of it,
+//! `scaling` what must be true of the number.
+//!
 //! On every third day there are two or three rooms on one store: `rooms` says what they are, `leading` and `following`
 //! what they do, `door` who may wake the service, `limits` what is true of that, `blows` what befalls rooms and store.
 //!
@@ -18,10 +21,12 @@ mod account;
 mod blows;
 mod crew;
 mod deeds;
+mod demand;
 mod door;
 mod driver;
 mod fate;
 mod following;
+mod gauge;
 mod invariants;
 mod leading;
 mod limits;
@@ -30,6 +35,7 @@ mod plan;
 mod provider;
 mod rng;
 mod rooms;
+mod scaling;
 mod serving;
 mod stops;
 mod store;
@@ -43,8 +49,8 @@ use std::time::Instant;
 
 use anteroom::engine::admit::Rules;
 use anteroom::engine::view::Phase;
-use mutants::{BUGS, BUGS_OF_CLONES, BUGS_OF_ROOMS, Bug};
-use plan::{MINUTE, Plan, SECOND, has_clones, has_many_rooms};
+use mutants::{BUGS, BUGS_OF_CLONES, BUGS_OF_LOAD, BUGS_OF_ROOMS, Bug};
+use plan::{MINUTE, Plan, SECOND, has_clones, has_load, has_many_rooms};
 use world::{Broken, Counts, World};
 
 /// A planted bug must be found within so many days.
@@ -98,9 +104,8 @@ fn the_engine_keeps_every_invariant_on_every_day() {
     if let Some(seed) = number("ANTEROOM_SIM_SEED") {
         eprintln!("{:#?}", Plan::of(seed));
         let name = std::env::var("ANTEROOM_SIM_BUG").unwrap_or_default();
-        let mut bugs = BUGS.iter().chain(&BUGS_OF_ROOMS).chain(&BUGS_OF_CLONES);
-        let bug = bugs.find(|(bug, _)| format!("{bug:?}") == name);
-        let (broken, counts) = live(seed, bug.map(|(bug, _)| *bug), true);
+        let bug = all_bugs().find(|(bug, _)| format!("{bug:?}") == name);
+        let (broken, counts) = live(seed, bug.map(|(bug, _)| bug), true);
         assert_eq!(broken, None, "seed {seed}, {counts:?}");
         return;
     }
@@ -132,6 +137,10 @@ fn the_engine_keeps_every_invariant_on_every_day() {
         failures.len()
     );
     assert!(counts.deleted > days, "too few clones end");
+    assert!(
+        counts.ups > days && counts.downs > days / 4 && counts.settled > days,
+        "too little load comes and goes"
+    );
     assert!(
         counts.wakes > days && counts.stops > days && counts.kills > 0,
         "too little happens"
@@ -183,8 +192,7 @@ fn every_planted_bug_is_found_by_its_invariant() {
         return;
     }
     let only = std::env::var("ANTEROOM_SIM_BUG").unwrap_or_default();
-    let all = BUGS.into_iter().chain(BUGS_OF_ROOMS).chain(BUGS_OF_CLONES);
-    let all: Vec<(Bug, &str)> = all
+    let all: Vec<(Bug, &str)> = all_bugs()
         .filter(|(bug, _)| format!("{bug:?}").contains(&only))
         .collect();
     let next = AtomicUsize::new(0);
@@ -209,14 +217,21 @@ fn every_planted_bug_is_found_by_its_invariant() {
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
+fn all_bugs() -> impl Iterator<Item = (Bug, &'static str)> {
+    let usual = BUGS.into_iter().chain(BUGS_OF_ROOMS);
+    usual.chain(BUGS_OF_CLONES).chain(BUGS_OF_LOAD)
+}
+
 /// The first day on which the planted bug breaks its invariant, and the days before on which it broke another.
 fn find(bug: Bug, invariant: &str) -> (Option<u64>, Vec<(u64, &'static str)>) {
     let of_rooms = BUGS_OF_ROOMS.iter().any(|(it, _)| *it == bug);
     let of_clones = BUGS_OF_CLONES.iter().any(|(it, _)| *it == bug);
+    let of_load = BUGS_OF_LOAD.iter().any(|(it, _)| *it == bug);
     let mut others = Vec::new();
     let mut days = (0..number("ANTEROOM_SIM_DAYS").unwrap_or(DAYS_TO_FIND_A_BUG))
         .filter(|seed| !of_rooms || has_many_rooms(*seed))
-        .filter(|seed| !of_clones || has_clones(*seed));
+        .filter(|seed| !of_clones && !of_load || has_clones(*seed))
+        .filter(|seed| !of_load || has_load(*seed));
     let found = days.find(|seed| match live(*seed, Some(bug), false).0 {
         Some(broken) if broken.invariant == invariant => true,
         Some(broken) => {

@@ -13,8 +13,10 @@ use anteroom::engine::view::{Phase, View};
 use crate::plan::HOUR;
 use crate::world::DAWN;
 pub(crate) use clones::BUGS_OF_CLONES;
+pub(crate) use load::BUGS_OF_LOAD;
 
 mod clones;
+mod load;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -77,6 +79,16 @@ pub(crate) enum Bug {
     OpenRequestsAreNotCounted,
     HourIsNotCounted,
     ClonesAreHiddenWithTheirSeed,
+    // The following are of the load.
+    StaleLoadCountsAsFresh,
+    MissingLoadCountsAsIdle,
+    ReplayedAlertCountsAsNew,
+    RevokedAlertCountsAsFiring,
+    LoadOfEachCountsAsTheLoad,
+    MaxIsIgnored,
+    MinIsIgnored,
+    LoadIsNotHeard,
+    LowLoadIsNotBelieved,
 }
 
 /// Each planted bug, and the invariant that must find it.
@@ -168,6 +180,7 @@ impl Mutant {
     }
 
     fn spoiled(&self, policy: Policy) -> Policy {
+        let policy = self.spoil_terms(policy);
         match self.bug {
             Some(Bug::DrainIsCutShort) => Policy {
                 drain_whole: false,
@@ -191,6 +204,7 @@ impl Mutant {
 
     pub(crate) fn step(&mut self, now: Time, input: Input, out: &mut Vec<Effect>) {
         let input = self.spoil_heard(input);
+        let input = self.spoil_load(now, input);
         let Some(input) = self.spoil_input(now, input, out) else {
             return;
         };

@@ -3,7 +3,9 @@
 use anteroom::engine::admit::{Rate, Rules};
 use anteroom::engine::backoff::{Backoff, mix};
 use anteroom::engine::contract::Source;
+use anteroom::engine::load::Share;
 use anteroom::engine::policy::{CloneTerms, Policy, Sleep};
+use anteroom::engine::scale::{Mode, Terms};
 use anteroom::engine::time::Span;
 
 use crate::rng::Rng;
@@ -23,7 +25,9 @@ pub(crate) struct Plan {
     pub(crate) rooms: usize,
     /// How long the day is; shorter with many rooms, whose beats are many.
     pub(crate) day: u64,
-    /// From here on nobody comes and nothing fails: at the day's end the service must sleep.
+    /// From here on nothing fails.
+    pub(crate) calm_from: u64,
+    /// From here on nobody comes either: at the day's end the service must sleep.
     pub(crate) quiet_from: u64,
     /// By how much each room's clock is ahead.
     pub(crate) skews: Vec<u64>,
@@ -58,6 +62,27 @@ pub(crate) struct Plan {
     pub(crate) sample_every: u64,
     /// Where the service has clones.
     pub(crate) clones: Option<Clones>,
+    /// Where the shipped policy says how many, by the load.
+    pub(crate) load: Option<Load>,
+}
+
+/// What the load is like, and who measures it. Loads are in ten thousandths of what one machine can do.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    /// What visitors need is never more.
+    pub(crate) most: u64,
+    /// Between two changes of it.
+    pub(crate) change_every: u64,
+    /// What each instance takes for itself.
+    pub(crate) base: u64,
+    /// A sample is wrong by up to so much.
+    pub(crate) noise: u64,
+    /// The share of one instance is this many hundredths greater or less than of another.
+    pub(crate) uneven: u64,
+    /// Of samples, and of looks at the whole signal; in a thousand.
+    pub(crate) faults: u64,
+    /// Between two looks of somebody else's rules, where alerts are raised.
+    pub(crate) rules_every: Option<u64>,
 }
 
 /// What the platform is like that makes the clones, and how many are wanted.
@@ -88,9 +113,10 @@ pub(crate) struct Clones {
 impl Plan {
     pub(crate) fn of(seed: u64) -> Plan {
         let plan = Plan::without_clones(seed);
-        match has_clones(seed) {
-            true => plan.with_clones(),
-            false => plan,
+        match (has_clones(seed), has_load(seed)) {
+            (true, true) => plan.with_clones().with_load(),
+            (true, false) => plan.with_clones(),
+            (false, _) => plan,
         }
     }
 
@@ -104,6 +130,7 @@ impl Plan {
             seed,
             rooms: 1,
             day: 24 * HOUR,
+            calm_from: 19 * HOUR,
             quiet_from: 19 * HOUR,
             skews: vec![0],
             pauses: 0,
@@ -126,6 +153,7 @@ impl Plan {
             monitor_every: rng.chance(400).then(|| rng.within(20, 120) * SECOND),
             sample_every: rng.pick(&[5, 10, 15]) * SECOND,
             clones: None,
+            load: None,
         };
         match has_many_rooms(seed) {
             true => plan.of_many_rooms(&mut rng, calm),
@@ -161,6 +189,46 @@ impl Plan {
         self
     }
 
+    /// Visitors come often, so that the service is awake for long; and for hours after the last mishap.
+    fn with_load(mut self) -> Plan {
+        let mut rng = Rng::new(self.seed ^ 0x10AD);
+        let shared = self.rooms > 1;
+        let Some(clones) = &mut self.clones else {
+            return self;
+        };
+        clones.wanted_last = 0;
+        let terms = terms(&mut rng, clones.most, shared);
+        let per_hour = rng.pick(&[6, 20, 60]);
+        self.policy.clones = self.policy.clones.map(|it| CloneTerms { per_hour, ..it });
+        self.policy.scale = Some(terms);
+        self.load = Some(Load {
+            most: u64::from(terms.max) * terms.up_at.in_hundredths() * 6 / 5,
+            change_every: rng.pick(&[10, 40, 120]) * MINUTE,
+            base: rng.pick(&[0, 0, 300, 1_500]),
+            noise: rng.pick(&[0, 200, 500]),
+            uneven: rng.pick(&[0, 10]),
+            faults: match self.is_calm() {
+                true => 0,
+                false => rng.pick(&[0, 5, 50, 200]),
+            },
+            rules_every: (terms.alerts_only || rng.chance(300))
+                .then(|| rng.pick(&[15, 60]) * SECOND),
+        });
+        self.visit_every = match shared {
+            true => MINUTE,
+            false => rng.pick(&[MINUTE, 3 * MINUTE, self.visit_every]),
+        };
+        let (calm_from, quiet_from, rest) = match shared {
+            true => (3 * HOUR / 2, 9 * HOUR / 2, 3 * HOUR / 2),
+            false => (10 * HOUR, 19 * HOUR, 5 * HOUR),
+        };
+        let earlier = self.quiet_from - calm_from;
+        self.wiped_at = self.wiped_at.map(|at| at - earlier.min(at));
+        (self.calm_from, self.quiet_from) = (calm_from, quiet_from);
+        self.day = quiet_from + rest;
+        self
+    }
+
     /// Nothing fails.
     pub(crate) fn is_calm(&self) -> bool {
         self.fate_every.is_none()
@@ -180,6 +248,7 @@ impl Plan {
         Plan {
             rooms,
             day: 4 * HOUR,
+            calm_from: quiet_from,
             quiet_from,
             skews: (0..rooms).map(|_| rng.within(0, CLOCKS_DIFFER)).collect(),
             pauses: if calm { 0 } else { rng.pick(&[0, 100, 300]) },
@@ -202,6 +271,44 @@ pub(crate) fn has_many_rooms(seed: u64) -> bool {
 /// Whether the service has clones that day.
 pub(crate) fn has_clones(seed: u64) -> bool {
     mix(seed).is_multiple_of(2)
+}
+
+/// Whether the load says how many there are to be, where there are clones.
+pub(crate) fn has_load(seed: u64) -> bool {
+    mix(seed ^ 0x10AD).is_multiple_of(2)
+}
+
+fn terms(rng: &mut Rng, most: u16, shared: bool) -> Terms {
+    let max = most + 1;
+    let mode = match rng.chance(400) {
+        true => Mode::Projected {
+            margin: Mode::MARGIN,
+        },
+        false => Mode::Threshold,
+    };
+    let up_at = Share::percent(rng.pick(&[50, 70, 80]));
+    let interval = Span::secs(rng.pick(&[5, 15, 30]));
+    let alerts_only = rng.chance(200);
+    Terms {
+        min: rng.pick(&[1, 1, 2]).min(max),
+        max,
+        mode,
+        up_at,
+        down_at: Terms::default_down_at(up_at),
+        up_window: Span(rng.pick(&[30, 60, 180]) * SECOND),
+        down_window: match shared {
+            true => Span::mins(rng.pick(&[2, 5])),
+            false => Span::mins(rng.pick(&[3, 8, 15])),
+        },
+        // Where an alert is all there is, its end must be heard of before the next step.
+        cooldown: match alerts_only {
+            true => Span::mins(rng.pick(&[3, 6])),
+            false => Span::mins(rng.pick(&[0, 1, 3])),
+        },
+        interval,
+        settling: Terms::settling_of(interval),
+        alerts_only,
+    }
 }
 
 /// Some limits are tight, so that they are met; some let everybody through.

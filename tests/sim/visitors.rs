@@ -6,6 +6,7 @@ use anteroom::engine::contract::{Activity, Input, Source, Trigger, TriggerBy, Up
 use anteroom::engine::view::Phase;
 
 use crate::driver::Edge;
+use crate::invariants::GAP_MAX;
 use crate::plan::{MINUTE, SECOND};
 use crate::world::{Event, World};
 
@@ -92,7 +93,7 @@ impl Edge {
 
 impl World {
     pub(crate) fn visit(&mut self) {
-        if !self.stormy() {
+        if !self.lively() {
             return;
         }
         let crowd = if self.rng.chance(30) {
@@ -139,7 +140,7 @@ impl World {
         let Some(person) = self.people.persons.get(&id).cloned() else {
             return;
         };
-        if person.gives_up_at <= self.now || !self.stormy() {
+        if person.gives_up_at <= self.now || !self.lively() {
             self.people.persons.remove(&id);
             return;
         }
@@ -308,7 +309,8 @@ impl World {
     /// Somebody used the service. What nobody can know does not count.
     fn used(&mut self, site: usize, now: u64) {
         if !self.is_beyond_reach(site) {
-            self.facts.used(site, now);
+            let pause = self.plan.policy.idle_timeout.0.saturating_sub(GAP_MAX);
+            self.facts.used(site, now, pause);
         }
     }
 

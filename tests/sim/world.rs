@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use anteroom::engine::contract::{Input, Routing};
 use anteroom::engine::fleet::Deed;
 use anteroom::engine::id::{CloneId, OpId};
+use anteroom::engine::load::Sample;
 use anteroom::engine::machine::MachineState;
+use anteroom::engine::scale::Alert;
 use anteroom::engine::time::Time;
 
 use crate::account::Account;
 use crate::crew::Crew;
+use crate::demand::Demand;
 use crate::driver::Process;
 use crate::invariants::Facts;
 use crate::mutants::Bug;
@@ -70,6 +73,23 @@ pub(crate) enum Event {
     },
     /// Another number of clones is wanted.
     Want,
+    /// Visitors need more, or less.
+    Demand,
+    /// Somebody else's rules look at the load.
+    Rules,
+    /// What they say arrives.
+    Alert(Alert),
+    /// The load is to be measured.
+    Measure {
+        life: u64,
+        turn: u64,
+    },
+    /// It is measured.
+    Measured {
+        life: u64,
+        turn: u64,
+        samples: Vec<Sample>,
+    },
     Machine {
         turn: u64,
         to: MachineState,
@@ -175,6 +195,11 @@ pub(crate) struct Counts {
     /// Clones that were made and deleted.
     pub(crate) made: u64,
     pub(crate) deleted: u64,
+    /// Clones that were intended, and taken out of service, because of the load.
+    pub(crate) ups: u64,
+    pub(crate) downs: u64,
+    /// Minutes in which the number of instances had to be what the load needs.
+    pub(crate) settled: u64,
 }
 
 impl Counts {
@@ -189,6 +214,9 @@ impl Counts {
         self.refused += other.refused;
         self.made += other.made;
         self.deleted += other.deleted;
+        self.ups += other.ups;
+        self.downs += other.downs;
+        self.settled += other.settled;
     }
 }
 
@@ -204,6 +232,7 @@ pub(crate) struct World {
     pub(crate) cloud: Cloud,
     pub(crate) account: Account,
     pub(crate) crew: Crew,
+    pub(crate) demand: Demand,
     pub(crate) store: Store,
     /// Traefik, one at each site.
     pub(crate) ways: Vec<crate::way::Way>,
@@ -230,6 +259,7 @@ impl World {
             cloud: Cloud::new(&plan),
             account: Account::new(&plan),
             crew: Crew::default(),
+            demand: Demand::new(plan.seed),
             store: Store::default(),
             ways: (0..plan.rooms).map(|_| Way::new(plan.failover)).collect(),
             people: People::default(),
@@ -260,9 +290,19 @@ impl World {
         if let Some(every) = world.plan.fate_every {
             world.after(every, Event::Fate);
         }
-        if let Some(clones) = &world.plan.clones {
-            let first = clones.change_every / 10;
-            world.after(first, Event::Want);
+        match (&world.plan.load, &world.plan.clones) {
+            (Some(load), _) => {
+                let rules = load.rules_every;
+                world.after(1_000, Event::Demand);
+                if let Some(every) = rules {
+                    world.after(every, Event::Rules);
+                }
+            }
+            (None, Some(clones)) => {
+                let first = clones.change_every / 10;
+                world.after(first, Event::Want);
+            }
+            (None, None) => {}
         }
         if let Some(at) = world.plan.wiped_at {
             world.after(at, Event::Wipe);
@@ -320,6 +360,15 @@ impl World {
             Event::Vm { id, to } => self.vm_turns(id, to),
             Event::VmApp { id, turn } => self.app_of_clone_rises(id, turn),
             Event::Want => self.want_clones(),
+            Event::Demand => self.demand_changes(),
+            Event::Rules => self.rules_look(),
+            Event::Alert(alert) => self.alert_arrives(alert),
+            Event::Measure { life, turn } => self.measure(life, turn),
+            Event::Measured {
+                life,
+                turn,
+                samples,
+            } => self.measured(life, turn, samples),
             Event::Machine { turn, to } if turn == self.cloud.turn => self.machine_turns(to),
             Event::App { turn } if turn == self.cloud.turn => self.app_rises(),
             Event::Machine { .. } | Event::App { .. } => {}
@@ -376,6 +425,8 @@ impl World {
             | Event::Prove { life, .. }
             | Event::Look { life, .. }
             | Event::SampleEdge { life, .. }
+            | Event::Measure { life, .. }
+            | Event::Measured { life, .. }
             | Event::SampleTraefik { life }
             | Event::TraefikSeen { life, .. }
             | Event::Beat { life }
@@ -420,6 +471,11 @@ impl World {
 
     /// Whether faults may still happen.
     pub(crate) fn stormy(&self) -> bool {
+        self.now < self.plan.calm_from
+    }
+
+    /// Whether people still come.
+    pub(crate) fn lively(&self) -> bool {
         self.now < self.plan.quiet_from
     }
 

@@ -137,6 +137,7 @@ impl World {
     fn live(&mut self, end: Time) {
         while self.now < end {
             let terms = self.terms();
+            self.fleet.settle(self.now, &self.policy);
             self.fleet.want(terms.wanted, self.now, &self.policy);
             self.publish();
             let Some((deed, recorded)) = self.fleet.next(self.now, &terms, self.unlisted()) else {

@@ -17,6 +17,7 @@ impl Service {
         if self.policy.clones.is_none() || matches!(self.state, State::Fresh) {
             return;
         }
+        self.fleet.settle(self.now, &self.policy);
         let wanted = match self.base {
             Base::Seed => self.clones_wanted(out),
             Base::Clones => self.clones_wanted_alone(out),

@@ -5,6 +5,7 @@ use super::{CallKind, Service};
 use crate::engine::backoff::mix;
 use crate::engine::contract::{Effect, Event, SleepWhy, Trigger, Upstream};
 use crate::engine::id::OpId;
+use crate::engine::idle::Verdict;
 use crate::engine::machine::{Machine, MachineState, Trouble};
 use crate::engine::policy::Sleep;
 use crate::engine::record::{Base, Record, Stand};
@@ -142,7 +143,17 @@ impl Service {
                 self.resume_stop(why, out)
             }
             Stand::Stopping { why } => self.fell_asleep(why, Span::ZERO, out),
-            _ => self.rest(out),
+            _ => self.found_off("the machine is off", out),
+        }
+    }
+
+    /// Off, and nobody asks for it. But somebody may be inside a clone, and what happened while nobody watched isn't
+    /// known: then the seed comes back behind them, and all sleep together.
+    pub(super) fn found_off(&mut self, what: &str, out: &mut Vec<Effect>) {
+        if self.clones_serve() && self.verdict() != Verdict::Sleep {
+            self.wake_after_crash(what, out)
+        } else {
+            self.rest(out)
         }
     }
 

@@ -261,9 +261,9 @@ impl Service {
             return;
         };
         if waking.trigger.is_none() {
-            let what = "the machine that was found running went off again".into();
-            out.push(Effect::Tell(Event::Vanished { what }));
-            return self.rest(out);
+            let what = "the machine that was found running went off again";
+            out.push(Effect::Tell(Event::Vanished { what: what.into() }));
+            return self.found_off(what, out);
         }
         match waking.start {
             StartStep::Look | StartStep::Ask => {

@@ -5,6 +5,7 @@ use super::*;
 /// The next deed, under way with `number` as its operation.
 fn take(world: &mut World, number: u64) -> Option<Deed> {
     let terms = world.terms();
+    world.fleet.settle(world.now, &world.policy);
     world.fleet.want(terms.wanted, world.now, &world.policy);
     let (deed, _) = world.fleet.next(world.now, &terms, true)?;
     let lost_at = world.now + Span::mins(11);

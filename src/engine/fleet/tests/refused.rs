@@ -7,6 +7,7 @@ fn a_refused_credential_is_not_hammered() {
     let mut world = World::new(0);
     world.want(2);
     let terms = world.terms();
+    world.fleet.settle(world.now, &world.policy);
     world.fleet.want(2, world.now, &world.policy);
     let (find, _) = world
         .fleet
@@ -23,6 +24,7 @@ fn a_refused_credential_is_not_hammered() {
     let mut op = 1;
     while world.now < end {
         while let Some((deed, _)) = {
+            world.fleet.settle(world.now, &world.policy);
             world.fleet.want(2, world.now, &world.policy);
             world.fleet.next(world.now, &terms, true)
         } {

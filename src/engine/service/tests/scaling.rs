@@ -7,7 +7,7 @@ use crate::engine::contract::{Activity, Source, Upstream};
 use crate::engine::fleet::{Deed, Heard};
 use crate::engine::id::{CloneId, InstanceId};
 use crate::engine::load::{Sample, Share};
-use crate::engine::machine::{Machine, Owned};
+use crate::engine::machine::{ErrorClass, Machine, Owned, Trouble};
 use crate::engine::policy::CloneTerms;
 use crate::engine::scale::Terms;
 
@@ -26,6 +26,8 @@ pub(super) struct House {
     pub(super) in_flight: u32,
     pub(super) measured: bool,
     pub(super) made: u32,
+    /// The platform makes nothing, and its answers are lost.
+    pub(super) loses: bool,
     /// Deletions, with the routing that was in force.
     pub(super) deleted: Vec<(CloneId, Routing)>,
     pub(super) stops: u32,
@@ -94,6 +96,7 @@ impl House {
             in_flight: 0,
             measured: true,
             made: 0,
+            loses: false,
             deleted: Vec::new(),
             stops: 0,
         }
@@ -214,6 +217,11 @@ impl House {
                     machine: self.machine(InstanceId::Clone(*clone)),
                 };
                 Heard::Found(Ok(self.clones.keys().map(owned).collect()))
+            }
+            Deed::Make(_) if self.loses => {
+                self.made += 1;
+                let trouble = Trouble::new(ErrorClass::Ambiguous, "no answer");
+                Heard::Made(Err(trouble))
             }
             Deed::Make(clone) => {
                 if let Some(class) = self.refuses {
@@ -376,6 +384,48 @@ fn a_clone_that_dies_is_taken_out_and_replaced() {
     assert!(!house.serving().contains(&InstanceId::Clone(dead)));
     house.live(Span::mins(20));
     assert_eq!((house.serving().len(), house.made), (3, 3));
+}
+
+#[test]
+fn a_clone_that_did_not_appear_is_not_replaced_before_something_says_that_it_is_needed() {
+    let mut house = House::awake();
+    let mut policy = house.engine.policy().clone();
+    if let Some(terms) = &mut policy.clones {
+        terms.repeats = false;
+    }
+    house.engine.set_policy(policy);
+    (house.demand, house.loses) = (10_000, true);
+    while house.made == 0 {
+        house.live(Span::secs(1));
+    }
+    house.measured = false;
+    house.live(Span::mins(30));
+    assert_eq!(house.made, 1, "it is not known whether it is needed");
+    (house.measured, house.loses) = (true, false);
+    house.live(Span::mins(30));
+    assert_eq!((house.serving().len(), house.made), (2, 2));
+}
+
+#[test]
+fn clones_that_serve_stay_where_the_next_owner_finds_the_seed_off() {
+    let mut house = House::busy();
+    house.seed_on = false;
+    let record = Record {
+        fleet: house.engine.fleet.record(),
+        ..Record::default()
+    };
+    let (name, policy) = (house.engine.name().clone(), house.engine.policy().clone());
+    house.engine = Service::new(name, policy, house.now);
+    house.answers = VecDeque::from([Input::Loaded(Some(Box::new(record)))]);
+    house.live(Span::mins(2));
+    assert_eq!((house.serving().len(), house.deleted.len()), (3, 0));
+    assert!(house.seed_on, "the seed comes back behind them");
+    house.used = false;
+    house.live(Span::mins(60));
+    assert_eq!(
+        (house.engine.phase(), house.deleted.len()),
+        (Phase::Asleep, 2)
+    );
 }
 
 #[test]
