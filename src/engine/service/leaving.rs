@@ -15,13 +15,15 @@ const DIVERT_TIMEOUT: Span = Span::secs(90);
 /// Beyond the drain itself: for the last sample and the last look.
 const DRAIN_SLACK: Span = Span::secs(60);
 
-/// After a stop was called off for want of a proof, it is not tried again before.
-const QUIET_AFTER_CANCEL: Span = Span::mins(1);
+/// After trouble has called a stop off, it is not tried again before: each try changes the routing twice.
+const QUIET_AFTER_TROUBLE: Span = Span::mins(1);
 
-/// What called a stop off. An admin's wish for sleep outlives trouble: it is tried again.
+/// What called a stop off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CalledOff {
+    /// Somebody uses the service: from then on the idle clock says when it may sleep.
     ByUse,
+    /// It can't be stopped safely now, though nobody uses it. An admin's wish for sleep outlives that.
     ByTrouble,
 }
 
@@ -164,11 +166,13 @@ impl Service {
                     .sources
                     .iter()
                     .any(|s| samples.iter().all(|x| x.source != *s));
-                match open || used || missing {
-                    true => {
-                        self.cancel_leaving(CalledOff::ByUse, "the last look saw a visitor", out)
-                    }
-                    false => self.begin_stop(out),
+                if open || used {
+                    self.cancel_leaving(CalledOff::ByUse, "the last look saw a visitor", out);
+                } else if missing {
+                    let why = "the last look missed a source of activity";
+                    self.cancel_leaving(CalledOff::ByTrouble, why, out);
+                } else {
+                    self.begin_stop(out);
                 }
             }
         }
@@ -210,7 +214,10 @@ impl Service {
         let mut awake = leaving.awake.clone();
         let asked_again = leaving.why == SleepWhy::Admin && by == CalledOff::ByTrouble;
         awake.sleep_asked = awake.sleep_asked.filter(|_| asked_again);
-        awake.no_sleep_before = self.now + QUIET_AFTER_CANCEL;
+        awake.no_sleep_before = match by {
+            CalledOff::ByUse => self.now,
+            CalledOff::ByTrouble => self.now + QUIET_AFTER_TROUBLE,
+        };
         awake.probe = super::state::ProbeSlot::due_at(self.now);
         self.enter(State::Awake(awake));
         out.push(Effect::Tell(Event::StopCancelled {

@@ -118,6 +118,51 @@ fn the_last_look_calls_the_stop_off_when_it_sees_anybody_or_fails() {
 }
 
 #[test]
+fn after_a_visitor_the_idle_timeout_says_when_a_stop_is_due_again_and_after_trouble_a_minute() {
+    let used = Activity {
+        used: true,
+        ..Activity::quiet(Source::Edge)
+    };
+    let other = Activity::quiet(Source::Traefik);
+    for (step, objection, again) in [
+        (Play::idle_with as fn(Policy) -> Play, Input::Seen(used), 5),
+        (Play::idle_with, Input::Triggered(trigger()), 5),
+        (Play::idle_with, Input::SignalLost(Source::Edge), 60),
+        (
+            Play::looking_with,
+            Input::LookedOnce(OpId(0), Ok(vec![used])),
+            5,
+        ),
+        (
+            Play::looking_with,
+            Input::LookedOnce(OpId(0), Ok(vec![other])),
+            60,
+        ),
+    ] {
+        let policy = Policy {
+            idle_timeout: Span::secs(5),
+            min_awake: Span::ZERO,
+            ..Policy::default()
+        };
+        let mut play = step(policy);
+        let said = format!("{objection:?}");
+        match objection {
+            Input::LookedOnce(_, Ok(samples)) => play.looked(samples[0]),
+            objection => play.give(objection),
+        }
+        assert!(play.cancelled(), "{said}");
+        let since = play.now;
+        play.quiet_until(Phase::Diverting);
+        let after = play.now.since(since);
+        let due = Span::secs(again);
+        assert!(
+            due <= after && after <= due + Span::secs(1),
+            "{said}: {after}"
+        );
+    }
+}
+
+#[test]
 fn a_look_that_nobody_waits_for_any_more_still_tells_of_use() {
     let mut play = Play::looking();
     let State::Draining(leaving) = &play.engine.state else {

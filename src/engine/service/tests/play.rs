@@ -110,7 +110,7 @@ impl Play {
         Play::idle_with(Policy::default())
     }
 
-    fn idle_with(policy: Policy) -> Play {
+    pub(super) fn idle_with(policy: Policy) -> Play {
         let mut play = Play::awake_with(policy);
         play.quiet_until(Phase::Diverting);
         play
@@ -133,7 +133,7 @@ impl Play {
         Play::looking_with(Policy::default())
     }
 
-    fn looking_with(policy: Policy) -> Play {
+    pub(super) fn looking_with(policy: Policy) -> Play {
         let mut play = Play::draining_with(policy);
         play.give(Input::Seen(Activity::quiet(Source::Edge)));
         assert!(
