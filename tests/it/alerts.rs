@@ -11,7 +11,8 @@ use sha2::Sha256;
 use crate::lifecycle::{client, service};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_port;
+use crate::support::wait::eventually;
 
 const GRAFANA: &str = include_str!("../data/alerts/grafana.json");
 const KEY: &str = "the-key-of-the-contact-point";

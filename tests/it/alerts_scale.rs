@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::lifecycle::client;
 use crate::support::anteroom::{Anteroom, binary};
 use crate::support::load;
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_ports;
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -23,7 +24,8 @@ struct Scaled {
 impl Scaled {
     async fn start() -> Scaled {
         let dir = tempfile::tempdir().expect("a folder");
-        let (app, binary) = (free_port(), binary());
+        // Its clones take the next ones.
+        let (app, binary) = (free_ports(8), binary());
         let service = format!(
             r#"[service.blog]
 hosts = ["blog.example.com"]

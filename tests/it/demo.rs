@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::support::anteroom::binary;
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_port;
+use crate::support::wait::eventually;
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::process::Command;
 

@@ -12,8 +12,9 @@ use crate::support::chart::{self, Moment};
 use crate::support::docker::{self, Engine};
 use crate::support::load::{self, Load};
 use crate::support::machine::APP;
+use crate::support::ports::free_port;
 use crate::support::traefik::{Places, Traefik};
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(60);
 /// For clones to come, or to go, with all their windows.

@@ -14,8 +14,9 @@ use crate::lifecycle::{client, let_in, press, service};
 use crate::lifecycle_rooms::stays;
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
+use crate::support::ports::free_port;
 use crate::support::redis::Server;
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
 

@@ -11,8 +11,9 @@ use tokio::process::Command;
 use crate::lifecycle::{let_in, post, press, service};
 use crate::support::anteroom::{Anteroom, binary};
 use crate::support::machine::Machine;
+use crate::support::ports::free_port;
 use crate::support::redis::Server;
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 const DAY_MS: i64 = 86_400_000;

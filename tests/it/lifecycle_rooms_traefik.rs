@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use crate::lifecycle::{client, press};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::{APP, Machine};
+use crate::support::ports::free_port;
 use crate::support::redis::Server;
 use crate::support::traefik::{Places, Traefik};
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(40);
 const HOST: &str = "blog.example.com";

@@ -9,9 +9,10 @@ use serde_json::json;
 
 use crate::lifecycle::client;
 use crate::support::anteroom::Anteroom;
+use crate::support::ports::free_port;
 use crate::support::traefik::{Places, Traefik};
 use crate::support::visitor::Visitor;
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(40);
 const EVENTS: &str = "accept: text/event-stream\r\n";

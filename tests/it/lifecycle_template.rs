@@ -10,7 +10,8 @@ use serde_json::Value;
 use crate::lifecycle::{client, let_in, press};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::APP;
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_ports;
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -19,7 +20,8 @@ fn service(dir: &Path, idle_timeout: &str) -> (String, u16) {
     let site = dir.join("site");
     std::fs::create_dir(&site).expect("the folder is ours");
     std::fs::write(site.join("index.html"), APP).expect("the folder is ours");
-    let port = free_port();
+    // Its clones take the next ones.
+    let port = free_ports(8);
     let service = format!(
         "[service.blog]\nhosts = [\"blog.example.com\"]\nport = {port}\ningress = \"proxy\"\nidle_timeout = \"{idle_timeout}\"\n\
          min_awake = \"0s\"\nstart_timeout = \"20s\"\ndrain_timeout = \"1s\"\nhealth = {{ interval = \"100ms\", timeout = \"1s\" }}\n\

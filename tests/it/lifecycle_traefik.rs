@@ -13,8 +13,9 @@ use crate::support::docker::{self, Engine};
 use crate::support::gce::{self, Google};
 use crate::support::load::{self, Load};
 use crate::support::machine::{APP, Machine};
+use crate::support::ports::free_port;
 use crate::support::traefik::{Places, Traefik};
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 use crate::support::warren::{self, Warren};
 
 const SOON: Duration = Duration::from_secs(40);

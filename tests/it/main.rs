@@ -20,6 +20,7 @@ mod support {
     pub(crate) mod libvirt;
     pub(crate) mod load;
     pub(crate) mod machine;
+    pub(crate) mod ports;
     pub(crate) mod prometheus_server;
     pub(crate) mod proxmox;
     pub(crate) mod real_app;

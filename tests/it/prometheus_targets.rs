@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use crate::lifecycle::service;
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
+use crate::support::ports::free_port;
 use crate::support::prometheus_server::PrometheusServer;
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(30);
 

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::lifecycle::{client, let_in, press, service};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_port;
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(40);
 const HOST: &str = "blog.example.com";

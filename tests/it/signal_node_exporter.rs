@@ -12,7 +12,8 @@ use anteroom::signal::load::node_exporter::{NodeExporter, Of, Settings};
 use anteroom::signal::load::{Lack, LoadSignal, Measured};
 
 use crate::support::exporter::{Burning, NodeExporter as Real, Say, StandIn, ok};
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_port;
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 const NOW: Time = Time(1_795_248_000_000);

@@ -13,7 +13,8 @@ use anteroom::signal::load::prometheus::{Login, Prometheus, Server, Settings};
 use anteroom::signal::load::{Lack, LoadSignal, Measured};
 
 use crate::support::exporter::{NodeExporter, Prometheus as Real, Say, StandIn, ok};
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_port;
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -15,8 +15,9 @@ use anteroom::store::{LedgerEntry, Store, StoreError};
 use crate::lifecycle::{client, press, service as service_of};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
+use crate::support::ports::free_port;
 use crate::support::redis::{Cluster, Server, Watched, conforms, documented_user, settings, store};
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 /// A caller waits no longer, with some room for a busy machine.
 const ONCE: Duration = Duration::from_millis(250);

@@ -8,8 +8,9 @@ use reqwest::Method;
 use crate::lifecycle::{client, let_in, press, service};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
+use crate::support::ports::free_port;
 use crate::support::redis::{Cluster, Server, settings};
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 /// What is promised is a second; the rest is for a busy machine.
 const A_SECOND: Duration = Duration::from_secs(3);

@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::lifecycle::{client, let_in, press, service};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
+use crate::support::ports::free_port;
 use crate::support::redis::Server;
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 

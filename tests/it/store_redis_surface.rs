@@ -9,8 +9,9 @@ use anteroom::store::surface::{BANS_MAX, Bans};
 use crate::lifecycle::{client, nonce_of, post, press, service};
 use crate::support::anteroom::Anteroom;
 use crate::support::machine::Machine;
+use crate::support::ports::free_port;
 use crate::support::redis::{Cluster, Server, Watched, settings, store};
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 /// What is promised is a second; the rest is for a busy machine.
 const A_SECOND: Duration = Duration::from_secs(3);

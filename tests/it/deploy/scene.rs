@@ -13,9 +13,10 @@ use crate::lifecycle::{client, press};
 use crate::support::anteroom::Anteroom;
 use crate::support::exporter::NodeExporter;
 use crate::support::machine::{APP, Machine};
+use crate::support::ports::{free_port, free_ports};
 use crate::support::prometheus_server::PrometheusServer;
 use crate::support::traefik::{Places, Traefik};
-use crate::support::wait::{eventually, free_port};
+use crate::support::wait::eventually;
 
 /// Long enough for a busy machine.
 pub(super) const SOON: Duration = Duration::from_secs(60);
@@ -73,8 +74,9 @@ provider = {{ kind = "command", start = ["false"], stop = ["true"], state = ["ec
 "#,
         blog = machine.app_port(),
         machine = machine.provider(),
-        shop = free_port(),
-        mill = free_port(),
+        // Their clones take the next ones.
+        shop = free_ports(8),
+        mill = free_ports(8),
     )
 }
 

@@ -16,7 +16,8 @@ use super::clones::{clones_conform, id};
 use super::{Platform, SEED, SOON, TOKEN, becomes, conforms, is_down, is_up, state};
 use crate::support::crash::{self, Left};
 use crate::support::docker::{Engine, Kind, docker, podman};
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_port;
+use crate::support::wait::eventually;
 
 /// One container at one engine.
 pub(super) struct Container {

@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use super::{Platform, SEED, SOON, TOKEN, conforms, is_down, is_up, state};
 use crate::support::libvirt::{self, Guest, libvirt};
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_port;
+use crate::support::wait::eventually;
 
 /// A guest on an emulated processor of a busy machine takes its time.
 const BOOT: Duration = Duration::from_secs(120);

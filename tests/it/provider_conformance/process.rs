@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
 use anteroom::engine::id::InstanceId;
@@ -18,7 +17,8 @@ use super::beside::{Shared, lives_beside};
 use super::clones::{clones_conform, id};
 use super::{Platform, SEED, SOON, TOKEN, becomes, conforms, is_down, is_up, state};
 use crate::support::crash::{Left, Life};
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::{free_port, free_ports};
+use crate::support::wait::eventually;
 
 /// A web server, with its records in a folder of its own.
 pub(super) struct App {
@@ -73,13 +73,8 @@ impl App {
 
     /// One with ports after its own that no other test takes.
     fn to_clone() -> App {
-        static NUMBER: AtomicU16 = AtomicU16::new(0);
-        let process = u16::try_from(std::process::id() % 20).expect("it is small");
-        let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-        let next = || 8192 + (process * 5 + NUMBER.fetch_add(1, Relaxed)) % 100 * 80;
-        let mut ports = (0..100).map(|_| next()).filter(free);
         let mut app = App::new();
-        app.port = ports.next().expect("loopback has a free port");
+        app.port = free_ports(32);
         app
     }
 

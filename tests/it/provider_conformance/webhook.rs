@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
 use super::{Platform, SEED, SOON, TOKEN, conforms};
-use crate::support::wait::free_port;
+use crate::support::ports::free_port;
 
 /// What the server answers.
 #[derive(Clone)]

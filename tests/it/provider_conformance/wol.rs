@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Platform, SEED, SOON, TOKEN, becomes, conforms, state};
-use crate::support::wait::{eventually, free_port};
+use crate::support::ports::free_port;
+use crate::support::wait::eventually;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 const PASSWORD: [u8; 6] = [0xDE, 0xAD, 0xBE, 0xEF, 0x00, 0x07];

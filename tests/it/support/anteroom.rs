@@ -13,7 +13,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::wait::{LOOK_EVERY, free_port};
+use super::ports::free_port;
+use super::wait::LOOK_EVERY;
 
 /// A running Anteroom.
 pub(crate) struct Anteroom {

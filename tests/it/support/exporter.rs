@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-use super::wait::{eventually, free_port};
+use super::ports::free_port;
+use super::wait::eventually;
 
 const UP_WITHIN: Duration = Duration::from_secs(20);
 

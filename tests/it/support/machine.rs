@@ -243,7 +243,7 @@ impl Machine {
 fn own_address() -> SocketAddr {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
     let [_, _, high, low] = (NUMBER.fetch_add(1, SeqCst) + (std::process::id() << 8)).to_be_bytes();
-    SocketAddr::from(([127, 77, high, low.max(1)], super::wait::free_port()))
+    SocketAddr::from(([127, 77, high, low.max(1)], super::ports::free_port()))
 }
 
 fn answer(status: StatusCode, body: &str) -> Response<Full<Bytes>> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::wait::{eventually, free_port};
+use super::ports::free_port;
+use super::wait::eventually;
 
 /// Long enough for a busy machine.
 const UP_WITHIN: Duration = Duration::from_secs(60);

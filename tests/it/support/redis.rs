@@ -15,7 +15,8 @@ use anteroom::store::redis::{RedisStore, Settings};
 use redis::{AsyncConnectionConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::wait::{eventually, free_port};
+use super::ports::free_port;
+use super::wait::{LOOK_EVERY, eventually};
 
 /// Set for a child that runs the conformance suite: the URL of the store.
 const URL: &str = "ANTEROOM_TEST_STORE_URL";
@@ -29,6 +30,8 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     tls: bool,
     dir: tempfile::TempDir,
+    /// How often it was started.
+    lives: usize,
 }
 
 impl Drop for Server {
@@ -51,7 +54,7 @@ impl Server {
 
     /// A server with these lines in its configuration.
     pub(crate) async fn with(lines: &str) -> Server {
-        let server = Server::spawn("redis-server", free_port(), lines);
+        let mut server = Server::spawn("redis-server", free_port(), lines);
         server.answers().await;
         server
     }
@@ -98,16 +101,16 @@ impl Server {
             port,
             tls: false,
             dir,
+            lives: 1,
         };
-        if let Ok(Some(ended)) = server.child.try_wait() {
-            panic!("{program} ended with {ended}");
-        }
+        server.still_runs();
         server
     }
 
     /// Starts it again after [`kill`](Server::kill), with what its folder holds.
     pub(crate) async fn again(&mut self) {
         self.child = spawn("redis-server", &self.dir.path().join("redis.conf"));
+        self.lives += 1;
         self.answers().await;
     }
 
@@ -173,13 +176,33 @@ impl Server {
         command.query_async(&mut connection).await
     }
 
-    async fn answers(&self) {
-        eventually(UP_WITHIN, async || {
+    /// Whoever else answers at its port is not taken for it.
+    fn still_runs(&mut self) {
+        if let Ok(Some(ended)) = self.child.try_wait() {
+            panic!("the server at {} ended with {ended}", self.at());
+        }
+    }
+
+    async fn answers(&mut self) {
+        let log = self.dir.path().join("log");
+        let since = tokio::time::Instant::now();
+        loop {
+            self.still_runs();
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            let ready = said.matches("Ready to accept connections").count();
             let pong: redis::RedisResult<String> = self.try_ask(&["PING"]).await;
             // One that refuses strangers is there as well.
-            pong.map_or_else(|error| !error.is_io_error(), |_| true)
-        })
-        .await;
+            if ready == self.lives && pong.map_or_else(|error| !error.is_io_error(), |_| true) {
+                return;
+            }
+            let waited = since.elapsed();
+            assert!(
+                waited < UP_WITHIN,
+                "the server at {}: {waited:?}",
+                self.at()
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
-use super::wait::{eventually, free_port};
+use super::ports::free_port;
+use super::wait::eventually;
 
 /// A running Traefik.
 pub(crate) struct Traefik {
