@@ -90,6 +90,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "How many instances there may be, and when there are more or fewer. With `max = 1` there is one, and nothing else of it is looked at but `seed` and `creations_per_hour`.",
     ),
     part(
+        "wake instances",
+        "[service.NAME.scale.wake_instances]",
+        "Optional: a wake brings more than one instance where many visitors wait for it. Those count whose waiting page is open, or whose request is held, in all rooms. See [scaling.md](scaling.md).",
+    ),
+    part(
         "signal node-exporter",
         "signal: node-exporter",
         "The node_exporter of each instance, asked directly. An instance is told by its address, whatever its labels say.",
@@ -175,9 +180,6 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "A URL that is asked to start, to stop and for the state.",
     ),
 ];
-
-/// Keys of the plan that are not in this version, by section.
-pub(super) const LATER: &[(&str, &str)] = &[("scale", "wake_instances")];
 
 const fn part(id: &'static str, title: &'static str, about: &'static str) -> SectionText {
     SectionText { id, title, about }
@@ -294,7 +296,11 @@ pub(super) const KEYS: &[Key] = &[
     key("scale", "cooldown", Duration("0s", "24h"), Value(r#""3m""#), "How long after a change none goes. More come at once; with a `webhook` alone, they wait too.", r#""3m""#),
     key("scale", "interval", Duration("1s", "5m"), Value(r#""15s""#), "How often is measured.", r#""15s""#),
     key("scale", "creations_per_hour", Integer(1, 1_000), Value("20"), "Clones that are made within an hour, at most, whatever happens.", "20"),
+    key("scale", "wake_instances", Section("wake instances"), Nothing("one instance"), "How many instances a wake brings when many visitors wait for it.", "{ visitors_each = 20, max = 3 }"),
     key("scale", "signal", Signal, Nothing("must be written for `max` above 1"), "What tells how busy the instances are.", r#"{ kind = "node-exporter", port = 9100 }"#),
+
+    key("wake instances", "visitors_each", Integer(1, 100_000), Required, "One instance for each so many visitors that wait. One client, by its address, counts for so many at most.", "20"),
+    key("wake instances", "max", Integer(2, 50), Nothing("`max` of the service"), "Instances at most that a wake brings, the machine itself among them; up to `max` of the service.", "3"),
 
     key("signal node-exporter", "kind", Choice(SIGNAL_KINDS), Required, "What tells how busy the instances are.", r#""node-exporter""#),
     key("signal node-exporter", "port", Integer(1, 65535), Value("9100"), "Its port, at the address of each instance.", "9100"),

@@ -197,9 +197,6 @@ fn note(list: &RefCell<Vec<Problem>>, problem: Problem) {
 
 /// What to say of a key that the section does not have.
 fn unknown(id: &str, name: &str) -> String {
-    if schema::comes_later(id, name) {
-        return "comes in a later version; take it out".to_owned();
-    }
     let names = || schema::keys(id).map(|key| key.name);
     match nearest(name, names()) {
         Some(known) => format!("is not a known key; did you mean {known}?"),

@@ -6,7 +6,7 @@ use super::reading::Reading;
 use super::signal::Signal;
 use crate::engine::load::Share;
 use crate::engine::record::Base;
-use crate::engine::scale::{Mode, SETTLING_MAX, Terms};
+use crate::engine::scale::{Crowd, Mode, SETTLING_MAX, Terms};
 use crate::engine::time::Span;
 
 /// How many instances there may be: so many are what the rules of scaling are proven for.
@@ -36,6 +36,8 @@ pub struct Scale {
     pub cooldown: Span,
     /// How often is measured; 1 s to 5 min.
     pub interval: Span,
+    /// What those who wait for a wake call for; its `max` is 2 to the service's. None: a wake brings one instance.
+    pub crowd: Option<Crowd>,
     /// Clones that are made within an hour, at most; 1 to 1,000.
     pub creations_per_hour: u16,
     /// What tells how busy the instances are; none where there is one at most.
@@ -73,6 +75,7 @@ impl Scale {
                 Signal::Prometheus(_) | Signal::Webhook => SETTLING_MAX,
             },
             alerts_only: *signal == Signal::Webhook,
+            crowd: self.crowd,
         })
     }
 
@@ -115,6 +118,9 @@ impl Scale {
             section.fault("min", message);
         }
         let base = base?;
+        let crowd = section
+            .section("wake_instances")
+            .and_then(|crowd| read_crowd(&crowd, max));
         if max == 1 && base == Base::Seed {
             return None;
         }
@@ -147,11 +153,30 @@ impl Scale {
             down_window: down_window?,
             cooldown: cooldown?,
             interval: interval?,
+            crowd: crowd.filter(|_| max > 1),
             creations_per_hour: creations_per_hour?,
             // With one instance nothing of it is looked at.
             signal: signal.filter(|_| max > 1),
         })
     }
+}
+
+/// Reads `wake_instances`, of a service that has up to `max` instances.
+fn read_crowd(section: &Reading<'_>, max: u16) -> Option<Crowd> {
+    let each = section.integer("visitors_each");
+    let most = match section.has("max") {
+        true => section.integer("max"),
+        false => Some(i64::from(max)),
+    };
+    // Of one instance nothing is looked at: a default for services that have more may hold for it too.
+    if let Some(most) = most.filter(|most| max > 1 && *most > i64::from(max)) {
+        let message = format!("{most} is more than scale.max ({max}); write 2 to {max}");
+        section.fault("max", message);
+    }
+    Some(Crowd {
+        each: u32::try_from(each?).ok()?,
+        max: u16::try_from(most?).ok()?,
+    })
 }
 
 /// The mode, and between what it keeps the load.

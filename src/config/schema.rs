@@ -3,7 +3,7 @@
 //! The reader takes kinds, bounds and defaults from that table and the reference page is printed from it, so
 //! the page cannot say something else than the program does.
 
-use super::keys::{KEYS, LATER, SECTIONS};
+use super::keys::{KEYS, SECTIONS};
 
 /// One key.
 #[derive(Debug)]
@@ -133,11 +133,6 @@ pub(super) fn keys(id: &str) -> impl Iterator<Item = &'static Key> {
     KEYS.iter().filter(move |key| key.section == id)
 }
 
-/// Whether the key is planned but not in this version.
-pub(super) fn comes_later(id: &str, name: &str) -> bool {
-    LATER.contains(&(id, name))
-}
-
 fn title(id: &str) -> &'static str {
     SECTIONS
         .iter()
@@ -167,6 +162,7 @@ mod tests {
         ("health", "service.a.health"),
         ("wake", "service.a.wake"),
         ("scale", "service.a.scale"),
+        ("wake instances", "service.a.scale.wake_instances"),
         ("signal node-exporter", "service.a.scale.signal"),
         ("signal provider", "service.b.scale.signal"),
         ("signal prometheus", "service.c.scale.signal"),

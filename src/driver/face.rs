@@ -73,9 +73,15 @@ impl Face {
         self.edge.busy_at(instance)
     }
 
+    /// Visitors that wait in this room.
+    pub(super) fn waiting(&self) -> u32 {
+        self.edge.waiting()
+    }
+
     /// This room's counts, as they are now. `seen` and `routed` are as they were set.
     pub(super) fn report(&mut self) -> Report {
         (self.counts.in_flight, self.counts.long) = self.edge.inside();
+        self.counts.waiting = self.waiting();
         self.counts.age = self.began.elapsed().into();
         self.counts
     }

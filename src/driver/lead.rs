@@ -27,6 +27,7 @@ use heart::Heart;
 mod act;
 mod agree;
 mod among;
+mod crowd;
 mod heart;
 mod leftover;
 mod load;
@@ -40,12 +41,6 @@ const EDGE_SAMPLE: Duration = Duration::from_secs(5);
 
 /// The same on the way to a stop, where a visitor calls it off.
 const EDGE_SAMPLE_LEAVING: Duration = Duration::from_millis(100);
-
-/// Between two readings of the ledger, for who asked last: what is forgotten there is forgotten in the status, too.
-const PAST_EVERY: Duration = Duration::from_secs(10);
-
-/// Entries of a wake and a sleep, with some that were called off.
-const PAST_ENTRIES: usize = 20;
 
 /// A new leader shows what the last one said until it knows better, so long.
 const LEARNING_HIDDEN: Duration = Duration::from_secs(10);
@@ -101,6 +96,8 @@ pub(super) struct Lead<'a> {
     began: Instant,
     began_at: Time,
     looks: load::Looks,
+    /// When those who wait are counted next.
+    count_at: Instant,
 }
 
 impl<'a> Lead<'a> {
@@ -128,6 +125,7 @@ impl<'a> Lead<'a> {
             began: Instant::now(),
             began_at,
             looks: load::Looks::new(),
+            count_at: Instant::now(),
         }
     }
 
@@ -190,6 +188,7 @@ impl<'a> Lead<'a> {
             let sampling = self.samples_edge();
             let beat_at = self.heart.due();
             let measure_at = self.measure_due();
+            let count_at = self.count_due();
             let input = tokio::select! {
                 Some(done) = self.doing.join_next() => match done {
                     Ok(Done::Input(input)) => Some(input),
@@ -208,6 +207,7 @@ impl<'a> Lead<'a> {
                     None
                 }
                 () = sleep_until(beat_at.unwrap_or(wake_at)), if beat_at.is_some() => None,
+                () = sleep_until(count_at.unwrap_or(wake_at)), if count_at.is_some() => Some(self.count()),
                 () = sleep_until(measure_at.unwrap_or(wake_at)), if measure_at.is_some() => {
                     self.measure();
                     None
@@ -459,7 +459,7 @@ impl<'a> Lead<'a> {
             }
             Done::Past(past) => {
                 if let Ok(past) = past {
-                    self.heart.asked_by(last_asker(&past));
+                    self.heart.asked_by(among::last_asker(&past));
                 }
                 Ok(())
             }
@@ -486,13 +486,4 @@ impl<'a> Lead<'a> {
             Done::Told => Ok(()),
         }
     }
-}
-
-/// Who asked for the last wake; nothing where it was forgotten, or no ledger says.
-fn last_asker(past: &[LedgerEntry]) -> String {
-    let asker = past.iter().find_map(|entry| match &entry.event {
-        Event::WakeBegan(trigger) => Some(trigger.who.clone()),
-        _ => None,
-    });
-    asker.unwrap_or_default()
 }

@@ -71,6 +71,8 @@ pub enum Input {
     Fleet(OpId, Heard),
     /// Somebody could not reach the awake app (Traefik's errors path, or a refused connection).
     Suspected,
+    /// So many visitors wait for the service now, in all rooms. Said again and again while it wakes.
+    Waiting(u32),
     /// What the load signal told of the instances that serve; of some of them, or of none, where it could not.
     Measured(Vec<Sample>),
     /// An alert of somebody else's rules fires, or no longer does.

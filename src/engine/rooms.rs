@@ -53,6 +53,8 @@ pub struct Report {
     pub long: u32,
     /// Triggers that were taken.
     pub asks: u64,
+    /// Visitors that wait for the service now, as far as they are counted.
+    pub waiting: u32,
     /// Times that a source of activity of this room failed or lost its count.
     pub losses: u64,
     /// The last envelope that the room acts by. Where it has no upstreams, the gate was closed, and what is inside
@@ -159,6 +161,17 @@ impl Rooms {
         let others = self.known.values().map(|known| &known.report);
         let open = others.chain([own]).flat_map(|it| [it.in_flight, it.long]);
         open.fold(0, u32::saturating_add)
+    }
+
+    /// Visitors that wait in this room (`own`) and in all others. Who waits in a silent room may be gone, and is not counted.
+    #[must_use]
+    pub fn waiting(&self, own: u32) -> u32 {
+        let others = self
+            .known
+            .values()
+            .filter(|known| known.age <= SILENT_AFTER);
+        let waiting = others.map(|known| known.report.waiting);
+        waiting.fold(own, u32::saturating_add)
     }
 
     /// Whether there is no other room.
@@ -288,6 +301,25 @@ mod tests {
             ..quiet()
         };
         assert_eq!(rooms.sum(own), Some(sum));
+    }
+
+    #[test]
+    fn who_waits_in_any_room_that_speaks_waits() {
+        let mut rooms = Rooms::new(IDLE);
+        assert_eq!(rooms.waiting(4), 4);
+        let waiting = |waiting| Report { waiting, ..uses(0) };
+        rooms.hear(vec![
+            heard("a", Span(10), waiting(30)),
+            heard("b", SILENT_AFTER, waiting(5)),
+            heard("c", SILENT_AFTER + Span(1), waiting(500)),
+        ]);
+        assert_eq!(rooms.waiting(4), 39);
+    }
+
+    #[test]
+    fn a_report_of_an_earlier_version_tells_of_nobody_who_waits() {
+        let report: Report = serde_json::from_str(r#"{"at":"a","uses":4,"in_flight":1}"#).unwrap();
+        assert_eq!((report.uses, report.waiting), (4, 0));
     }
 
     #[test]

@@ -12,18 +12,20 @@
 //! instance that says nothing counts as idle on the way up, and on the way down as a reason to wait.
 //!
 //! `watch` makes rounds of the samples, `window` remembers them in little room, `rule` is the rule itself, [`alerts`]
-//! knows what fires, [`Why`] says it to people. `docs/scaling.md` has the whole rule for operators, and what it does on real traces.
+//! knows what fires, [`Crowd`] what a wake begins with, [`Why`] says it to people. `docs/scaling.md` has the whole rule for operators, and what it does on real traces.
 
 use super::id::InstanceId;
 use super::load::{Sample, Share};
 use super::time::{Span, Time};
 use alerts::Alerts;
 pub use alerts::{Alert, Direction};
+pub use crowd::{Called, Crowd};
 use rule::Fewer;
 use watch::Watch;
 pub use why::Why;
 
 pub mod alerts;
+mod crowd;
 mod floor;
 mod rule;
 #[cfg(test)]
@@ -85,6 +87,8 @@ pub struct Terms {
     pub settling: Span,
     /// There are no samples: each alert that fires moves by one instance.
     pub alerts_only: bool,
+    /// What those who wait for a wake call for; none where a wake brings one instance.
+    pub crowd: Option<Crowd>,
 }
 
 /// Signals average over up to a minute (a `rate` over four scrapes).
@@ -131,6 +135,7 @@ impl Default for Terms {
             interval: Span::secs(15),
             settling: SETTLING_MAX,
             alerts_only: false,
+            crowd: None,
         }
     }
 }
@@ -199,6 +204,12 @@ impl Scaler {
             self.changed = Some((now, crew.wanted()));
         }
         verdict
+    }
+
+    /// What those who wait call for is wanted, whatever was decided, and is a change like any other: `cooldown` counts
+    /// from the last time that this is said.
+    pub fn called_for(&mut self, now: Time) {
+        self.changed = Some((now, 0));
     }
 
     /// The next moment at which the verdict may be another without a new sample or alert.

@@ -175,6 +175,7 @@ impl Service {
             Input::Seen(activity) => self.seen(activity, out),
             Input::SignalLost(source) => self.signal_lost(source, out),
             Input::Suspected => self.suspected(),
+            Input::Waiting(visitors) => self.visitors_wait(visitors),
             Input::Measured(samples) => self.measured(&samples),
             Input::Alerted(alert) => self.alerted(alert),
             Input::Fleet(op, heard) => self.fleet.heard(op, heard, self.now, &self.policy),

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::body::Frames;
 use super::room::{Found, Room};
 use crate::engine::view::View;
+use crate::signal::edge::Wait;
 
 /// A comment is sent after this much silence, so that no proxy on the way thinks the stream dead.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
@@ -34,11 +35,12 @@ pub(super) struct Stream {
     view: watch::Receiver<Arc<View>>,
     closes_at: Instant,
     opening: bool,
+    _wait: Option<Wait>,
 }
 
 /// The same as frames of a body.
-pub(super) fn frames(room: &Arc<Room>, found: &Found) -> Frames {
-    let stream = Stream::new(room, found);
+pub(super) fn frames(room: &Arc<Room>, found: &Found, wait: Option<Wait>) -> Frames {
+    let stream = Stream::new(room, found, wait);
     Box::pin(stream::unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;
         Some((frame, stream))
@@ -46,8 +48,8 @@ pub(super) fn frames(room: &Arc<Room>, found: &Found) -> Frames {
 }
 
 impl Stream {
-    /// The events of a site, from now on. The first one tells how it is now.
-    pub(super) fn new(room: &Arc<Room>, found: &Found) -> Stream {
+    /// The events of a site, from now on. The first one tells how it is now. Whoever looks at them waits.
+    pub(super) fn new(room: &Arc<Room>, found: &Found, wait: Option<Wait>) -> Stream {
         let lasts = Duration::from_millis(room.roll(LASTS_MIN_MS, LASTS_MAX_MS));
         Stream {
             room: Arc::clone(room),
@@ -55,6 +57,7 @@ impl Stream {
             view: found.site.handle.watch(),
             closes_at: Instant::now() + lasts,
             opening: true,
+            _wait: wait,
         }
     }
 

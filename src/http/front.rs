@@ -40,6 +40,7 @@ use super::reply::{self, Reply};
 use super::room::{Found, Room};
 use super::visit;
 use crate::engine::route::{self, Decision, Form};
+use crate::signal::edge::Wait;
 use head::PlainGet;
 pub(super) use wire::Wire;
 
@@ -52,8 +53,8 @@ thread_local! {
 enum Get {
     /// The waiting page, as it was prepared.
     Page(Arc<Wire>),
-    /// The events of its site.
-    Events(Found),
+    /// The events of its site, for somebody who waits.
+    Events(Found, Option<Wait>),
 }
 
 /// What came.
@@ -97,7 +98,7 @@ pub(super) async fn serve(
             Came::Other(bytes) => return Some(bytes),
             Came::Nothing => return None,
             Came::Get(Get::Page(wire)) => wire.send(stream, room.now()).await,
-            Came::Get(Get::Events(found)) => send_events(stream, room, &found).await,
+            Came::Get(Get::Events(found, wait)) => send_events(stream, room, &found, wait).await,
             Came::Own(request) => Box::pin(send_own(stream, room, peer, *request)).await,
         };
         // A visitor that left: daily bread.
@@ -151,15 +152,20 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
     }
     if events {
         found.shelf.own_paths.inc();
-        return Some(Get::Events(found.clone()));
+        return Some(Get::Events(found.clone(), found.site.waits(&seen)));
     }
     found.shelf.pages.inc();
     page.map(Get::Page)
 }
 
 /// Sends events until they end, or the visitor is gone. The connection can be used again after them.
-async fn send_events(stream: &mut TcpStream, room: &Arc<Room>, found: &Found) -> io::Result<()> {
-    let mut events = events::Stream::new(room, found);
+async fn send_events(
+    stream: &mut TcpStream,
+    room: &Arc<Room>,
+    found: &Found,
+    wait: Option<Wait>,
+) -> io::Result<()> {
+    let mut events = events::Stream::new(room, found, wait);
     let phase = found.site.handle.view().phase;
     let head = Wire::chunked(&reply::events_head(phase));
     head.send(stream, room.now()).await?;

@@ -20,7 +20,7 @@ use crate::engine::contract::Upstream;
 use crate::engine::route;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::{Phase, View};
-use crate::signal::edge::{Pass, Stay, Use};
+use crate::signal::edge::{Pass, Stay, Use, Wait};
 
 /// Memory for all held requests together, in KiB: 64 MiB.
 pub(super) const HELD_KIB_MAX: u32 = 64 * 1024;
@@ -36,7 +36,7 @@ const GATE_AGAIN: Duration = Duration::from_millis(20);
 
 /// Keeps the request at most for `length`, then sends it or says why not. `wake` is called when the request is
 /// whole, for half a request wakes nobody, and says whether it asked for a wake. When it is refused, the request is not
-/// kept.
+/// kept. From then on until it is sent, its client is one of those who wait: `waits` counts it.
 pub(super) async fn hold(
     room: &Room,
     found: &Found,
@@ -44,6 +44,7 @@ pub(super) async fn hold(
     stay: Stay,
     length: Span,
     wake: impl AsyncFnOnce() -> Result<bool, Refusal>,
+    waits: impl FnOnce() -> Option<Wait>,
 ) -> Result<Reply, Trouble> {
     let until = Instant::now() + Duration::from_millis(length.0.min(HOLD_MAX.0));
     let (outgoing, _room_taken) = timeout_at(until, keep(room, outgoing, found.site.hold_body_max))
@@ -53,11 +54,13 @@ pub(super) async fn hold(
     // A failure counts only if it comes once we have asked: our own trigger may mend the old one.
     let failed_before = watch.borrow_and_update().since;
     let asked = wake().await.map_err(Trouble::Refused)?;
+    let waits = waits();
     let entered = timeout_at(until, enter(found, watch, failed_before, stay, asked))
         .await
         .ok()
         .flatten()
         .ok_or(Trouble::TooLate)?;
+    drop(waits);
     balance::forward(room, &found.site.handle, entered, stay, outgoing).await
 }
 

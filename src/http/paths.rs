@@ -58,7 +58,10 @@ where
         ("ping", true) => reply::pong(view.phase),
         ("status", true) => reply::json(view.phase, page::status_json(&view, now)),
         ("events", true) => match *request.method() == Method::GET {
-            true => reply::events(view.phase, events::frames(room, &visit.found)),
+            true => {
+                let frames = events::frames(room, &visit.found, visit.waits());
+                reply::events(view.phase, frames)
+            }
             false => reply::wrong_method(view.phase, "GET"),
         },
         ("error", true) => error(room, &visit, &request),

@@ -18,6 +18,7 @@ use super::forward;
 use super::forward::link::Links;
 use super::hold::HELD_KIB_MAX;
 use super::shield::Shield;
+use super::visit::Seen;
 use super::wait::Shelf;
 use crate::config::{Service, WakeBy};
 use crate::driver::admission::Admission;
@@ -28,6 +29,7 @@ use crate::engine::id::ServiceName;
 use crate::engine::route::{ByRequest, Rules};
 use crate::engine::time::{Span, Time};
 use crate::gate::Keeper;
+use crate::signal::edge::Wait;
 
 /// Tells the time. Tests pass their own.
 pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -194,6 +196,8 @@ pub struct Site {
     pub hold_body_max: usize,
     /// Who may wake it, and how often.
     pub admit: admit::Rules,
+    /// Those who wait are counted, each client for so many at most; none: nobody asks how many they are.
+    pub waits_per_client: Option<u32>,
     /// Parts of user agents, in lower case, that neither wake it nor keep it awake.
     pub ignore: Vec<String>,
     /// What Traefik says in `X-Anteroom-Key` to prove `X-Anteroom-Service`; none: found by host alone.
@@ -210,6 +214,7 @@ impl Site {
         key: Option<String>,
         over_all: Option<Rate>,
     ) -> Site {
+        let crowd = service.scale.as_ref().and_then(|scale| scale.crowd);
         Site {
             handle,
             hosts: service.hosts.clone(),
@@ -220,6 +225,7 @@ impl Site {
                 over_all,
                 ..service.wake.rules.clone()
             },
+            waits_per_client: crowd.map(|crowd| crowd.each),
             ignore: service.ignore.clone(),
             key,
         }
@@ -228,6 +234,14 @@ impl Site {
     /// Whether this client may wake the service.
     pub(super) fn may_wake(&self, client: IpAddr) -> bool {
         self.admit.lists(client).is_none()
+    }
+
+    /// Counts a client among those who wait, if it may wake the service and isn't a monitor.
+    pub(super) fn waits(&self, seen: &Seen) -> Option<Wait> {
+        let most = self.waits_per_client?;
+        let counts = !seen.ignored && self.may_wake(seen.hop.client);
+        let client = client::household(seen.hop.client);
+        counts.then(|| self.handle.edge().wait(client, most))
     }
 
     /// Whether this user agent is one of those that don't count.

@@ -25,7 +25,7 @@ use crate::engine::client;
 use crate::engine::contract::TriggerBy;
 use crate::engine::route::{self, Decision, Form, Kind, Shape};
 use crate::engine::time::Span;
-use crate::signal::edge::{Stay, Use};
+use crate::signal::edge::{Stay, Use, Wait};
 use crate::telemetry::metrics;
 
 /// What a head tells, beside its site.
@@ -217,6 +217,11 @@ impl Visit {
         self.at_closed_gate(room, request, decision).await
     }
 
+    /// Counts the client among those who wait.
+    pub(super) fn waits(&self) -> Option<Wait> {
+        self.found.site.waits(&self.seen)
+    }
+
     /// What the request is to the idle clock.
     fn what(&self) -> Use {
         match self.seen.ignored || self.seen.kind == Kind::Prefetch {
@@ -261,6 +266,7 @@ impl Visit {
                     self.stay(),
                     length,
                     wakes,
+                    || self.waits(),
                 ))
                 .await;
                 held.unwrap_or_else(|what| self.failed(room, what))

@@ -3,9 +3,10 @@
 //! Counting and closing must not race: a stop may follow only if no request slipped in. So a request first
 //! counts itself and then looks at the gate, and the driver first closes the gate and then looks at the count.
 //! With sequentially consistent operations at least one of the two sees the other. Read [`crew`] for the instances behind
-//! the gate.
+//! the gate, [`waiting`] for those who stand before it.
 
 mod crew;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -14,6 +15,8 @@ use crate::engine::contract::{Activity, Source, Upstream};
 use crate::engine::id::InstanceId;
 pub use crew::Stay;
 use crew::{Crew, Member};
+pub use waiting::Wait;
+use waiting::Waiting;
 
 /// The gate and the counters of one service.
 #[derive(Debug, Default)]
@@ -24,6 +27,7 @@ pub struct Edge {
     long: AtomicU32,
     passed_total: AtomicU64,
     crew: Crew,
+    waiting: Waiting,
 }
 
 /// What a request is to the idle clock.

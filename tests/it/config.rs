@@ -12,7 +12,7 @@ use anteroom::config::{
 use anteroom::engine::admit::Rate;
 use anteroom::engine::load::Share;
 use anteroom::engine::record::Base;
-use anteroom::engine::scale::{Mode, Terms};
+use anteroom::engine::scale::{Crowd, Mode, Terms};
 use anteroom::engine::time::Span;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -387,6 +387,7 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
         down_window: Span::mins(15),
         cooldown: Span::mins(1),
         interval: Span::secs(15),
+        crowd: None,
         creations_per_hour: 20,
         signal: Some(Signal::NodeExporter(NodeExporter {
             port: 9101,
@@ -420,7 +421,11 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
     assert_eq!(shop.down_window, Span::mins(30));
     assert_eq!(shop.down_at, Share::hundredths(3_250));
     assert_eq!(shop.signal, Some(Signal::Provider), "kinds do not mix");
+    let crowd = |each, max| Some(Crowd { each, max });
+    assert_eq!(shop.crowd, crowd(20, 3), "as many as there may be");
+    assert_eq!(shop.terms().and_then(|it| it.crowd), shop.crowd);
     let wiki = scale("wiki").expect("it is scaled");
+    assert_eq!(wiki.crowd, crowd(50, 4));
     assert_eq!((wiki.min, wiki.max, wiki.creations_per_hour), (2, 12, 40));
     let Some(Signal::Prometheus(asked)) = &wiki.signal else {
         panic!("{:?}", wiki.signal);

@@ -50,6 +50,7 @@ mod http_paths;
 mod http_wait;
 mod lifecycle;
 mod lifecycle_browser;
+mod lifecycle_crowd;
 mod lifecycle_limits;
 mod lifecycle_load;
 mod lifecycle_paused;

@@ -308,6 +308,7 @@ fn terms(rng: &mut Rng, most: u16, shared: bool) -> Terms {
         interval,
         settling: Terms::settling_of(interval),
         alerts_only,
+        crowd: None,
     }
 }
 

@@ -146,6 +146,7 @@ impl Room {
             uses: self.uses,
             in_flight: edge.in_flight,
             long: edge.long,
+            waiting: 0,
             asks: self.asks,
             losses: self.losses,
             seen: self.seen,

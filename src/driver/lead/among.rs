@@ -1,15 +1,22 @@
 //! A leader among other rooms: its signs of life, what they bring, and giving a service away.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Done, End, Lead, PAST_ENTRIES, PAST_EVERY};
-use crate::engine::contract::{Input, Source};
+use super::{Done, End, Lead};
+use crate::engine::contract::{Event, Input, Source};
 use crate::engine::id::ServiceName;
 use crate::engine::view::Phase;
 use crate::store::shared::{Heartbeat, Sign};
-use crate::store::{Store, StoreError};
+use crate::store::{LedgerEntry, Store, StoreError};
+
+/// Between two readings of the ledger, for who asked last: what is forgotten there is forgotten in the status, too.
+const PAST_EVERY: Duration = Duration::from_secs(10);
+
+/// Entries of a wake and a sleep, with some that were called off.
+const PAST_ENTRIES: usize = 20;
 
 impl Lead<'_> {
     /// Leaves a sign of life, if one is due.
@@ -136,6 +143,15 @@ impl Lead<'_> {
             })
         });
     }
+}
+
+/// Who asked for the last wake; nothing where it was forgotten, or no ledger says.
+pub(super) fn last_asker(past: &[LedgerEntry]) -> String {
+    let asker = past.iter().find_map(|entry| match &entry.event {
+        Event::WakeBegan(trigger) => Some(trigger.who.clone()),
+        _ => None,
+    });
+    asker.unwrap_or_default()
 }
 
 fn not_shared() -> StoreError {

@@ -239,6 +239,11 @@ impl Heart {
         self.rooms.sum(own)
     }
 
+    /// Visitors that wait in all rooms, given those in this one.
+    pub(super) fn waiting(&self, own: u32) -> u32 {
+        self.rooms.waiting(own)
+    }
+
     /// Whether the lease surely lives: a room that was held up, or that the store has not answered, may have a successor
     /// that it does not know of.
     pub(super) fn holds_the_lease(&self) -> bool {

@@ -116,6 +116,11 @@ pub enum Why {
     },
     /// No instance serves.
     NobodyServes,
+    /// A wake brings instances for those who wait for it.
+    Waited {
+        /// So many waited.
+        visitors: u32,
+    },
     /// There is nothing to decide.
     Fixed {
         /// So many, always.
@@ -236,6 +241,8 @@ impl fmt::Display for Why {
                 Percent(*down_at)
             ),
             Why::NobodyServes => f.write_str("no instance serves"),
+            Why::Waited { visitors: 1 } => f.write_str("1 visitor waited"),
+            Why::Waited { visitors } => write!(f, "{visitors} visitors waited"),
             Why::Fixed { instances } => write!(f, "always {}", Instances(*instances)),
             Why::Bounds { min, max } => write!(f, "{min} to {max} instances are allowed"),
             Why::NoAlert => f.write_str("no alert fires"),

@@ -1,4 +1,5 @@
-//! How many clones are wanted: none unless the service is awake, and then as many as its load needs.
+//! How many clones are wanted: while the service wakes as many as those who wait for it call for, while it is awake as many
+//! as its load needs, else none.
 
 use super::Service;
 use super::state::State;
@@ -7,7 +8,7 @@ use crate::engine::fleet::Life;
 use crate::engine::id::InstanceId;
 use crate::engine::load::Sample;
 use crate::engine::record::Base;
-use crate::engine::scale::{Alert, Crew, Direction, Scaler, Verdict, Why};
+use crate::engine::scale::{Alert, Called, Crew, Direction, Scaler, Verdict, Why};
 use crate::engine::view::ScaleView;
 
 /// The scaling of one service, with what people were told of it.
@@ -20,6 +21,8 @@ pub(super) struct Scaling {
     told: Option<u16>,
     /// People were told that the bound for an hour stands in the way.
     kept_back: bool,
+    /// What those who waited for the wake called for, until the load wants another number.
+    called: Option<Called>,
 }
 
 /// The instances as the scaler counts them.
@@ -58,6 +61,25 @@ impl Service {
         self.scaling.scaler.alerted(alert, self.now);
     }
 
+    /// So many visitors wait. That counts while the service wakes.
+    pub(super) fn visitors_wait(&mut self, visitors: u32) {
+        let crowd = self.policy.scale.and_then(|terms| terms.crowd);
+        if let (Some(crowd), State::Waking(_)) = (crowd, &self.state) {
+            self.scaling.called = Called::by(&crowd, visitors, self.scaling.called);
+        }
+    }
+
+    /// What those who wait for this wake call for. A machine that was only found running wakes for nobody; and where the
+    /// first try failed, the next ones are of the seed alone, or each would make its clones and remove them again.
+    pub(super) fn called(&self) -> Option<Called> {
+        match &self.state {
+            State::Waking(waking) if waking.trigger.is_some() && waking.tries == 0 => {
+                self.scaling.called
+            }
+            _ => None,
+        }
+    }
+
     /// So many clones are wanted now.
     pub(super) fn clones_wanted(&mut self, out: &mut Vec<Effect>) -> u16 {
         let live = self.fleet.live();
@@ -69,6 +91,7 @@ impl Service {
                 Some(_) => self.by_load(out),
                 None => live,
             },
+            State::Waking(_) if self.called().is_some() => self.by_load(out),
             // What serves while the seed is not known of goes on; and what was about to.
             State::Learning(_) | State::Waking(_) => live,
             State::Fresh
@@ -82,6 +105,7 @@ impl Service {
 
     pub(super) fn scaled_away(&mut self) -> u16 {
         (self.scaling.shown, self.scaling.told) = (None, None);
+        self.scaling.called = None;
         0
     }
 
@@ -92,7 +116,19 @@ impl Service {
         };
         let counted = self.counted();
         let (crew, have) = (counted.crew(), counted.crew().wanted());
-        let verdict = self.scaling.scaler.decide(self.now, &crew, &terms);
+        let mut verdict = self.scaling.scaler.decide(self.now, &crew, &terms);
+        if let Some(called) = self.called() {
+            self.scaling.scaler.called_for(self.now);
+            if called.instances >= verdict.wanted {
+                let visitors = called.visitors;
+                verdict = Verdict {
+                    wanted: called.instances.min(terms.max),
+                    why: Why::Waited { visitors },
+                };
+            }
+        } else if self.scaling.called.map(|called| called.instances) != Some(verdict.wanted) {
+            self.scaling.called = None;
+        }
         self.tell_verdict(&verdict, have, out);
         let clones = verdict.wanted.saturating_sub(u16::from(counted.seed));
         // Whoever serves in the seed's place stays until it is back.
@@ -136,7 +172,7 @@ impl Service {
         if self.scaling.shown.as_ref().is_some_and(same) {
             return;
         }
-        let why = verdict.why.to_string();
+        let mut why = verdict.why.to_string();
         let hinders = matches!(
             verdict.why,
             // As few as are allowed is no trouble.
@@ -149,6 +185,13 @@ impl Service {
         if hinders {
             let why = why.clone();
             out.push(Effect::Tell(Event::ScaleHindered { why }));
+        }
+        if let (Some(Called { visitors, .. }), false) = (
+            self.scaling.called,
+            matches!(verdict.why, Why::Waited { .. }),
+        ) {
+            // Why there are so many, and why none goes.
+            why = format!("{}; {why}", Why::Waited { visitors });
         }
         let view = ScaleView { wanted, why };
         self.scaling.shown = Some((verdict.clone(), view));

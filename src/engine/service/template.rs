@@ -205,7 +205,8 @@ impl Service {
             State::Awake(_) => self.by_load(out).max(1),
             State::Waking(waking) if waking.trigger.is_some() => {
                 let least = self.policy.scale.map_or(1, |terms| terms.min.max(1));
-                live.max(least)
+                let called = self.called().map_or(0, |_| self.by_load(out));
+                live.max(least).max(called)
             }
             // What nobody asked for is not made; what is there goes on, and is not taken from anybody.
             State::Waking(_) | State::Learning(_) | State::Failed(_) => live,

@@ -1,5 +1,6 @@
 //! The phases, one sentence at a time. Days of all of them together are lived in `tests/sim`.
 
+mod crowd;
 mod leaving;
 mod play;
 mod scaling;

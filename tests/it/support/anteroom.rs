@@ -82,6 +82,8 @@ impl Anteroom {
             .args(["run", "-c"])
             .arg(&config)
             .env("RUST_LOG", "anteroom=debug,warn")
+            // What a provider keeps there ends with the test.
+            .env("XDG_RUNTIME_DIR", config.parent().expect("it is a file"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

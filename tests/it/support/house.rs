@@ -104,6 +104,7 @@ impl House {
             hold: None,
             hold_body_max: 1 << 20,
             admit: Rules::default(),
+            waits_per_client: None,
             ignore: Vec::new(),
             key: Some("secret".to_owned()),
         };

@@ -19,6 +19,11 @@ pub(super) struct House {
     /// The clones, and when each was made.
     pub(super) clones: BTreeMap<CloneId, Time>,
     pub(super) seed_on: bool,
+    /// When the seed was started last, and what it takes to answer.
+    seed_since: Time,
+    pub(super) seed_boots_in: Span,
+    /// Visitors that wait.
+    pub(super) waiting: u32,
     pub(super) routing: Routing,
     /// What visitors need, in hundredths of a percent of one machine.
     pub(super) demand: u64,
@@ -58,6 +63,7 @@ impl House {
         house
     }
 
+    /// Up to four instances.
     pub(super) fn policy() -> Policy {
         Policy {
             clones: Some(CloneTerms {
@@ -90,6 +96,9 @@ impl House {
             refuses: None,
             boots_in: Span::ZERO,
             is_silent: BTreeSet::new(),
+            seed_since: now,
+            seed_boots_in: Span::ZERO,
+            waiting: 0,
             routing: Routing::Asleep,
             demand: 0,
             used: true,
@@ -124,6 +133,7 @@ impl House {
             if at.is_multiple_of(15) && self.measured {
                 self.answers.push_back(Input::Measured(self.samples()));
             }
+            self.answers.push_back(Input::Waiting(self.waiting));
             self.answers.push_back(Input::Tick);
             while let Some(input) = self.answers.pop_front() {
                 let mut out = Vec::new();
@@ -172,7 +182,9 @@ impl House {
             Effect::Inspect(op, instance) => Input::Inspected(op, Ok(self.machine(instance))),
             Effect::Start(op, instance) => {
                 self.starts += 1;
-                self.seed_on = true;
+                if !std::mem::replace(&mut self.seed_on, true) {
+                    self.seed_since = self.now;
+                }
                 Input::Started(op, Ok(self.machine(instance)))
             }
             Effect::Stop(op, instance, _) => {
@@ -194,7 +206,7 @@ impl House {
 
     fn probe(&self, instance: InstanceId) -> ProbeResult {
         let silent = match instance {
-            InstanceId::Seed => false,
+            InstanceId::Seed => self.now.since(self.seed_since) < self.seed_boots_in,
             InstanceId::Clone(clone) => {
                 let booted = self
                     .clones
