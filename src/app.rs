@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::added::Added;
-use crate::config::{Config, Secret};
+use crate::config::{Config, Scale, Secret, Service};
 use crate::driver::admission::Admission;
 use crate::driver::clock::Clock;
 use crate::driver::names::Clients;
@@ -302,6 +302,7 @@ fn signed(config: &Config) -> Option<Signed> {
 /// The services that may have more than one instance.
 fn scaled(config: &Config) -> BTreeSet<ServiceName> {
     let services = config.services.values();
-    let scaled = services.filter(|service| service.scale.is_some());
+    let terms = |service: &Service| service.scale.as_ref().and_then(Scale::terms);
+    let scaled = services.filter(|service| terms(service).is_some());
     scaled.map(|service| service.name.clone()).collect()
 }

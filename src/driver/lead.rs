@@ -29,12 +29,10 @@ mod agree;
 mod among;
 mod crowd;
 mod heart;
+mod ledger;
 mod leftover;
 mod load;
 mod status;
-
-/// Ledger entries that wait for the store. When it is away for longer than that, the oldest are dropped.
-const ENTRIES_WAITING_MAX: usize = 1_000;
 
 /// Between two samples of the edge of an awake service, at most.
 const EDGE_SAMPLE: Duration = Duration::from_secs(5);
@@ -367,7 +365,7 @@ impl<'a> Lead<'a> {
                 }
             }
         }
-        Ok(())
+        self.write_entries().await
     }
 
     /// Lets everybody see the service as it is now, in this room first.
@@ -386,22 +384,6 @@ impl<'a> Lead<'a> {
     fn is_learning(&self) -> bool {
         let learning = self.service.phase() == Phase::Learning;
         learning && self.seat.envelope.is_some() && self.began.elapsed() < LEARNING_HIDDEN
-    }
-
-    /// Keeps what belongs in the ledger until the next record takes it along.
-    fn note(&mut self, now: Time, effects: &[Effect]) {
-        for effect in effects {
-            if let Effect::Tell(event) = effect
-                && super::story::belongs_in_ledger(event)
-            {
-                self.entries.push(LedgerEntry {
-                    at: now,
-                    event: Event::clone(event),
-                });
-            }
-        }
-        let over = self.entries.len().saturating_sub(ENTRIES_WAITING_MAX);
-        self.entries.drain(..over);
     }
 
     /// Writes the record (or the one that is still unwritten); says whether it is written.

@@ -98,11 +98,18 @@ async fn an_alert_of_which_nothing_comes_is_answered_with_what_to_mend() {
     let dir = tempfile::tempdir().expect("a folder");
     let machine = Machine::new(Duration::ZERO).await;
     let shop = service(&machine, "").replace("blog", "shop");
-    let anteroom = anteroom(dir.path(), &shop).await;
+    // On clones alone, and never on more than one.
+    let wiki = blog().replace("blog", "wiki");
+    let wiki = wiki.replace(
+        "max = 2, signal = { kind = \"webhook\" }",
+        "max = 1, seed = \"template\"",
+    );
+    let anteroom = anteroom(dir.path(), &format!("{shop}\n{wiki}")).await;
     let one = |labels: Value, at: &str| json!({ "status": "firing", "labels": labels, "startsAt": at, "fingerprint": "f" });
     let now = "2026-11-21T17:00:00Z";
     let alerts = json!({ "alerts": [
         one(json!({ "service": "shop" }), now),
+        one(json!({ "service": "wiki" }), now),
         one(json!({ "service": "blog" }), "2999-01-01T00:00:00Z"),
         one(json!({ "service": "blog", "anteroom_service": "" }), now),
     ] });
@@ -112,14 +119,14 @@ async fn an_alert_of_which_nothing_comes_is_answered_with_what_to_mend() {
         let done = if again { "repeated" } else { "firing" };
         assert_eq!(
             answer["services"],
-            json!({ "shop": { "not_scaled": 1 }, "blog": { "ahead": 1, done: 1 } })
+            json!({ "shop": { "not_scaled": 1 }, "wiki": { "not_scaled": 1 }, "blog": { "ahead": 1, done: 1 } })
         );
         let mend = |of: &str| answer["mend"][of].as_str().unwrap_or_default().to_owned();
         assert!(mend("shop").contains("[service.NAME.scale]"), "{answer}");
         assert!(mend("blog").contains("clocks"), "{answer}");
     }
     let log = anteroom.whole_log();
-    assert_eq!(log.matches("nothing comes of an alert").count(), 2, "{log}");
+    assert_eq!(log.matches("nothing comes of an alert").count(), 3, "{log}");
 }
 
 #[tokio::test]

@@ -22,7 +22,8 @@ struct Scaled {
 }
 
 impl Scaled {
-    async fn start() -> Scaled {
+    /// `more`: keys of its scaling.
+    async fn start(more: &str) -> Scaled {
         let dir = tempfile::tempdir().expect("a folder");
         // Its clones take the next ones.
         let (app, binary) = (free_ports(8), binary());
@@ -34,7 +35,7 @@ ingress = "proxy"
 idle_timeout = "1h"
 health = {{ interval = "100ms", timeout = "1s" }}
 drain_timeout = "5s"
-scale = {{ max = 3, cooldown = "1s", signal = {{ kind = "webhook" }} }}
+scale = {{ max = 3, cooldown = "1s",{more} signal = {{ kind = "webhook" }} }}
 provider = {{ kind = "process", command = ["{binary}", "demo-app", "--port", "{{port}}", "--start-up-ms", "50"] }}
 "#
         );
@@ -86,7 +87,7 @@ provider = {{ kind = "process", command = ["{binary}", "demo-app", "--port", "{{
 
 #[tokio::test]
 async fn one_alert_that_goes_on_reaches_the_right_size_and_a_thousand_replays_change_nothing() {
-    let scaled = Scaled::start().await;
+    let scaled = Scaled::start("").await;
     assert_eq!(scaled.instances().await.len(), 1);
     let room = scaled.anteroom.room;
     let load = load::start(room, "blog.example.com", 50, SOON * 3, "The app is awake");
@@ -110,4 +111,37 @@ async fn one_alert_that_goes_on_reaches_the_right_size_and_a_thousand_replays_ch
     let tally = load.stop().await;
     assert!(tally["200 app"] > 100, "{tally:?}");
     assert_eq!(tally.len(), 1, "{tally:?}");
+}
+
+#[tokio::test]
+async fn what_keeps_clones_back_is_told_at_once_and_until_when() {
+    let scaled = Scaled::start(" creations_per_hour = 1,").await;
+    scaled.send("up", "firing", "busy").await;
+    scaled.becomes(2).await;
+    // Nothing else happens, so nothing else is written.
+    eventually(SOON, async || {
+        let ledger = scaled
+            .anteroom
+            .admin(reqwest::Method::GET, "/blog/ledger")
+            .await;
+        let entries = ledger["entries"].as_array().cloned().unwrap_or_default();
+        let told = |it: &Value| {
+            it["event"] == "scale_hindered"
+                && it["why"]
+                    .to_string()
+                    .contains("(creations_per_hour), the next at")
+        };
+        entries.iter().any(told)
+    })
+    .await;
+    let view = scaled.anteroom.view("blog").await;
+    assert_eq!(view["scale"]["wanted"], 3, "{view}");
+    assert!(
+        view["scale"]["why"]
+            .to_string()
+            .contains("creations_per_hour"),
+        "{view}"
+    );
+    scaled.anteroom.command("blog", "sleep").await;
+    scaled.anteroom.phase("blog", "asleep", SOON).await;
 }
