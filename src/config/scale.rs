@@ -18,26 +18,10 @@ pub const INSTANCES_MAX: u16 = 50;
 pub struct Scale {
     /// What a wake brings up: the seed, or clones alone, which are all the instances then.
     pub base: Base,
-    /// Instances while it is awake, at least; 1 to `max`.
-    pub min: u16,
-    /// Instances, at most; 2 to [`INSTANCES_MAX`], and 1 too where clones alone serve.
-    pub max: u16,
-    /// The rule by which it has fewer.
-    pub mode: Mode,
-    /// Above this it gets more; 20 % to 99 %.
-    pub up_at: Share,
-    /// Below this it gets fewer in the mode `threshold`; at least 1 %, and less than `up_at`.
-    pub down_at: Share,
-    /// What is averaged to have more; at least twice `interval`, at most 1 h.
-    pub up_window: Span,
-    /// What is averaged to have fewer; at least twice `interval`, at most 24 h.
-    pub down_window: Span,
-    /// The pause between two changes; at most 24 h.
-    pub cooldown: Span,
-    /// How often is measured; 1 s to 5 min.
-    pub interval: Span,
-    /// What those who wait for a wake call for; its `max` is 2 to the service's. None: a wake brings one instance.
-    pub crowd: Option<Crowd>,
+    /// The rule: `min` to `max` instances, at most [`INSTANCES_MAX`] and at least 2, or 1 where clones alone serve; `up_at` of
+    /// 20 % to 99 %, and what is less than that, from 1 %; windows of at least twice `interval`, which is 1 s to 5 min. Where
+    /// there is one instance at most, only its bounds are looked at.
+    pub rule: Terms,
     /// Clones that are made within an hour, at most; 1 to 1,000.
     pub creations_per_hour: u16,
     /// What tells how busy the instances are; none where there is one at most.
@@ -49,34 +33,15 @@ impl Scale {
     #[must_use]
     pub const fn clones_max(&self) -> u16 {
         match self.base {
-            Base::Seed => self.max - 1,
-            Base::Clones => self.max,
+            Base::Seed => self.rule.max - 1,
+            Base::Clones => self.rule.max,
         }
     }
 
     /// What the policy is to keep to; none where there is one instance at most.
     #[must_use]
     pub fn terms(&self) -> Option<Terms> {
-        let signal = self.signal.as_ref()?;
-        Some(Terms {
-            min: self.min,
-            max: self.max,
-            mode: self.mode,
-            up_at: self.up_at,
-            down_at: self.down_at,
-            up_window: self.up_window,
-            down_window: self.down_window,
-            cooldown: self.cooldown,
-            interval: self.interval,
-            settling: match signal {
-                // Each sample is of the time since the one before it.
-                Signal::NodeExporter(_) | Signal::Provider => Terms::settling_of(self.interval),
-                // Over what time a query averages is not known.
-                Signal::Prometheus(_) | Signal::Webhook => SETTLING_MAX,
-            },
-            alerts_only: *signal == Signal::Webhook,
-            crowd: self.crowd,
-        })
+        self.signal.as_ref().map(|_| self.rule)
     }
 
     /// Reads `[service.NAME.scale]`; none where one instance is all there may be.
@@ -142,8 +107,10 @@ impl Scale {
                         { kind = \"node-exporter\", port = 9100 }, or max = 1";
             section.fault("signal", mend);
         }
-        Some(Scale {
-            base,
+        let interval = interval?;
+        // With one instance nothing of it is looked at.
+        let signal = signal.filter(|_| max > 1);
+        let rule = Terms {
             min,
             max,
             mode: mode?,
@@ -152,11 +119,21 @@ impl Scale {
             up_window: up_window?,
             down_window: down_window?,
             cooldown: cooldown?,
-            interval: interval?,
+            interval,
+            settling: match &signal {
+                // Each sample is of the time since the one before it.
+                Some(Signal::NodeExporter(_) | Signal::Provider) => Terms::settling_of(interval),
+                // Over what time a query averages is not known.
+                Some(Signal::Prometheus(_) | Signal::Webhook) | None => SETTLING_MAX,
+            },
+            alerts_only: signal == Some(Signal::Webhook),
             crowd: crowd.filter(|_| max > 1),
+        };
+        Some(Scale {
+            base,
+            rule,
             creations_per_hour: creations_per_hour?,
-            // With one instance nothing of it is looked at.
-            signal: signal.filter(|_| max > 1),
+            signal,
         })
     }
 }

@@ -214,7 +214,7 @@ impl Site {
         key: Option<String>,
         over_all: Option<Rate>,
     ) -> Site {
-        let crowd = service.scale.as_ref().and_then(|scale| scale.crowd);
+        let crowd = service.scale.as_ref().and_then(|scale| scale.rule.crowd);
         Site {
             handle,
             hosts: service.hosts.clone(),

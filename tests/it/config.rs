@@ -378,16 +378,20 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
     assert_eq!(scale("one"), None, "with one instance there is no scaling");
     let blog = Scale {
         base: Base::Seed,
-        min: 1,
-        max: 3,
-        mode: Mode::Threshold,
-        up_at: Share::percent(70),
-        down_at: Share::percent(30),
-        up_window: Span::mins(1),
-        down_window: Span::mins(15),
-        cooldown: Span::mins(1),
-        interval: Span::secs(15),
-        crowd: None,
+        rule: Terms {
+            min: 1,
+            max: 3,
+            mode: Mode::Threshold,
+            up_at: Share::percent(70),
+            down_at: Share::percent(30),
+            up_window: Span::mins(1),
+            down_window: Span::mins(15),
+            cooldown: Span::mins(1),
+            interval: Span::secs(15),
+            settling: Span::mins(1),
+            alerts_only: false,
+            crowd: None,
+        },
         creations_per_hour: 20,
         signal: Some(Signal::NodeExporter(NodeExporter {
             port: 9101,
@@ -416,17 +420,20 @@ fn scaling_takes_the_documented_defaults_and_what_is_written() {
     assert!(forum.is_some_and(|terms| terms.alerts_only));
     let shop = scale("shop").expect("it is scaled");
     let margin = Share::percent(10);
-    assert_eq!(shop.mode, Mode::Projected { margin });
+    assert_eq!(shop.rule.mode, Mode::Projected { margin });
     assert_eq!(margin, Mode::MARGIN);
-    assert_eq!(shop.down_window, Span::mins(30));
-    assert_eq!(shop.down_at, Share::hundredths(3_250));
+    assert_eq!(shop.rule.down_window, Span::mins(30));
+    assert_eq!(shop.rule.down_at, Share::hundredths(3_250));
     assert_eq!(shop.signal, Some(Signal::Provider), "kinds do not mix");
     let crowd = |each, max| Some(Crowd { each, max });
-    assert_eq!(shop.crowd, crowd(20, 3), "as many as there may be");
-    assert_eq!(shop.terms().and_then(|it| it.crowd), shop.crowd);
+    assert_eq!(shop.rule.crowd, crowd(20, 3), "as many as there may be");
+    assert_eq!(shop.terms(), Some(shop.rule));
     let wiki = scale("wiki").expect("it is scaled");
-    assert_eq!(wiki.crowd, crowd(50, 4));
-    assert_eq!((wiki.min, wiki.max, wiki.creations_per_hour), (2, 12, 40));
+    assert_eq!(wiki.rule.crowd, crowd(50, 4));
+    assert_eq!(
+        (wiki.rule.min, wiki.rule.max, wiki.creations_per_hour),
+        (2, 12, 40)
+    );
     let Some(Signal::Prometheus(asked)) = &wiki.signal else {
         panic!("{:?}", wiki.signal);
     };

@@ -63,7 +63,7 @@ pub fn load_signal(
     else {
         return Ok(None);
     };
-    let (name, interval) = (service.name.clone(), scale.interval.into());
+    let (name, interval) = (service.name.clone(), scale.rule.interval.into());
     Ok(Some(match signal {
         Signal::NodeExporter(asked) => Arc::new(NodeExporter::new(node_exporter::Settings {
             service: name,
