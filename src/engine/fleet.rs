@@ -187,6 +187,8 @@ struct Entry {
     lost: bool,
     /// Lists in a row that lacked it.
     absent: u32,
+    /// When the platform was asked for its state last, of those times at which it was there.
+    seen_at: Option<Time>,
     /// The latest list showed it.
     is_listed: bool,
     /// A list or a record brought it: nobody knows whether it has served.
@@ -222,6 +224,7 @@ impl Entry {
             next_at: now,
             lost: false,
             absent: 0,
+            seen_at: None,
             is_listed: false,
             is_found: false,
             ask: Ask::Look,
@@ -237,6 +240,7 @@ impl Entry {
         *self = Entry {
             call: self.call,
             absent: self.absent,
+            seen_at: self.seen_at,
             is_listed: self.is_listed,
             is_found: self.is_found,
             ..Entry::new(life, now)

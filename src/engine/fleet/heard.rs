@@ -27,7 +27,12 @@ impl Fleet {
         let Some((clone, entry)) = self.clones.iter_mut().find(|(_, e)| is_it(&e.call)) else {
             return;
         };
-        entry.call = None;
+        let asked_at = entry.call.take().map(|call| call.began);
+        if let Heard::Looked(Ok(machine)) = &heard
+            && machine.state != MachineState::Missing
+        {
+            entry.seen_at = asked_at;
+        }
         let clone = *clone;
         match heard {
             Heard::Found(_) => {}

@@ -12,6 +12,9 @@ use crate::engine::time::{Span, Time};
 /// Between two looks for machines that nobody knows of.
 pub(super) const PATROL: Span = Span::mins(5);
 
+/// A look that shows a clone is believed for so long at least before lists that don't.
+const SEEN_FOR: Span = Span::secs(5);
+
 /// So many lists in a row must lack a clone that was there before it counts as gone: lists lag.
 const LISTS_WITHOUT_IT: u32 = 3;
 
@@ -49,7 +52,8 @@ impl Fleet {
             self.last_generation = self.last_generation.max(clone.generation());
             self.saw(*clone, *machines, now, terms);
         }
-        self.miss(&there, now);
+        let seen_for = SEEN_FOR.max(policy.probe_interval + policy.probe_interval);
+        self.miss(&there, Time(began.0.saturating_sub(seen_for.0)), now);
         self.find.next_at = now + self.next_look(terms);
     }
 
@@ -83,8 +87,8 @@ impl Fleet {
         }
     }
 
-    /// Clones that were there and are not listed.
-    fn miss(&mut self, there: &BTreeMap<CloneId, usize>, now: Time) {
+    /// Clones that were there and are not listed. A look since then that showed one is believed before lists, which lag.
+    fn miss(&mut self, there: &BTreeMap<CloneId, usize>, since: Time, now: Time) {
         let mut gone = Vec::new();
         for (clone, entry) in &mut self.clones {
             let exists = matches!(
@@ -92,7 +96,8 @@ impl Fleet {
                 Life::Stripping { .. } | Life::Rising { .. } | Life::Serving { .. }
             );
             entry.is_listed = there.contains_key(clone);
-            if entry.is_listed || !exists {
+            let is_seen = entry.seen_at.is_some_and(|at| at >= since);
+            if entry.is_listed || !exists || is_seen {
                 continue;
             }
             entry.absent += 1;

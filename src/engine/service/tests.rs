@@ -5,6 +5,7 @@ mod leaving;
 mod play;
 mod scaling;
 mod template;
+mod template_days;
 
 use super::*;
 use crate::engine::contract::{SleepWhy, Stage};

@@ -147,7 +147,7 @@ impl House {
     }
 
     /// Perfectly balanced.
-    fn samples(&self) -> Vec<Sample> {
+    pub(super) fn samples(&self) -> Vec<Sample> {
         let serving = self.engine.view().upstreams;
         let busy = Share::hundredths(self.demand / (serving.len() as u64).max(1));
         let at = self.now;
@@ -159,7 +159,7 @@ impl House {
         serving.iter().map(sample).collect()
     }
 
-    fn machine(&self, instance: InstanceId) -> Machine {
+    pub(super) fn machine(&self, instance: InstanceId) -> Machine {
         let state = match instance {
             InstanceId::Seed if self.seed_on => MachineState::Running,
             InstanceId::Seed => MachineState::Stopped,
@@ -172,7 +172,7 @@ impl House {
         Machine { state, address }
     }
 
-    fn act(&mut self, effect: Effect) {
+    pub(super) fn act(&mut self, effect: Effect) {
         let answer = match effect {
             Effect::Record { record, .. } => {
                 self.record = Some(*record);
@@ -240,7 +240,7 @@ impl House {
                     return Heard::Made(Err(refused(class)));
                 }
                 self.made += 1;
-                self.clones.insert(clone, self.now);
+                self.clones.entry(clone).or_insert(self.now);
                 Heard::Made(Ok(self.machine(InstanceId::Clone(clone))))
             }
             Deed::Look(clone) | Deed::Start(clone) => {

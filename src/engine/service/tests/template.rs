@@ -7,7 +7,7 @@ use crate::engine::policy::CloneTerms;
 use crate::engine::record::Base;
 use crate::engine::story::Stage;
 
-fn policy(change: impl FnOnce(&mut CloneTerms)) -> Policy {
+pub(super) fn policy(change: impl FnOnce(&mut CloneTerms)) -> Policy {
     let mut policy = House::policy();
     policy.base = Base::Clones;
     if let Some(terms) = &mut policy.clones {
