@@ -180,6 +180,8 @@ pub enum Failure {
     NoCapacity,
     /// A limit or an unpaid bill at the provider.
     Quota,
+    /// As many machines were made within an hour as may be.
+    CreationCap,
     /// The provider refuses our credential or our request.
     Refused,
     /// The provider can't be reached or does not answer.
@@ -214,6 +216,7 @@ impl Failure {
             Self::MachineMissing => "machine_missing",
             Self::NoCapacity => "no_capacity",
             Self::Quota => "quota",
+            Self::CreationCap => "creation_cap",
             Self::Refused => "refused",
             Self::ProviderDown => "provider_down",
         }

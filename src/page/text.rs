@@ -113,6 +113,7 @@ pub struct Failures {
     pub machine_missing: &'static str,
     pub no_capacity: &'static str,
     pub quota: &'static str,
+    pub creation_cap: &'static str,
     pub refused: &'static str,
     pub provider_down: &'static str,
 }
@@ -252,6 +253,7 @@ pub static EN: Text = Text {
         machine_missing: "Its machine no longer exists. Whoever runs this site must have a look.",
         no_capacity: "The data centre has no room for its machine right now.",
         quota: "A limit at the data centre has been reached. Whoever runs this site must have a look.",
+        creation_cap: "As many machines were made for it within the last hour as may be. The next one follows by itself.",
         refused: "The data centre refuses to start its machine. Whoever runs this site must have a look.",
         provider_down: "The data centre that hosts its machine does not answer right now.",
     },
@@ -328,6 +330,7 @@ impl Text {
             Failure::MachineMissing => self.failures.machine_missing,
             Failure::NoCapacity => self.failures.no_capacity,
             Failure::Quota => self.failures.quota,
+            Failure::CreationCap => self.failures.creation_cap,
             Failure::Refused => self.failures.refused,
             Failure::ProviderDown => self.failures.provider_down,
         }

@@ -13,7 +13,7 @@ const fn least_wait(failure: Failure) -> Span {
     match failure {
         // Only a person mends these.
         Failure::Quota | Failure::Refused | Failure::MachineMissing => Span::mins(1),
-        Failure::NoCapacity => Span::secs(30),
+        Failure::NoCapacity | Failure::CreationCap => Span::secs(30),
         Failure::AppSilent
         | Failure::MachineSilent
         | Failure::MachineDied

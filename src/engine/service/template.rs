@@ -135,7 +135,7 @@ impl Service {
                 "no more than {most} clones are made within an hour (creations_per_hour); \
                  the next one at {at}"
             );
-            (Failure::Quota, why)
+            (Failure::CreationCap, why)
         })
     }
 

@@ -195,7 +195,10 @@ fn no_more_are_made_in_an_hour_than_allowed_and_the_page_says_so() {
     house.trigger();
     house.live(Span::secs(2));
     let view = house.engine.view();
-    assert_eq!(view.failure.map(|it| it.failure), Some(Failure::Quota));
+    assert_eq!(
+        view.failure.map(|it| it.failure),
+        Some(Failure::CreationCap)
+    );
     assert!(view.why.contains("creations_per_hour"), "{}", view.why);
     assert_eq!(house.made, 2);
 }

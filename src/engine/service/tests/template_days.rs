@@ -150,7 +150,10 @@ impl Day {
         } else {
             self.waits_since = None;
         }
-        if !upstreams.is_empty() || self.house.engine.takes_requests() || now.0 / SECOND % 5 == 0 {
+        if !upstreams.is_empty()
+            || self.house.engine.takes_requests()
+            || (now.0 / SECOND).is_multiple_of(5)
+        {
             let seen = self.activity(used);
             self.house.answers.push_back(Input::Seen(seen));
         }
