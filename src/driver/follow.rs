@@ -4,6 +4,7 @@
 //! A closing envelope is seen only when the gate is closed and the room's own sources have been looked at since;
 //! the leader waits for that before it stops the machine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::handle::{Admitted, Command};
 use super::seat::Seat;
 use crate::engine::contract::{Activity, Input, Routing, Trigger, TriggerBy};
+use crate::engine::id::InstanceId;
 use crate::engine::rooms::Mark;
 use crate::engine::time::Span;
 use crate::engine::view::{Phase, View};
@@ -26,7 +28,7 @@ const WAY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two tries of that.
 const WAY_AGAIN: Duration = Duration::from_secs(1);
 
-/// Between two words to the leader that the app could not be reached.
+/// Between two words to the leader that an instance could not be reached.
 const SUSPECT_EVERY: Duration = Duration::from_secs(1);
 
 /// What comes after following.
@@ -66,7 +68,8 @@ pub(super) struct Follow<'a> {
     way_due: Instant,
     /// When the store last answered.
     answered: Instant,
-    suspected: Option<Instant>,
+    /// What the leader was told lately; no more than there are instances.
+    suspected: BTreeMap<Option<InstanceId>, Instant>,
 }
 
 impl<'a> Follow<'a> {
@@ -84,7 +87,7 @@ impl<'a> Follow<'a> {
             due: now,
             way_due: now,
             answered: now,
-            suspected: None,
+            suspected: BTreeMap::new(),
         }
     }
 
@@ -367,15 +370,13 @@ impl<'a> Follow<'a> {
                 };
                 return self.bring(trigger);
             }
-            Command::Suspect => {
-                let lately = self
-                    .suspected
-                    .is_some_and(|at| at.elapsed() < SUSPECT_EVERY);
-                if lately {
+            Command::Suspect(which) => {
+                self.suspected.retain(|_, at| at.elapsed() < SUSPECT_EVERY);
+                if self.suspected.contains_key(which) {
                     return;
                 }
-                self.suspected = Some(Instant::now());
-                Tell::Words("suspect".into())
+                self.suspected.insert(*which, Instant::now());
+                Tell::Words(wish::to_suspect(*which))
             }
             Command::Alert(alert) => Tell::Words(wish::to_alert(alert)),
             Command::Sleep { who } => Tell::Words(wish::to_sleep(who)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::engine::contract::{Trigger, Upstream};
-use crate::engine::id::ServiceName;
+use crate::engine::id::{InstanceId, ServiceName};
 use crate::engine::scale::Alert;
 use crate::engine::view::View;
 use crate::signal::edge::{Edge, Pass, Stay, Use};
@@ -41,8 +41,8 @@ pub enum Command {
     },
     /// End the hold.
     Release,
-    /// Somebody could not reach the awake app: look.
-    Suspect,
+    /// Somebody could not reach the awake app: look at this instance, or at all of them where it is not known which it was.
+    Suspect(Option<InstanceId>),
     /// An alert of somebody else's rules: look at the load.
     Alert(Alert),
 }

@@ -324,7 +324,7 @@ impl<'a> Lead<'a> {
                 self.heart.wish(HoldWish::Drop);
                 Input::Released
             }
-            Command::Suspect => Input::Suspected,
+            Command::Suspect(which) => Input::Suspected(which),
             Command::Alert(alert) => Input::Alerted(alert),
         }
     }

@@ -69,8 +69,9 @@ pub enum Input {
     SignalLost(Source),
     /// The answer to [`Effect::Fleet`].
     Fleet(OpId, Heard),
-    /// Somebody could not reach the awake app (Traefik's errors path, or a refused connection).
-    Suspected,
+    /// Somebody could not reach this instance of the awake app (a refused connection); none where it is not known which it
+    /// was (Traefik's errors path).
+    Suspected(Option<InstanceId>),
     /// So many visitors wait for the service now, in all rooms. Said again and again while it wakes.
     Waiting(u32),
     /// What the load signal told of the instances that serve; of some of them, or of none, where it could not.

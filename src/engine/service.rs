@@ -174,7 +174,7 @@ impl Service {
             Input::LookedOnce(op, result) => self.looked_once(op, result, out),
             Input::Seen(activity) => self.seen(activity, out),
             Input::SignalLost(source) => self.signal_lost(source, out),
-            Input::Suspected => self.suspected(),
+            Input::Suspected(which) => self.suspected(which),
             Input::Waiting(visitors) => self.visitors_wait(visitors),
             Input::Measured(samples) => self.measured(&samples),
             Input::Alerted(alert) => self.alerted(alert),

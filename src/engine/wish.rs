@@ -1,6 +1,7 @@
 //! What an admin, or another room, writes for the leader of a service: one word in a list, or a hold.
 
 use super::contract::{Input, Trigger, TriggerBy};
+use super::id::InstanceId;
 use super::record::Hold;
 use super::scale::{Alert, Direction};
 use super::time::{Span, Time};
@@ -37,6 +38,10 @@ pub fn of_command(text: &str) -> Result<Input, String> {
         let alert = of_alert(alert).map(Input::Alerted);
         return alert.ok_or_else(|| "command: an alert can't be read".to_owned());
     }
+    if let Some(which) = word.strip_prefix("suspect ") {
+        let which = serde_json::from_str(which).map(Some).map(Input::Suspected);
+        return which.map_err(|_| "command: an instance can't be read".to_owned());
+    }
     match word {
         "wake" => Ok(Input::Triggered(Trigger {
             by: TriggerBy::Admin,
@@ -47,7 +52,7 @@ pub fn of_command(text: &str) -> Result<Input, String> {
             who: COMMAND_KEY.into(),
         }),
         "release" => Ok(Input::Released),
-        "suspect" => Ok(Input::Suspected),
+        "suspect" => Ok(Input::Suspected(None)),
         other => {
             let shown: String = other.chars().take(40).collect();
             Err(format!(
@@ -68,6 +73,15 @@ pub fn to_trigger(trigger: &Trigger) -> String {
 #[must_use]
 pub fn to_sleep(who: &str) -> String {
     format!("sleep {who}")
+}
+
+/// The command that tells another room that an instance, or one of all, could not be reached.
+#[must_use]
+pub fn to_suspect(which: Option<InstanceId>) -> String {
+    match which.and_then(|which| serde_json::to_string(&which).ok()) {
+        Some(which) => format!("suspect {which}"),
+        None => "suspect".to_owned(),
+    }
 }
 
 /// The command that brings an alert to another room.
@@ -154,6 +168,15 @@ mod tests {
         };
         let command = to_trigger(&trigger);
         assert_eq!(of_command(&command), Ok(Input::Triggered(trigger)));
+    }
+
+    #[test]
+    fn a_suspicion_names_its_instance() {
+        let clone = crate::engine::id::CloneId::new(3, 1_795_248_000).unwrap();
+        for which in [None, Some(InstanceId::SEED), Some(InstanceId::Clone(clone))] {
+            assert_eq!(of_command(&to_suspect(which)), Ok(Input::Suspected(which)));
+        }
+        assert!(of_command("suspect everybody").is_err());
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) async fn forward(
             Err(missed) => missed,
         };
         // Busy: it looks already.
-        let _ = handle.command(Command::Suspect);
+        let _ = handle.command(Command::Suspect(Some(upstream.instance)));
         let (trouble, again) = match miss {
             Miss::Unreached(outgoing) => {
                 missed.refused();

@@ -87,7 +87,7 @@ fn error<B>(room: &Room, visit: &Visit, request: &Request<B>) -> Reply {
     // Only Traefik itself asks without a chain; a visitor who types this path makes nobody look.
     if visit.seen.by_errors_path && (!well || unreached) {
         // Busy: it looks already.
-        let _ = found.site.handle.command(Command::Suspect);
+        let _ = found.site.handle.command(Command::Suspect(None));
     }
     match well {
         true => match visit.seen.kind.form() {

@@ -108,7 +108,7 @@ async fn no_request_that_may_be_repeated_fails_when_an_instance_dies() {
     let tally = load.stop().await;
     let whole: Vec<_> = tally.keys().collect();
     assert_eq!(whole, ["200 app"], "{tally:?}");
-    assert_eq!(house.command().await, Command::Suspect);
+    assert_eq!(house.command().await, Command::Suspect(Some(dies)));
     let statuses = posts.join_all().await;
     assert!(
         statuses.iter().all(|it| matches!(it, 200 | 503)),
@@ -137,7 +137,8 @@ async fn what_was_not_sent_goes_to_another_whatever_it_is() {
     }
     assert_eq!(there.seen(), 4);
     // It was met once, and passed over then.
-    assert_eq!(house.command().await, Command::Suspect);
+    let instance = upstreams(&[nowhere, there.address])[0].instance;
+    assert_eq!(house.command().await, Command::Suspect(Some(instance)));
     assert!(house.is_left_alone());
     house.empties().await;
 }

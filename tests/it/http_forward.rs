@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use anteroom::driver::handle::Command;
+use anteroom::engine::id::InstanceId;
 use anteroom::http::Limits;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -168,7 +169,10 @@ async fn a_request_that_the_app_may_have_seen_is_never_sent_again() {
         assert!(answer.body.contains("broken-off"), "{}", answer.body);
         assert_eq!(answer.header("x-anteroom"), "awake");
         assert_eq!(seen.load(SeqCst), before + 2, "{method} was seen once");
-        assert_eq!(house.command().await, Command::Suspect);
+        assert_eq!(
+            house.command().await,
+            Command::Suspect(Some(InstanceId::SEED))
+        );
     }
     house.empties().await;
 }
@@ -213,7 +217,10 @@ async fn an_app_that_is_gone_is_a_page_not_a_raw_error() {
     let page = visitor.get("/", BROWSER).await;
     assert_eq!(page.status, 503);
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-    assert_eq!(house.command().await, Command::Suspect);
+    assert_eq!(
+        house.command().await,
+        Command::Suspect(Some(InstanceId::SEED))
+    );
     let document = visitor
         .post("/", "accept: application/json\r\n", "{}")
         .await;

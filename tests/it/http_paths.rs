@@ -214,7 +214,7 @@ async fn an_app_that_is_gone_is_suspected() {
         .get("/__anteroom/error?status=502&url=x", &lines)
         .await;
     assert_eq!(answer.status, 503);
-    assert_eq!(house.command().await, Command::Suspect);
+    assert_eq!(house.command().await, Command::Suspect(None));
     // A visitor who types the path comes with a chain, and makes nobody look.
     let lines = format!("{BROWSER}x-forwarded-for: 198.51.100.7\r\n");
     assert_eq!(

@@ -273,7 +273,7 @@ impl World {
         let (second, steps, ticks) = watched.second;
         let ticked = u64::from(*input == Input::Tick);
         // Thousands may ask within a second.
-        let own = u64::from(!matches!(input, Input::Triggered(_) | Input::Suspected));
+        let own = u64::from(!matches!(input, Input::Triggered(_) | Input::Suspected(_)));
         watched.second = match second == now / SECOND {
             true => (second, steps + own, ticks + ticked),
             false => (now / SECOND, own, ticked),

@@ -226,7 +226,7 @@ impl World {
         let now = self.now;
         if let Some(room) = self.room_at(site).filter(|room| room.paused_until <= now) {
             let life = room.life;
-            self.give(life, Input::Suspected);
+            self.give(life, Input::Suspected(None));
         }
     }
 

@@ -4,7 +4,7 @@ use super::life::Ask;
 use super::pause::wait;
 use super::{Entry, Fleet, Life, Story};
 use crate::engine::contract::ProbeResult;
-use crate::engine::id::CloneId;
+use crate::engine::id::{CloneId, InstanceId};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use crate::engine::policy::Policy;
 use crate::engine::story::{Failure, Stage};
@@ -165,10 +165,11 @@ impl Fleet {
         }
     }
 
-    /// Somebody could not reach a clone: it is looked at now, where nobody is looking already.
-    pub fn suspected(&mut self, now: Time) {
-        for entry in self.clones.values_mut() {
-            if matches!(entry.life, Life::Serving { .. }) {
+    /// Somebody could not reach this instance, or one of all: clones are looked at now, where nobody is looking already.
+    pub fn suspected(&mut self, which: Option<InstanceId>, now: Time) {
+        for (clone, entry) in &mut self.clones {
+            let is_it = which.is_none_or(|which| which == InstanceId::Clone(*clone));
+            if is_it && matches!(entry.life, Life::Serving { .. }) {
                 entry.next_at = entry.next_at.min(now);
             }
         }

@@ -4,6 +4,7 @@ use super::leaving::CalledOff;
 use super::state::{Awake, ProbeSlot, State};
 use super::{CallKind, Service};
 use crate::engine::contract::{Effect, Event, ProbeResult, SleepWhy, Upstream};
+use crate::engine::id::InstanceId;
 use crate::engine::idle::{Facts, Verdict};
 use crate::engine::machine::{Machine, MachineState, Trouble};
 use crate::engine::record::Base;
@@ -128,12 +129,12 @@ impl Service {
     }
 
     /// Somebody could not reach the app: look at it now, if nobody is looking already.
-    pub(super) fn suspected(&mut self) {
+    pub(super) fn suspected(&mut self, which: Option<InstanceId>) {
         let now = self.now;
-        if let State::Awake(awake) = &mut self.state {
+        if let (State::Awake(awake), None | Some(InstanceId::Seed)) = (&mut self.state, which) {
             awake.probe.next_at = awake.probe.next_at.min(now);
         }
-        self.fleet.suspected(now);
+        self.fleet.suspected(which, now);
     }
 
     pub(super) fn awake_probed(&mut self, result: ProbeResult, out: &mut Vec<Effect>) {

@@ -441,6 +441,37 @@ fn clones_that_serve_stay_where_the_next_owner_finds_the_seed_off() {
 }
 
 #[test]
+fn who_is_suspected_is_asked_at_once_and_nobody_else() {
+    let mut house = House::busy();
+    let asked = |which: Option<InstanceId>, house: &mut House| {
+        let mut out = Vec::new();
+        let step = Input::Suspected(which);
+        house.engine.step(house.now, step, &mut out);
+        let mut asked = Vec::new();
+        for effect in out {
+            match &effect {
+                Effect::Probe(_, instance, _) => asked.push(*instance),
+                Effect::Fleet(_, Deed::Probe(clone, _)) => asked.push(InstanceId::Clone(*clone)),
+                _ => {}
+            }
+            house.act(effect);
+        }
+        house.live(Span::secs(3));
+        asked.sort();
+        asked
+    };
+    let mut all = house.serving();
+    all.sort();
+    assert_eq!(all.len(), 3);
+    // Between two checks, so that none is due by itself.
+    house.live(Span::secs(1));
+    for instance in all.clone() {
+        assert_eq!(asked(Some(instance), &mut house), [instance]);
+    }
+    assert_eq!(asked(None, &mut house), all);
+}
+
+#[test]
 fn no_more_are_made_in_an_hour_than_allowed() {
     let mut house = House::awake();
     let mut policy = house.engine.policy().clone();
