@@ -45,7 +45,9 @@ fn running(dir: &Path) -> Vec<u16> {
             .find_map(|word| word.strip_prefix("127.0.0.1:"));
         at.filter(|_| ours)?.parse().ok()
     };
-    all.filter_map(port).collect()
+    // The program forks for each connection.
+    let all: std::collections::BTreeSet<_> = all.filter_map(port).collect();
+    all.into_iter().collect()
 }
 
 async fn events(anteroom: &Anteroom) -> Vec<String> {
