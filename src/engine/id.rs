@@ -78,7 +78,7 @@ impl InstanceId {
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            InstanceId::Seed => f.write_str("seed"),
+            InstanceId::Seed => f.write_str(SEED),
             InstanceId::Clone(clone) => clone.fmt(f),
         }
     }
@@ -161,20 +161,20 @@ impl FromStr for CloneId {
     }
 }
 
-/// How an instance is written down: the seed as 0, a clone as its text.
+/// How an instance is written down: as people are told of it. Records of old have the number 0 for the seed.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Written {
-    Seed(u8),
-    Clone(String),
+    OldSeed(u8),
+    Text(String),
 }
+
+/// The seed, as it is written down.
+const SEED: &str = "seed";
 
 impl From<InstanceId> for Written {
     fn from(instance: InstanceId) -> Written {
-        match instance {
-            InstanceId::Seed => Written::Seed(0),
-            InstanceId::Clone(clone) => Written::Clone(clone.to_string()),
-        }
+        Written::Text(instance.to_string())
     }
 }
 
@@ -182,9 +182,10 @@ impl TryFrom<Written> for InstanceId {
     type Error = BadClone;
     fn try_from(written: Written) -> Result<Self, BadClone> {
         match written {
-            Written::Seed(0) => Ok(InstanceId::Seed),
-            Written::Seed(_) => Err(BadClone),
-            Written::Clone(text) => Ok(InstanceId::Clone(text.parse()?)),
+            Written::OldSeed(0) => Ok(InstanceId::Seed),
+            Written::OldSeed(_) => Err(BadClone),
+            Written::Text(text) if text == SEED => Ok(InstanceId::Seed),
+            Written::Text(text) => Ok(InstanceId::Clone(text.parse()?)),
         }
     }
 }
@@ -299,15 +300,15 @@ mod tests {
         }
         assert_eq!(
             serde_json::to_string(&InstanceId::Seed).ok(),
-            Some("0".to_owned())
+            Some("\"seed\"".to_owned())
         );
-        assert_eq!(
-            serde_json::from_str::<InstanceId>("0").ok(),
-            Some(InstanceId::Seed)
-        );
+        for seed in ["\"seed\"", "0"] {
+            let read = serde_json::from_str::<InstanceId>(seed).ok();
+            assert_eq!(read, Some(InstanceId::Seed), "{seed}");
+        }
         for bad in [
             "1",
-            "\"seed\"",
+            "\"Seed\"",
             "\"clone-0-1\"",
             "\"clone-1-01\"",
             "\"clone-+1-1\"",

@@ -106,11 +106,16 @@ async fn one_alert_that_goes_on_reaches_the_right_size_and_a_thousand_replays_ch
     scaled.becomes(2).await;
     scaled.becomes(1).await;
     scaled.send("down", "resolved", "quiet").await;
-    assert!(scaled.instances().await.contains("0"), "the seed stays");
+    assert!(
+        scaled.instances().await.contains("\"seed\""),
+        "the seed stays"
+    );
     // They came and went under visitors, and nobody noticed.
     let tally = load.stop().await;
     assert!(tally["200 app"] > 100, "{tally:?}");
     assert_eq!(tally.len(), 1, "{tally:?}");
+    scaled.anteroom.command("blog", "sleep").await;
+    scaled.anteroom.phase("blog", "asleep", SOON).await;
 }
 
 #[tokio::test]
