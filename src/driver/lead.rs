@@ -347,7 +347,8 @@ impl<'a> Lead<'a> {
                         record,
                         required,
                     } => {
-                        let written = self.save(Some(record)).await?;
+                        let agreed = self.all_agree(&record, required);
+                        let written = agreed && self.save(Some(record)).await?;
                         // Who was held up since may act for a service that another room leads.
                         let written = written && self.heart.holds_the_lease();
                         if required && !written {

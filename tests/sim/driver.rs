@@ -177,7 +177,6 @@ impl World {
         };
         self.note(|| format!("life {life} stands back"));
         self.facts.ended(&self.processes[at]);
-        let now = self.now;
         let process = &mut self.processes[at];
         process.role = Role::Follows;
         (process.epoch, process.reign) = (Epoch(0), 0);
@@ -188,7 +187,7 @@ impl World {
         process.tick_at = None;
         process.edge_turn += 1;
         process.samples_edge = false;
-        process.room.follow(now);
+        process.room.follow();
         self.after(1, Event::Contact { life });
     }
 

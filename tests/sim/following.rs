@@ -34,7 +34,7 @@ impl World {
     fn take_lease(&mut self, life: u64) {
         let now = self.now;
         // Nobody leads twice within a millisecond: ids are told apart by the clock.
-        let back = |it: &mut Process| it.room.follows_since == now && it.began < now;
+        let back = |it: &mut Process| it.room.led_at == Some(now);
         if self.process(life).is_some_and(back) {
             return;
         }

@@ -52,6 +52,8 @@ pub(crate) struct Facts {
     /// Somebody asked for the machine, and it has not been ready since.
     asked: bool,
     asked_at: u64,
+    /// The last use at any site, also where only the room there can know of it.
+    pub(crate) any_use: u64,
     up_at: u64,
     /// The first and the last id of each earlier life.
     lives: Vec<(OpId, OpId)>,
@@ -173,7 +175,7 @@ impl Facts {
     pub(crate) fn machine_turned(&mut self, now: u64, was_up: bool, is_up: bool, in_use: bool) {
         if was_up && !is_up {
             self.starts_this_sleep = 0;
-            let used = self.last_use().max(self.asked_at).max(self.up_at);
+            let used = self.any_use.max(self.asked_at).max(self.up_at);
             let used = used.max(self.frozen_until);
             if in_use || now < used + CRASH_IN_USE {
                 self.asked = true;
@@ -552,9 +554,7 @@ impl World {
             return;
         };
         let phase = self.owner().map(|owner| owner.view.phase);
-        // Who asks just before the quiet hours does not ask again, as a page does.
-        let last = since + MINUTE > self.plan.quiet_from;
-        if !last && now > since.max(down_until).max(self.facts.claimed_at) + patience {
+        if now > since.max(down_until).max(self.facts.claimed_at) + patience {
             self.breaks("I4", || format!("taken at {since}, and still {phase:?}"));
         }
     }

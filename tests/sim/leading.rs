@@ -57,10 +57,16 @@ impl World {
             self.give(life, Input::SignalLost(Source::Edge));
         }
         self.hear_wanted(life);
-        // Who asks in another room keeps a failing wake alive.
-        let failed = |it: &mut Process| it.view.phase == Phase::Failed;
+        // Who asks in another room keeps a failing wake alive, and calls back what is about to sleep: there it joins the wake
+        // that the store has, which ends with the sleep.
+        let concerned = |it: &mut Process| {
+            matches!(
+                it.view.phase,
+                Phase::Failed | Phase::Diverting | Phase::Draining | Phase::Stopping
+            )
+        };
         let brought = std::mem::take(&mut self.store.kept.brought);
-        let again = news.asked && self.process(life).is_some_and(failed);
+        let again = news.asked && self.process(life).is_some_and(concerned);
         for trigger in brought.into_iter().chain(again.then(asked)) {
             self.give(life, Input::Triggered(trigger));
         }

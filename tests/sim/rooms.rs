@@ -40,7 +40,8 @@ pub(crate) struct Room {
     /// The last time that the store answered.
     pub(crate) contact_at: u64,
     pub(crate) says_soon: bool,
-    pub(crate) follows_since: u64,
+    /// When it last began to lead.
+    pub(crate) led_at: Option<u64>,
     pub(crate) door: Door,
     /// The last wake that it has heard of as the leader.
     pub(crate) heard: u64,
@@ -113,7 +114,7 @@ impl Room {
             born: now,
             contact_at: now,
             says_soon: false,
-            follows_since: now,
+            led_at: None,
             door: Door::default(),
             heard: 0,
             led: Led::new(Rooms::new(plan.policy.idle_timeout)),
@@ -123,14 +124,14 @@ impl Room {
     pub(crate) fn lead(&mut self, now: u64, rooms: Rooms) {
         self.led = Led::new(rooms);
         self.shown_since = now;
+        self.led_at = Some(now);
         self.led.beat_at = Some(now);
         self.heard = 0;
         self.in_force = None;
         self.route_turn += 1;
     }
 
-    pub(crate) fn follow(&mut self, now: u64) {
-        self.follows_since = now;
+    pub(crate) fn follow(&mut self) {
         self.led.waits.clear();
         self.seen = Mark::default();
         self.routed = Mark::default();
@@ -249,6 +250,9 @@ impl World {
         };
         process.room.contact_at = now;
         let site = process.site;
+        if self.is_forgotten(site) {
+            self.ways[site].back_at = now;
+        }
         let way = &mut self.ways[site];
         way.told_at = now;
         if let Some(last) = way.room.replace(life).filter(|last| *last != life) {
@@ -267,6 +271,12 @@ impl World {
     /// Beyond this nothing is promised to those inside a room of which the store has not heard: it is forgotten
     /// after the idle timeout and a minute; at once where the store lost its report, and then the idle time of a new
     /// leader begins anew.
+    /// Nobody who leads knows of it: the store has lost its last word, or it was silent for too long.
+    pub(crate) fn is_forgotten(&self, site: usize) -> bool {
+        let lost = self.shared() && self.facts.wiped_at >= self.ways[site].told_at;
+        lost || self.is_beyond_reach(site)
+    }
+
     pub(crate) fn is_beyond_reach(&self, site: usize) -> bool {
         let told_at = self.ways[site].told_at;
         let lost = self.facts.wiped_at >= told_at;

@@ -387,7 +387,11 @@ impl World {
         if !terms.alerts_only {
             return Some(self.needed(&terms)..=self.enough(&terms));
         }
-        let [up, down] = self.demand.rules.map(|rule| rule.fires_since.is_some());
+        let (clock, trusted) = (self.clock(0), trusted(&terms));
+        let reasons = &self.owner()?.reasons;
+        // Whoever leads since then was not told: who sends alerts repeats one only after hours.
+        let fires = |direction| reasons.fires(direction, clock.0, trusted);
+        let (up, down) = (fires(Direction::Up), fires(Direction::Down));
         let least = if up { terms.max } else { terms.min };
         let most = if down { terms.min } else { terms.max };
         (least <= most).then_some(least..=most)

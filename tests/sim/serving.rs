@@ -138,11 +138,11 @@ impl World {
 
     /// Whoever leads knows nothing of this room: it has been silent for too long, or the store was wiped since it spoke.
     fn is_unheard_of(&self, site: usize) -> bool {
-        let lost = self.shared() && self.facts.wiped_at >= self.ways[site].told_at;
         // Or it has just come back from such a silence, to a Traefik that leads as it did before.
         let began = self.processes.iter().find(|it| it.site == site);
-        let new = self.shared() && began.is_none_or(|it| self.now < it.began + 60_000);
-        lost || new || self.is_beyond_reach(site)
+        let new = began.is_none_or(|it| self.now < it.began + 60_000);
+        let back = self.now < self.ways[site].back_at + 60_000;
+        self.shared() && (new || back) || self.is_forgotten(site)
     }
 
     /// Notes since when nobody is led to a clone any more.

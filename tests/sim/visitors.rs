@@ -308,6 +308,7 @@ impl World {
 
     /// Somebody used the service. What nobody can know does not count.
     fn used(&mut self, site: usize, now: u64) {
+        self.facts.any_use = now;
         if !self.is_beyond_reach(site) {
             let pause = self.plan.policy.idle_timeout.0.saturating_sub(GAP_MAX);
             self.facts.used(site, now, pause);

@@ -23,6 +23,8 @@ pub(crate) struct Way {
     pub(crate) room: Option<u64>,
     /// When a room of this site last told the store how it is.
     pub(crate) told_at: u64,
+    /// When it did so after nobody knew of it.
+    pub(crate) back_at: u64,
 }
 
 impl Way {
@@ -34,6 +36,7 @@ impl Way {
             turn: 0,
             room: None,
             told_at: 0,
+            back_at: 0,
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{Done, End, Lead};
 use crate::engine::contract::{Event, Input, Source};
 use crate::engine::id::ServiceName;
+use crate::engine::record::{Record, Stand};
 use crate::engine::view::Phase;
 use crate::store::shared::{Heartbeat, Sign};
 use crate::store::{LedgerEntry, Store, StoreError};
@@ -95,9 +96,12 @@ impl Lead<'_> {
         if news.lost && traffic {
             self.step(Input::SignalLost(Source::Traefik)).await?;
         }
-        // Who asks in another room keeps a failing wake alive; who asked first is known.
+        // Who asks in another room keeps a failing wake alive, and calls back what is about to sleep: there it joins the wake
+        // that the store has, which ends with the sleep. Who asked first is known.
+        let phase = self.service.phase();
+        let leaving = matches!(phase, Phase::Diverting | Phase::Draining | Phase::Stopping);
         if news.asked
-            && matches!(self.service.phase(), Phase::Failed)
+            && (leaving || phase == Phase::Failed)
             && let Some(trigger) = view.run_by
         {
             self.step(Input::Triggered(trigger)).await?;
@@ -113,6 +117,12 @@ impl Lead<'_> {
             self.step(input).await?;
         }
         Ok(())
+    }
+
+    /// Whether this may be written down: the record of a stop only while no room lets anybody in.
+    pub(super) fn all_agree(&self, record: &Record, required: bool) -> bool {
+        let stops = required && matches!(record.stand, Stand::Stopping { .. });
+        !stops || self.heart.is_closed()
     }
 
     pub(super) fn store(&self) -> (Arc<dyn Store>, ServiceName) {

@@ -34,6 +34,8 @@ pub(super) struct Heart {
     routing: Routing,
     /// The envelope since which the routing is as it is.
     routed: Mark,
+    /// The envelope since which all gates are to be closed; none while one is to be open.
+    closed: Option<Mark>,
     /// The last envelope that the store took.
     told: Mark,
     status: Vec<(&'static str, String)>,
@@ -86,6 +88,7 @@ impl Heart {
             seq: 0,
             routing,
             routed: Mark::default(),
+            closed: None,
             told: Mark::default(),
             status: Vec::new(),
             asker: String::new(),
@@ -142,12 +145,22 @@ impl Heart {
             seq: self.seq,
             life: self.life,
         };
+        let closes = view.upstreams.is_empty() && self.routing == Routing::Asleep;
+        self.closed = closes.then(|| self.closed.unwrap_or(mark));
         self.envelope = Some(Envelope {
             mark,
             routing: self.routing.clone(),
             view: view.clone(),
         });
         self.hurry = true;
+    }
+
+    /// Whether every room has said that its gate is closed, and none is silent. A service that is given up is stopped
+    /// without a last look, and a stop is asked for again long after one.
+    pub(super) fn is_closed(&self) -> bool {
+        let all = |mark| self.told >= mark && self.rooms.unseen(mark).is_none();
+        let closed = self.closed.is_some_and(all) && self.rooms.silent().next().is_none();
+        !self.shared || closed
     }
 
     /// Visitors are to be led by this from now on.
@@ -400,4 +413,54 @@ impl Heart {
 fn told(refused: &[String; 2]) -> String {
     let told = refused.iter().filter(|why| !why.is_empty());
     told.cloned().collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::contract::Upstream;
+    use crate::engine::id::InstanceId;
+    use crate::engine::policy::Policy;
+    use crate::engine::rooms::Heard;
+    use crate::engine::service::Service;
+
+    fn heard(age: Span, seen: Mark) -> Vec<Heard> {
+        let report = Report {
+            seen,
+            ..Report::default()
+        };
+        vec![Heard {
+            room: "b".into(),
+            age,
+            report,
+        }]
+    }
+
+    #[test]
+    fn nothing_is_stopped_before_every_room_says_that_its_gate_is_closed() {
+        let mut heart = Heart::new(true, Some(Epoch(1)), Span::mins(30), Routing::Asleep);
+        let name = "blog".parse().unwrap();
+        let closed = Service::new(name, Policy::default(), Time(1)).view();
+        let mut open = closed.clone();
+        open.upstreams = vec![Upstream {
+            instance: InstanceId::SEED,
+            address: ([10, 0, 0, 1], 80).into(),
+        }];
+        heart.look(&open);
+        heart.told = heart.mark();
+        assert!(!heart.is_closed(), "the gate is open");
+        let before = heart.mark();
+        heart.look(&closed);
+        assert!(!heart.is_closed(), "nobody has been told");
+        let mark = heart.mark();
+        heart.told = mark;
+        assert!(heart.is_closed(), "there is no other room");
+        heart.rooms.hear(heard(Span(0), before));
+        assert!(!heart.is_closed(), "a room lets visitors in");
+        heart.rooms.hear(heard(Span(0), mark));
+        heart.look(&closed);
+        assert!(heart.is_closed(), "what was said since does not open it");
+        heart.rooms.hear(heard(SILENT_AFTER + Span(1), mark));
+        assert!(!heart.is_closed(), "a room is silent");
+    }
 }
