@@ -131,8 +131,13 @@ impl Fleet {
             };
             (rank, **clone)
         };
+        // Where nobody serves beside it, the only one that serves stays until another does, or none is wanted.
+        let stays = self.wanted > 0 && self.is_last();
+        let may = |entry: &Entry| {
+            entry.may_leave() && !(stays && matches!(entry.life, Life::Serving { .. }))
+        };
         let all = self.clones.iter();
-        all.filter(|(_, entry)| entry.may_leave())
+        all.filter(|(_, entry)| may(entry))
             .max_by_key(rank)
             .map(|(clone, _)| *clone)
     }

@@ -31,6 +31,8 @@ pub(super) struct House {
     pub(super) in_flight: u32,
     pub(super) measured: bool,
     pub(super) made: u32,
+    /// The platform makes clones, and does not say so for now.
+    pub(super) hangs: bool,
     /// The platform makes nothing, and its answers are lost.
     pub(super) loses: bool,
     /// Deletions, with the routing that was in force.
@@ -105,6 +107,7 @@ impl House {
             in_flight: 0,
             measured: true,
             made: 0,
+            hangs: false,
             loses: false,
             deleted: Vec::new(),
             stops: 0,
@@ -199,7 +202,14 @@ impl House {
             }
             Effect::ProveDivert(op) => Input::Diverted(op, Ok(())),
             Effect::LastLook(op) => Input::LookedOnce(op, Ok(vec![Activity::quiet(Source::Edge)])),
-            Effect::Fleet(op, deed) => Input::Fleet(op, self.deed(deed)),
+            Effect::Fleet(op, deed) => {
+                let unsaid = self.hangs && matches!(deed, Deed::Make(_));
+                let heard = self.deed(deed);
+                if unsaid {
+                    return;
+                }
+                Input::Fleet(op, heard)
+            }
         };
         self.answers.push_back(answer);
     }

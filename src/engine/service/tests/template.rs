@@ -121,6 +121,27 @@ fn as_many_as_must_be_there_come_with_the_wake() {
 }
 
 #[test]
+fn the_clone_that_serves_stays_when_another_is_wanted_no_more_before_it_serves() {
+    let mut house = House::template().woken();
+    let want_least = |house: &mut House, least| {
+        let mut policy = policy(|_| {});
+        if let Some(terms) = &mut policy.scale {
+            terms.min = least;
+        }
+        house.engine.set_policy(policy);
+        house.live(Span::secs(3));
+    };
+    house.hangs = true;
+    want_least(&mut house, 2);
+    assert_eq!((house.made, house.serving().len()), (2, 1));
+    want_least(&mut house, 1);
+    for _ in 0..120 {
+        house.live(Span::secs(1));
+        assert_eq!(house.serving().len(), 1);
+    }
+}
+
+#[test]
 fn a_visitor_on_the_way_to_the_end_calls_the_clone_back() {
     let mut house = House::template().woken();
     house.used = false;
