@@ -170,7 +170,9 @@ impl World {
                 format!("{is} clones and the seed are more than {max}")
             });
         }
-        let too_few = was + 1 < usize::from(terms.min);
+        // The seed of a wake that failed is none of them.
+        let failed = self.owner().map(|owner| owner.view.phase) == Some(Phase::Failed);
+        let too_few = was + usize::from(!failed) < usize::from(terms.min);
         let stale_after = terms.stale_after().0;
         let trusted = trusted(terms);
         let clock = self.clock(self.site_of(life));
