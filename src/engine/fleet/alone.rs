@@ -33,6 +33,12 @@ impl Fleet {
         self.find.failures
     }
 
+    /// Whether a clone on its way out may be taken back.
+    #[must_use]
+    pub fn can_come_back(&self) -> bool {
+        self.clones.values().any(Entry::can_come_back)
+    }
+
     /// How far the clone has come that has come furthest; none where none is wanted.
     #[must_use]
     pub fn stage(&self) -> Option<Stage> {
@@ -74,6 +80,17 @@ impl Fleet {
 }
 
 impl Entry {
+    pub(super) fn can_come_back(&self) -> bool {
+        let comes = matches!(
+            self.life,
+            Life::Leaving {
+                for_good: false,
+                ..
+            }
+        );
+        comes && self.absent == 0
+    }
+
     pub(super) fn stage(&self) -> Stage {
         match (&self.life, self.ask) {
             (Life::Making { .. }, _) => Stage::Asked,

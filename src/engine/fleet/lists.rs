@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::life::Ask;
 use super::pause::{LOOK_FIRST, LOOK_MAX, wait};
 use super::{Entry, Fleet, Life, Story};
 use crate::engine::id::CloneId;
@@ -96,11 +97,19 @@ impl Fleet {
                 Life::Stripping { .. } | Life::Rising { .. } | Life::Serving { .. }
             );
             entry.is_listed = there.contains_key(clone);
-            let is_seen = entry.seen_at.is_some_and(|at| at >= since);
-            if entry.is_listed || !exists || is_seen {
+            if entry.is_listed || !exists {
+                continue;
+            }
+            if entry.seen_at.is_some_and(|at| at >= since) {
+                entry.absent = 0;
                 continue;
             }
             entry.absent += 1;
+            // One that serves is not looked at while its app answers: before it counts as gone, it is.
+            if matches!(entry.life, Life::Serving { .. }) && entry.call.is_none() {
+                entry.ask = Ask::Look;
+                entry.next_at = now;
+            }
             if entry.absent >= LISTS_WITHOUT_IT && entry.may_leave() {
                 // Where somebody may be inside it is left like any other: its app may answer all the same.
                 gone.push(*clone);

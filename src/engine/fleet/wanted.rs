@@ -57,15 +57,7 @@ impl Fleet {
     }
 
     fn take_one_back(&mut self, now: Time) -> bool {
-        let back = self.clones.iter_mut().find(|(_, entry)| {
-            matches!(
-                entry.life,
-                Life::Leaving {
-                    for_good: false,
-                    ..
-                }
-            ) && entry.absent == 0
-        });
+        let back = self.clones.iter_mut().find(|(_, it)| it.can_come_back());
         let Some((clone, entry)) = back else {
             return false;
         };

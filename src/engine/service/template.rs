@@ -126,7 +126,8 @@ impl Service {
         if let Some((failure, why)) = self.fleet.refused_since(self.since) {
             return Some((failure, why.to_owned()));
         }
-        let terms = self.policy.clones.filter(|_| self.fleet.live() == 0)?;
+        let waits = self.fleet.live() == 0 && !self.fleet.can_come_back();
+        let terms = self.policy.clones.filter(|_| waits)?;
         let at = self.fleet.hour_allows_at(&terms);
         (at > self.now).then(|| {
             let most = terms.per_hour;

@@ -31,6 +31,8 @@ pub(super) struct House {
     pub(super) in_flight: u32,
     pub(super) measured: bool,
     pub(super) made: u32,
+    /// Lists are empty.
+    pub(super) unlisted: bool,
     /// The platform makes clones, and does not say so for now.
     pub(super) hangs: bool,
     /// The platform makes nothing, and its answers are lost.
@@ -107,6 +109,7 @@ impl House {
             in_flight: 0,
             measured: true,
             made: 0,
+            unlisted: false,
             hangs: false,
             loses: false,
             deleted: Vec::new(),
@@ -238,7 +241,8 @@ impl House {
                     clone: *clone,
                     machine: self.machine(InstanceId::Clone(*clone)),
                 };
-                Heard::Found(Ok(self.clones.keys().map(owned).collect()))
+                let shown = self.clones.keys().filter(|_| !self.unlisted);
+                Heard::Found(Ok(shown.map(owned).collect()))
             }
             Deed::Make(_) if self.loses => {
                 self.made += 1;

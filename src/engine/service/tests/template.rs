@@ -157,6 +157,32 @@ fn a_visitor_on_the_way_to_the_end_calls_the_clone_back() {
 }
 
 #[test]
+fn a_visitor_during_an_admins_sleep_gets_the_clone_back_though_no_more_may_be_made() {
+    let mut house = House::asleep_with(policy(|terms| terms.per_hour = 1)).woken();
+    house.answers.push_back(Input::SleepAsked {
+        who: "admin".into(),
+    });
+    // Somebody is inside for a moment.
+    (house.used, house.in_flight) = (false, 1);
+    house.live(Span::secs(8));
+    assert_eq!(house.engine.phase(), Phase::Draining);
+    house.trigger();
+    (house.used, house.in_flight) = (true, 0);
+    house.live(Span::secs(60));
+    assert_eq!((house.engine.phase(), house.made), (Phase::Awake, 1));
+    assert_eq!(house.serving().len(), 1);
+}
+
+#[test]
+fn a_clone_that_answers_and_is_there_is_not_gone_because_lists_lack_it() {
+    let mut house = House::template().woken();
+    house.unlisted = true;
+    house.live(Span::mins(20));
+    assert_eq!((house.serving().len(), house.deleted.len()), (1, 0));
+    assert_eq!(house.made, 1);
+}
+
+#[test]
 fn a_clone_that_answers_somebody_is_not_deleted() {
     let mut house = House::template().woken();
     (house.used, house.in_flight) = (false, 1);
