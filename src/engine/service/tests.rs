@@ -1,6 +1,7 @@
 //! The phases, one sentence at a time. Days of all of them together are lived in `tests/sim`.
 
 mod crowd;
+mod house;
 mod leaving;
 mod play;
 mod scaling;

@@ -1,6 +1,6 @@
 //! A wake for which many wait: it brings more than one instance.
 
-use super::scaling::House;
+use super::house::House;
 use super::*;
 use crate::engine::id::InstanceId;
 use crate::engine::record::Base;

@@ -1,6 +1,6 @@
 //! A service whose seed is a template: it runs on clones alone.
 
-use super::scaling::House;
+use super::house::House;
 use super::*;
 use crate::engine::id::InstanceId;
 use crate::engine::policy::CloneTerms;

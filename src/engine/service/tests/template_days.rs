@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::scaling::House;
+use super::house::House;
 use super::template::policy;
 use super::*;
 use crate::engine::backoff::mix;
