@@ -121,7 +121,7 @@ impl House {
     pub(super) fn crash(&mut self) {
         let policy = self.engine.policy().clone();
         self.engine = Service::new("blog".parse().unwrap(), policy, self.now);
-        let record = self.record.take().map(Box::new);
+        let record = self.record.clone().map(Box::new);
         self.answers = VecDeque::from([Input::Loaded(record)]);
     }
 
