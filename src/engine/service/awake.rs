@@ -238,7 +238,7 @@ impl Service {
         match (in_use, self.base) {
             (true, _) => self.wake_after_crash(what, out),
             (false, Base::Seed) => self.rest(out),
-            (false, Base::Clones) => self.delete_clones(SleepWhy::Idle, out),
+            (false, Base::Clones) => self.stop_unproven(SleepWhy::Idle, out),
         }
     }
 

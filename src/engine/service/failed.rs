@@ -2,7 +2,7 @@
 //! machine is off once nobody does.
 
 use super::Service;
-use super::state::{Failed, StartStep, State, StopStep, Stopping};
+use super::state::{Failed, StartStep, State};
 use crate::engine::contract::{Effect, Event, SleepWhy, Stage};
 use crate::engine::idle::Verdict;
 use crate::engine::time::{Span, Time};
@@ -62,7 +62,7 @@ impl Service {
             return;
         };
         if self.gives_up_at(failed).is_some_and(|at| at <= self.now) {
-            return self.give_up(out);
+            return self.stop_unproven(SleepWhy::GivenUp, out);
         }
         if self.retries_at(failed).is_some_and(|at| at <= self.now) {
             self.try_again(out);
@@ -108,21 +108,5 @@ impl Service {
     pub(super) fn retries_at(&self, failed: &Failed) -> Option<Time> {
         let wanted_until = failed.wanted_at? + self.policy.idle_timeout;
         Some(failed.retry_at).filter(|at| *at < wanted_until)
-    }
-
-    fn give_up(&mut self, out: &mut Vec<Effect>) {
-        self.enter(State::Stopping(Stopping {
-            why: SleepWhy::GivenUp,
-            upstream: None,
-            awake_since: self.up_since,
-            step: StopStep::Look,
-            record_op: None,
-            not_suspended: false,
-            asked: false,
-            failures: 0,
-            next_call_at: self.now,
-            wanted: None,
-        }));
-        self.record(false, out);
     }
 }

@@ -185,18 +185,9 @@ impl Service {
 
     /// The machine is going down already: watch it until it is off.
     fn resume_stop(&mut self, why: SleepWhy, out: &mut Vec<Effect>) {
-        self.enter(State::Stopping(Stopping {
-            why,
-            upstream: None,
-            awake_since: self.up_since,
-            step: StopStep::Accepted(self.now),
-            record_op: None,
-            not_suspended: false,
-            asked: false,
-            failures: 0,
-            next_call_at: self.now,
-            wanted: None,
-        }));
+        let step = StopStep::Accepted(self.now);
+        let stopping = Stopping::begun(why, step, self.up_since, self.now);
+        self.enter(State::Stopping(stopping));
         self.advance_stopping(out);
     }
 

@@ -190,17 +190,11 @@ impl Service {
         let State::Draining(leaving) = &self.state else {
             return;
         };
+        let since = Some(leaving.awake.since);
         let stopping = Stopping {
-            why: leaving.why,
             upstream: leaving.awake.upstream,
-            awake_since: Some(leaving.awake.since),
-            step: StopStep::Ask,
-            record_op: None,
-            not_suspended: false,
-            asked: false,
-            failures: 0,
-            next_call_at: self.now,
             wanted: leaving.wanted.clone(),
+            ..Stopping::begun(leaving.why, StopStep::Ask, since, self.now)
         };
         self.enter(State::Stopping(stopping));
         out.push(Effect::Tell(Event::StopBegan));

@@ -132,6 +132,29 @@ pub(super) struct Stopping {
     pub(super) wanted: Wanted,
 }
 
+impl Stopping {
+    /// Begins now, with this step.
+    pub(super) fn begun(
+        why: SleepWhy,
+        step: StopStep,
+        awake_since: Option<Time>,
+        now: Time,
+    ) -> Stopping {
+        Stopping {
+            why,
+            upstream: None,
+            awake_since,
+            step,
+            record_op: None,
+            not_suspended: false,
+            asked: false,
+            failures: 0,
+            next_call_at: now,
+            wanted: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopStep {
     /// Read the state before asking: a stop was asked before, or the machine may be off already.

@@ -1,7 +1,7 @@
 //! The stop: asked for, then watched until it is seen done. A stop is never forgotten because a call failed; a
 //! visitor who comes meanwhile is remembered and brings the service back.
 
-use super::state::{State, StopStep};
+use super::state::{State, StopStep, Stopping};
 use super::{CallKind, Service};
 use crate::engine::contract::{Effect, Event, SleepWhy, Upstream};
 use crate::engine::id::OpId;
@@ -19,6 +19,13 @@ const FAILURES_BEFORE_SERVING: u32 = 3;
 const ROUTING_LOOK_INTERVAL: Span = Span::secs(5);
 
 impl Service {
+    /// To a stop before which nobody had to be led away: what is there is looked at first. Clones go each in its own order.
+    pub(super) fn stop_unproven(&mut self, why: SleepWhy, out: &mut Vec<Effect>) {
+        let stopping = Stopping::begun(why, StopStep::Look, self.up_since, self.now);
+        self.enter(State::Stopping(stopping));
+        self.record(false, out);
+    }
+
     pub(super) fn advance_stopping(&mut self, out: &mut Vec<Effect>) {
         let State::Stopping(stopping) = &mut self.state else {
             return;

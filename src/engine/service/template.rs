@@ -10,7 +10,7 @@
 
 use super::Service;
 use super::learning::LOOKS_BEFORE_FAILING;
-use super::state::{State, StopStep, Stopping, Waking, crash_trigger};
+use super::state::{State, Waking, crash_trigger};
 use crate::engine::contract::{Effect, Event, SleepWhy, Stage};
 use crate::engine::record::{Base, Stand};
 use crate::engine::time::{Span, Time};
@@ -73,7 +73,7 @@ impl Service {
             }
             _ if wanted.is_some() => self.begin_wanted(wanted, out),
             _ if self.fleet.live() > 0 => self.adopt(out),
-            Stand::Stopping { why } if !self.fleet.is_empty() => self.delete_clones(why, out),
+            Stand::Stopping { why } if !self.fleet.is_empty() => self.stop_unproven(why, out),
             Stand::Stopping { why } => self.fell_asleep(why, Span::ZERO, out),
             _ => self.rest(out),
         }
@@ -89,7 +89,7 @@ impl Service {
         if waking.trigger.is_none() && self.fleet.live() == 0 {
             let what = "the clones that were found are gone again".into();
             out.push(Effect::Tell(Event::Vanished { what }));
-            return self.delete_clones(SleepWhy::Idle, out);
+            return self.stop_unproven(SleepWhy::Idle, out);
         }
         if let Some((failure, why)) = self.clones_hindered(waking) {
             return self.fail_wake(failure, why, out);
@@ -166,23 +166,6 @@ impl Service {
             true,
             out,
         );
-    }
-
-    /// Nobody is to be led to a clone any more: they go, each in its own order, and the service sleeps when all are gone.
-    pub(super) fn delete_clones(&mut self, why: SleepWhy, out: &mut Vec<Effect>) {
-        self.enter(State::Stopping(Stopping {
-            why,
-            upstream: None,
-            awake_since: self.up_since,
-            step: StopStep::Look,
-            record_op: None,
-            not_suspended: false,
-            asked: false,
-            failures: 0,
-            next_call_at: self.now,
-            wanted: None,
-        }));
-        self.record(false, out);
     }
 
     fn stop_clones(&mut self, out: &mut Vec<Effect>) {
