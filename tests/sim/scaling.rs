@@ -298,7 +298,9 @@ impl World {
     fn may_sleep(&mut self, life: u64) -> bool {
         let (now, clock) = (self.now, self.clock(self.site_of(life)));
         let idle = self.plan.policy.idle_timeout.0;
-        if self.facts.hold.is_some_and(|until| until > clock) {
+        // While a clock that was set back stands still, a hold that was over is over.
+        let held = self.facts.hold.is_some_and(|until| until > clock);
+        if held && now >= self.facts.frozen_until {
             return false;
         }
         let mut sites = (0..self.ways.len()).filter(|site| !self.is_beyond_reach(*site));
