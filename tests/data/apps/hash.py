@@ -1,7 +1,8 @@
 """An app whose every answer costs the same processor time, and which tells how busy its machine is as node_exporter does.
 
 Its machine has so much of a processor (QUOTA, in processors); an answer takes COST seconds of one. Half of that goes into pbkdf2, half
-into scrypt, as where passwords are checked.
+into scrypt, as where passwords are checked. How busy the machine is follows from the answers alone: what this host's processor takes for
+them grows with whatever else it does at the time.
 """
 
 import hashlib
@@ -46,16 +47,20 @@ class Machine:
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.busy = self.up = 0.0
-        self.read = (time.process_time(), time.monotonic())
+        self.busy = self.up = self.used = 0.0
+        self.read = time.monotonic()
+
+    def works(self):
+        with self.lock:
+            self.used += COST
 
     def now(self):
         with self.lock:
-            used, moment = time.process_time(), time.monotonic()
-            passed = moment - self.read[1]
-            self.busy += min((used - self.read[0]) / QUOTA, passed)
+            moment = time.monotonic()
+            passed = moment - self.read
+            self.busy += min(self.used / QUOTA, passed)
             self.up += passed
-            self.read = (used, moment)
+            self.used, self.read = 0.0, moment
             return self.busy, self.up
 
 
@@ -67,6 +72,7 @@ class App(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path != "/health":
+            MACHINE.works()
             pbkdf2(PBKDF2)
             scrypt(SCRYPT)
         self.say(APP, "text/plain")
