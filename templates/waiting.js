@@ -50,10 +50,12 @@ function percent() {
 function eta() {
   if (!onItsWay() && state.scene !== 'asleep') { return ''; }
   if (!state.eta) { return onItsWay() ? text.eta_none : ''; }
-  if (onItsWay() && elapsed() > state.eta.p90_ms) { return text.eta_over; }
-  var values = { median: time(state.eta.median_ms), p90: time(state.eta.p90_ms) };
-  return fill(values.median === values.p90 ? text.eta_even : text.eta, values);
+  if (isOver()) { return text.eta_over; }
+  var bound = state.eta.p90_ms, values = { median: time(state.eta.median_ms), p90: bound === null ? '' : time(bound) };
+  return fill(bound === null || values.median === values.p90 ? text.eta_even : text.eta, values);
 }
+// No bound is told before there were enough wakes.
+function isOver() { return onItsWay() && state.eta && state.eta.p90_ms !== null && elapsed() > state.eta.p90_ms; }
 function words() {
   var scenes = text.scenes;
   if (isReady()) { return data.unsent ? scenes.ready_unsent : !auto.checked || byHand ? scenes.ready_by_hand : scenes.ready; }
@@ -121,7 +123,7 @@ function drawForm() {
 }
 // Each scene and each stage once, as a whole sentence; and once that it takes longer.
 function announce(heading, lead) {
-  var over = onItsWay() && state.eta && elapsed() > state.eta.p90_ms;
+  var over = isOver();
   var key = state.scene + '/' + state.stage + '/' + (refusal ? refusal.kind : '');
   if (key === said && (!over || saidOver)) { return; }
   var stage = onItsWay() ? text.stages[stageNames.indexOf(state.stage)] + '. ' : lead + ' ';

@@ -29,6 +29,7 @@ pub struct Record {
     /// The hold, if there is one.
     pub hold: Option<Hold>,
     /// How long earlier wakes took.
+    #[serde(flatten)]
     pub history: WakeHistory,
     /// What it runs on, or ran on last.
     #[serde(skip_serializing_if = "Base::is_seed")]

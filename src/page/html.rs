@@ -285,12 +285,12 @@ fn expectation(view: &View, now: Time) -> String {
     let since = scene::wake_of(view).map(|wake| now.since(wake.since));
     match (view.eta, since) {
         _ if !scene.is_on_its_way() && scene != Scene::Asleep => String::new(),
-        (Some(eta), Some(since)) if since > eta.p90 => EN.eta_over.into(),
+        (Some(eta), Some(since)) if eta.p90.is_some_and(|p90| since > p90) => EN.eta_over.into(),
         (Some(eta), _) => {
-            let (median, p90) = (EN.time(eta.median), EN.time(eta.p90));
-            match median == p90 {
-                true => fill(EN.eta_even, &[("median", &median)]),
-                false => fill(EN.eta, &[("median", &median), ("p90", &p90)]),
+            let median = EN.time(eta.median);
+            match eta.p90.map(|p90| EN.time(p90)).filter(|p90| *p90 != median) {
+                Some(p90) => fill(EN.eta, &[("median", &median), ("p90", &p90)]),
+                None => fill(EN.eta_even, &[("median", &median)]),
             }
         }
         (None, Some(_)) => EN.eta_none.into(),

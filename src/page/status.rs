@@ -28,7 +28,7 @@ pub(super) struct Status {
 #[derive(Clone, Copy, Debug, Serialize)]
 struct EtaMs {
     median_ms: u64,
-    p90_ms: u64,
+    p90_ms: Option<u64>,
 }
 
 /// RFC 9457, with the same extensions as the status.
@@ -54,7 +54,7 @@ impl Status {
             elapsed_ms: scene::wake_of(view).map(|wake| now.since(wake.since).0),
             eta: view.eta.map(|eta| EtaMs {
                 median_ms: eta.median.0,
-                p90_ms: eta.p90.0,
+                p90_ms: eta.p90.map(|p90| p90.0),
             }),
             retry_after: scene::retry_after(view, now),
             failure: failed.map(|failed| failed.failure.as_str()),

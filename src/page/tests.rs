@@ -36,7 +36,7 @@ fn view(phase: Phase) -> View {
         wake: None,
         eta: Some(Eta {
             median: Span::secs(24),
-            p90: Span::secs(41),
+            p90: Some(Span::secs(41)),
         }),
         failure: (phase == Phase::Failed).then_some(FailureView {
             failure: Failure::NoCapacity,
@@ -256,6 +256,14 @@ fn the_wait_is_told_as_usual_and_high() {
         ..waking(Stage::Asked, Span::secs(9))
     };
     assert!(body(&shown(&first)).contains(EN.eta_none));
+    let without_bound = View {
+        eta: Some(Eta {
+            median: Span::secs(24),
+            p90: None,
+        }),
+        ..waking(Stage::Asked, Span::secs(900))
+    };
+    assert!(body(&shown(&without_bound)).contains("It usually takes 24 s."));
     assert!(!body(&shown(&view(Phase::Awake))).contains("usually"));
 }
 

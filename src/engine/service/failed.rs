@@ -62,6 +62,9 @@ impl Service {
             return;
         };
         if self.gives_up_at(failed).is_some_and(|at| at <= self.now) {
+            if failed.trigger.is_some() {
+                self.history.add_failed();
+            }
             return self.stop_unproven(SleepWhy::GivenUp, out);
         }
         if self.retries_at(failed).is_some_and(|at| at <= self.now) {

@@ -322,8 +322,9 @@ impl Service {
             return;
         };
         let took = self.now.since(waking.began);
-        // A machine that was found running, or came back from a failure, says nothing of how long a wake takes.
-        if waking.trigger.is_some() && waking.tries == 0 && !waking.after_crash {
+        // A machine that was found running, or an app that came back after a crash, says nothing of how long a wake takes.
+        // One that failed at first does: its visitors were told a bound too, and waited from its beginning.
+        if waking.trigger.is_some() && !waking.after_crash {
             self.history.add(took);
         }
         out.push(Effect::Tell(Event::Woken { took }));

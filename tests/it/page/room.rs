@@ -130,7 +130,7 @@ fn asleep() -> View {
         wake: None,
         eta: Some(Eta {
             median: Span::secs(24),
-            p90: Span::secs(41),
+            p90: Some(Span::secs(41)),
         }),
         failure: None,
         upstreams: Vec::new(),
