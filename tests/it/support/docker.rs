@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// Holds `/bin/busybox` and nothing else.
 const IMAGE: &str = "localhost/anteroom-test:1";
 const ENGINE_UP_WITHIN: Duration = Duration::from_secs(60);
+/// An engine is done with what it was at within this time.
+const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Which engine it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,9 +143,20 @@ impl Engine {
         command.output().expect("docker.io is installed")
     }
 
-    /// Runs the Docker client against this engine; it must succeed. Its output, trimmed.
+    /// Runs the Docker client against this engine; it must succeed. Its output, trimmed. A list in which a container was
+    /// removed while it was made is asked for again: Podman fails it as a whole
+    /// (<https://github.com/podman-container-tools/podman/issues/11810>).
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
-        let done = self.try_cli(arguments);
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        let torn = |done: &Output| {
+            let said = String::from_utf8_lossy(&done.stderr).to_ascii_lowercase();
+            arguments[0] == "ps" && !done.status.success() && said.contains("no such container")
+        };
+        let mut done = self.try_cli(arguments);
+        while torn(&done) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+            done = self.try_cli(arguments);
+        }
         let said = String::from_utf8_lossy(&done.stderr);
         assert!(done.status.success(), "{arguments:?}: {said}");
         String::from_utf8_lossy(&done.stdout).trim().to_owned()
@@ -179,9 +192,16 @@ impl Engine {
         "side".to_owned()
     }
 
-    /// Removes a container, running or not; one that is gone already is well.
+    /// Removes a container, running or not; one that is gone already is well. An engine that is still at work on it refuses
+    /// at first.
     pub(crate) fn remove(&self, name: &str) {
-        self.try_cli(&["rm", "-f", name]);
+        let deadline = Instant::now() + SETTLED_WITHIN;
+        while !self.try_cli(&["rm", "-f", name]).status.success() && Instant::now() < deadline {
+            if !self.try_cli(&["inspect", name]).status.success() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Makes one that serves HTTP on this port of its own network.
