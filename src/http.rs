@@ -25,6 +25,7 @@ mod shield;
 mod tunnel;
 mod visit;
 mod wait;
+mod wake;
 mod workers;
 
 pub use room::{Clock, Limits, Room, Setup, Site, Sites};

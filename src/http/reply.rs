@@ -357,8 +357,16 @@ fn denied(found: &Found, view: &View, form: Form) -> Reply {
 
 /// The body did not come, or is longer than any of our forms.
 pub(super) fn bad_wake(view: &View, now: Time) -> Reply {
-    let detail = "The body is missing, too long, or came too slowly.";
+    let detail = "The body is missing, too long, none of our forms, or came too slowly.";
     let reply = trouble_json(StatusCode::BAD_REQUEST, view, now, "bad-body", detail);
+    with(reply, header::CONNECTION, HeaderValue::from_static("close"))
+}
+
+/// The body is none of our forms.
+pub(super) fn wrong_type(view: &View, now: Time) -> Reply {
+    let detail = "A wake is a form (application/x-www-form-urlencoded) or JSON (application/json).";
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    let reply = trouble_json(status, view, now, "wrong-type", detail);
     with(reply, header::CONNECTION, HeaderValue::from_static("close"))
 }
 

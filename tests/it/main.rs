@@ -39,6 +39,7 @@ mod demo;
 mod deploy;
 mod doctor;
 mod forwarded_for;
+mod gate_attacks;
 mod http_balance;
 mod http_forward;
 mod http_front;

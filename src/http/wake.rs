@@ -1,0 +1,331 @@
+//! A visitor's wish to wake a service, as the page's script, its form or a program posts it: what it must bring, and
+//! what it is told.
+//!
+//! In this order: it comes from this site's own page, from an address that the lists let through; it is one of our
+//! forms, whole and in time; its nonce is ours. Then [`admission`](crate::driver::admission) rules.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use super::body::BodyError;
+use super::head::Head;
+use super::paths::PREFIX;
+use super::reply::{self, Reply};
+use super::room::Room;
+use super::visit::{self, Visit};
+use crate::driver::admission::Refusal;
+use crate::engine::contract::TriggerBy;
+use crate::engine::route::{Form, Kind};
+use crate::telemetry::metrics;
+
+const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
+
+/// The longest body of a wake: a nonce and, some day, a challenge's answer.
+const BODY_MAX: usize = 4 * 1024;
+
+/// The time in which it must be here.
+const BODY_WAIT: Duration = Duration::from_secs(5);
+
+/// What a form or a JSON object says. What is not there is empty; what else it says means nothing.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Said {
+    nonce: String,
+    by: String,
+}
+
+/// Who posts, and how.
+struct Sender {
+    by_script: bool,
+    /// A browser without our script: it gets pages.
+    as_page: bool,
+    host: String,
+    referer: Option<String>,
+    agent: String,
+}
+
+impl Sender {
+    const fn form(&self) -> Form {
+        match self.as_page {
+            true => Form::Page,
+            false => Form::Problem,
+        }
+    }
+}
+
+/// Somebody asks for a wake.
+pub(super) async fn ask<B>(room: &Room, visit: Visit, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes, Error: Into<BodyError>>,
+{
+    let handle = &visit.found.site.handle;
+    let (sender, said) = match posted(room, &visit, request).await {
+        Ok(posted) => posted,
+        Err(reply) => return reply,
+    };
+    let now = room.now();
+    if room
+        .keeper
+        .check(handle.service(), &said.nonce, now)
+        .is_err()
+    {
+        let view = handle.view();
+        return match sender.as_page {
+            true => {
+                let page = visit.found.page(&view, now, &room.keeper, false);
+                reply::nonce_stale_page(view.phase, &page)
+            }
+            false => reply::nonce_stale(&view, &room.keeper.nonce(handle.service(), now)),
+        };
+    }
+    let back = back_to(sender.referer.as_deref(), &sender.host);
+    // The script says which it was: its own doing, or a press of the button.
+    let by = match sender.by_script && said.by != "click" {
+        true => TriggerBy::Page,
+        false => TriggerBy::Click,
+    };
+    let path = back.split('?').next().unwrap_or_default();
+    let asked = visit.ask(room, by, path, &sender.agent).await;
+    let view = handle.view();
+    if let Err(refusal) = asked {
+        return reply::refused(&visit.found, &view, sender.form(), refusal);
+    }
+    match sender.as_page {
+        true => reply::wake_taken_back_to(view.phase, &back),
+        false => reply::wake_taken(&view, now),
+    }
+}
+
+/// What was posted, if this sender may post here at all.
+///
+/// # Errors
+/// The answer that says why not.
+async fn posted<B>(room: &Room, visit: &Visit, request: Request<B>) -> Result<(Sender, Said), Reply>
+where
+    B: Body<Data = Bytes, Error: Into<BodyError>>,
+{
+    let site = &visit.found.site;
+    let handle = &site.handle;
+    let (parts, body) = request.into_parts();
+    let by_script = parts.headers.contains_key("x-anteroom-page");
+    let text = |name| parts.headers.get(name)?.to_str().ok();
+    let sender = Sender {
+        by_script,
+        as_page: !by_script && visit.seen.kind == Kind::Submission,
+        host: parts.host().unwrap_or_default().to_owned(),
+        referer: text(header::REFERER).map(str::to_owned),
+        agent: visit::agent(&parts.headers).to_owned(),
+    };
+    if !same_origin(&parts.headers, &sender.host) {
+        return Err(reply::wrong_origin(&handle.view(), room.now()));
+    }
+    if let Some(rule) = site.admit.lists(visit.seen.hop.client) {
+        metrics().refused(handle.service(), rule.as_str());
+        let retry_after = None;
+        let refusal = Refusal { rule, retry_after };
+        let form = sender.form();
+        return Err(reply::refused(&visit.found, &handle.view(), form, refusal));
+    }
+    if !is_form_of_ours(&parts.headers) {
+        return Err(reply::wrong_type(&handle.view(), room.now()));
+    }
+    let body = Limited::new(body, BODY_MAX).collect();
+    let bad = || reply::bad_wake(&handle.view(), room.now());
+    let Ok(Ok(body)) = timeout(BODY_WAIT, body).await else {
+        return Err(bad());
+    };
+    let said = Said::read(&body.to_bytes()).ok_or_else(bad)?;
+    Ok((sender, said))
+}
+
+impl Said {
+    /// Reads a form or a JSON object; none where it is neither, or says one thing twice.
+    fn read(body: &[u8]) -> Option<Said> {
+        let text = std::str::from_utf8(body).ok()?;
+        if text.trim_start().starts_with('{') {
+            return serde_json::from_str(text).ok();
+        }
+        let one = |name| match names(text, name) {
+            0 => Some(String::new()),
+            1 => field(text, name),
+            _ => None,
+        };
+        Some(Said {
+            nonce: one("nonce")?,
+            by: one("by")?,
+        })
+    }
+}
+
+/// Whether the body is of a type that is understood here, or of none that is told.
+fn is_form_of_ours(headers: &http::HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return true;
+    };
+    let kind = value.to_str().unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let ours = ["application/x-www-form-urlencoded", "application/json"];
+    let more = headers.get_all(header::CONTENT_TYPE).iter().count() > 1;
+    !more && ours.iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// Whether the request was made by this site's own page. Browsers say so in `Sec-Fetch-Site` or `Origin`; who
+/// sends neither is no browser, and holds a nonce by other means. Of several lines each must say it.
+fn same_origin(headers: &http::HeaderMap, host: &str) -> bool {
+    let all = |name, fits: &dyn Fn(&str) -> bool| {
+        let mut lines = headers.get_all::<header::HeaderName>(name).iter();
+        lines.all(|value| value.to_str().is_ok_and(fits))
+    };
+    let is_ours = |origin: &str| {
+        origin
+            .split_once("://")
+            .is_some_and(|(_, origin_host)| origin_host.eq_ignore_ascii_case(host))
+    };
+    all(SEC_FETCH_SITE, &|site| site == "same-origin") && all(header::ORIGIN, &is_ours)
+}
+
+/// Where the form's sender came from: a path on this host, with its query. Never another host.
+fn back_to(referer: Option<&str>, host: &str) -> String {
+    let referer = referer.and_then(|text| text.parse::<http::Uri>().ok());
+    let ours = referer.filter(|uri| {
+        uri.authority()
+            .is_some_and(|from| from.as_str().eq_ignore_ascii_case(host))
+    });
+    match ours.as_ref().and_then(|uri| uri.path_and_query()) {
+        Some(path) if is_place(path.as_str()) => path.as_str().to_owned(),
+        _ => "/".to_owned(),
+    }
+}
+
+/// A path on this host that may stand in `Location`. "//elsewhere" would be another host, and so would "/\elsewhere"
+/// and, to a browser, "/", a tab, "/elsewhere"; our own paths are no place to be.
+fn is_place(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.starts_with(PREFIX)
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+}
+
+/// How many times a form says this name.
+fn names(form: &str, name: &str) -> usize {
+    let said = form
+        .split('&')
+        .map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    said.filter(|said| *said == name).count()
+}
+
+/// A field of a form or a query, percent-decoded.
+pub(super) fn field(form: &str, name: &str) -> Option<String> {
+    let value = form
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find_map(|(key, value)| (key == name).then_some(value))?;
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let high = char::from(bytes.next()?).to_digit(16)?;
+                let low = char::from(bytes.next()?).to_digit(16)?;
+                u8::try_from(high * 16 + low).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> http::HeaderMap {
+        [(
+            header::HeaderName::from_static(name),
+            value.parse().unwrap(),
+        )]
+        .into_iter()
+        .collect()
+    }
+
+    #[test]
+    fn the_way_back_stays_on_this_host() {
+        for (referer, back) in [
+            ("https://blog.test/a?b=c", "/a?b=c"),
+            ("https://BLOG.test/", "/"),
+            ("https://evil.test/a", "/"),
+            ("https://blog.test//evil.test/", "/"),
+            ("https://blog.test/\\evil.test/", "/"),
+            ("https://blog.test@evil.test/a", "/"),
+            ("javascript:alert(1)", "/"),
+            ("https://blog.test/__anteroom/error?status=502", "/"),
+            ("/a", "/"),
+            ("", "/"),
+        ] {
+            assert_eq!(back_to(Some(referer), "blog.test"), back, "{referer}");
+        }
+    }
+
+    #[test]
+    fn only_this_sites_own_page_may_ask() {
+        for (name, value, fits) in [
+            ("origin", "https://blog.test", true),
+            ("origin", "http://blog.test", true),
+            ("origin", "https://blog.test:8443", false),
+            ("origin", "https://evil.test", false),
+            ("origin", "null", false),
+            ("sec-fetch-site", "same-origin", true),
+            ("sec-fetch-site", "same-site", false),
+            ("sec-fetch-site", "cross-site", false),
+            ("sec-fetch-site", "none", false),
+            ("accept", "*/*", true),
+        ] {
+            assert_eq!(
+                same_origin(&headers(name, value), "blog.test"),
+                fits,
+                "{name}: {value}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_field_is_found_and_decoded() {
+        assert_eq!(
+            field("a=1&nonce=x%2By+z", "nonce").as_deref(),
+            Some("x+y z")
+        );
+        assert_eq!(field("nonce=%zz", "nonce"), None);
+        assert_eq!(field("nonce=%2", "nonce"), None);
+        assert_eq!(field("nonce=%ff", "nonce"), None);
+    }
+
+    #[test]
+    fn a_form_says_a_thing_once() {
+        let nonce = |text: &str| Said::read(text.as_bytes()).map(|said| said.nonce);
+        for (body, found) in [
+            ("", Some("")),
+            ("nonce", None),
+            ("nonce=a", Some("a")),
+            ("x=1&x=2&nonce=a", Some("a")),
+            ("nonce=a&nonce=a", None),
+            ("nonce=a&by=x&by", None),
+            ("nonce=%zz", None),
+            ("{\"nonce\":\"a\",\"x\":[1]}", Some("a")),
+            ("{\"nonce\":\"a\",\"nonce\":\"a\"}", None),
+            ("{\"nonce\":1}", None),
+            ("{", None),
+        ] {
+            assert_eq!(nonce(body).as_deref(), found, "{body}");
+        }
+        assert_eq!(Said::read(b"nonce=\xff"), None);
+    }
+}
