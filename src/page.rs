@@ -10,7 +10,7 @@
 //! script it still works, by a form and a link.
 //!
 //! Read [`scene`] (what is shown when), [`text`] (the words), [`html`] (the page), [`status`] (for programs),
-//! then `templates/waiting.js`.
+//! then `templates/waiting.js`. All states that there are stand in [`samples`].
 //!
 //! # What the script expects of the room
 //!
@@ -23,6 +23,7 @@
 //! Each with `X-Anteroom`: an answer without it came from the app.
 
 pub mod html;
+pub mod samples;
 pub mod scene;
 pub mod status;
 pub mod text;

@@ -7,11 +7,13 @@ var data = JSON.parse(id('state').textContent), text = data.text, nonce = data.n
 var root = '/__anteroom/', stageNames = ['asked', 'machine_starting', 'machine_up', 'app_answering'];
 var state = data.state, since = now();   // the last status, and when it came
 var shown = 0;                           // the bar never falls below this
-var said = '', saidOver = false;         // the last announcement
+var said = {}, saidAt = [], begun = false; // what was announced, and when lately; what is there first is read anyway
 var wantsWake = data.wake_by === 'page'; // it asks once by itself, without a press
 var walked = false;                      // it has shown a wake under way
-var asking = false, asks = 0, refusal = null, opening = false, thrown = 0, byHand = data.unsent;
+var asking = false, askingEnds = 0, asks = 0, refusal = null, opening = false, thrown = 0, byHand = data.unsent;
 var paused = false, source = null, pollTimer = 0, checkTimer = 0, failures = 0, checks = 0, streamed = 0;
+var heardAt = since;                     // when a status last came, by whichever way
+var letGo = null, waitsForTurn = false;  // the browser's one stream: this page has it, or waits for it
 var main = id('main'), auto = id('auto'), form = id('form'), start = id('start');
 
 function now() { return window.performance && performance.now ? performance.now() : Date.now(); }
@@ -30,6 +32,21 @@ function time(ms) {
 }
 // Touches the page only where it changes, so that nothing is read out twice.
 function put(element, words) { if (element.textContent !== words) { element.textContent = words; } }
+// The same with the host in it, which runs in its own direction and breaks behind a point.
+function phrase(element, pattern, values) {
+  if (element.textContent === fill(pattern, values)) { return; }
+  element.textContent = '';
+  pattern.split('{host}').forEach(function (part, i) {
+    if (i) {
+      var host = element.appendChild(doc.createElement('bdi'));
+      data.host.split('.').forEach(function (label, j) {
+        if (j) { host.appendChild(doc.createTextNode('.')); host.appendChild(doc.createElement('wbr')); }
+        host.appendChild(doc.createTextNode(label));
+      });
+    }
+    element.appendChild(doc.createTextNode(fill(part, values)));
+  });
+}
 function show(element, yes) { if (element.hidden === yes) { element.hidden = !yes; } }
 
 // --- What is shown
@@ -56,12 +73,11 @@ function eta() {
 }
 // No bound is told before there were enough wakes.
 function isOver() { return onItsWay() && state.eta && state.eta.p90_ms !== null && elapsed() > state.eta.p90_ms; }
-function words() {
-  var scenes = text.scenes;
-  if (isReady()) { return data.unsent ? scenes.ready_unsent : !auto.checked || byHand ? scenes.ready_by_hand : scenes.ready; }
-  if (refusal && canBeAsked()) { return scenes[refusal.kind]; }
-  if (state.scene === 'asleep' && (asking || wantsWake)) { return scenes.asking; }
-  return scenes[state.scene];
+// The scene with what only this page knows.
+function scene() {
+  if (isReady()) { return data.unsent ? 'ready_unsent' : !auto.checked || byHand ? 'ready_by_hand' : 'ready'; }
+  if (refusal && canBeAsked()) { return refusal.kind; }
+  return state.scene === 'asleep' && (asking || wantsWake) ? 'asking' : state.scene;
 }
 function icon() {
   if (isReady()) { return data.icons.open; }
@@ -84,13 +100,11 @@ function drawStages() {
   }
 }
 function draw() {
-  var w = words(), wait = refusal ? refusal.until - now() : 0;
-  var lead = state.scene === 'failed' && !refusal ? text.failures[state.failure] || '' : w.lead;
-  var heading = fill(w.heading);
-  lead = fill(lead, { time: time(wait) });
-  if (main.getAttribute('data-scene') !== state.scene) { main.setAttribute('data-scene', state.scene); }
-  put(id('heading'), heading);
-  put(id('lead'), lead);
+  var shows = scene(), w = text.scenes[shows], times = { time: time(refusal ? refusal.until - now() : 0) };
+  var lead = shows === 'failed' ? text.failures[state.failure] || '' : w.lead;
+  if (main.getAttribute('data-scene') !== shows) { main.setAttribute('data-scene', shows); }
+  phrase(id('heading'), w.heading);
+  phrase(id('lead'), lead, times);
   if (doc.title !== fill(w.title)) { doc.title = fill(w.title); }
   if (id('icon').getAttribute('href') !== icon()) { id('icon').setAttribute('href', icon()); }
 
@@ -108,37 +122,47 @@ function draw() {
   put(id('elapsed'), onItsWay() ? fill(text.elapsed, { time: time(Math.floor(elapsed() / 1000) * 1000) }) : '');
   put(id('eta'), refusal ? '' : eta());
   put(id('next'), nextTry());
-  if (refusal && refusal.kind === 'limited' && wait <= 0) { refusal = null; }
+  if (refusal && refusal.kind === 'limited' && refusal.until <= now()) { refusal = null; }
   drawForm();
-  announce(heading, lead);
+  announce(shows, fill(w.heading), fill(lead, times));
 }
 function drawForm() {
   var hand = isReady() && (data.unsent || byHand || !auto.checked);
   var press = canBeAsked() && !asking && !refusal && !(wantsWake && state.scene !== 'failed');
+  // Whoever pressed the button is not left nowhere when it goes.
+  if (!hand && !press && !form.hidden && form.contains(doc.activeElement)) { id('heading').focus({ preventScroll: true }); }
   show(form, hand || press);
   put(start, hand ? (data.unsent ? text.controls.back : text.controls.open) : state.scene === 'failed' ? text.controls.retry : text.controls.start);
   show(id('controls'), true);
   show(id('autobox'), !data.unsent);
   put(id('pause'), paused ? text.controls.resume : text.controls.pause);
 }
-// Each scene and each stage once, as a whole sentence; and once that it takes longer.
-function announce(heading, lead) {
+// Each scene and each stage once, as a whole sentence, and once that it takes longer; at most four in a minute, of
+// which the last is kept for an end. What passes meanwhile is not told late.
+function announce(shows, heading, lead) {
   var over = isOver();
-  var key = state.scene + '/' + state.stage + '/' + (refusal ? refusal.kind : '');
-  if (key === said && (!over || saidOver)) { return; }
+  var key = shows + '/' + state.stage + (over ? '/over' : '');
+  if (said[key]) { return; }
+  saidAt = saidAt.filter(function (at) { return now() - at < 60000; });
+  if (saidAt.length >= (isReady() || shows === 'failed' ? 4 : 3)) { return; }
+  if (!onItsWay()) { said = {}; } // A later wake is told anew.
+  said[key] = true;
+  if (!begun) { return; }
+  saidAt.push(now());
   var stage = onItsWay() ? text.stages[stageNames.indexOf(state.stage)] + '. ' : lead + ' ';
   put(id('say'), heading + '. ' + stage + eta());
-  said = key;
-  saidOver = over;
 }
 
 // --- Hearing how it stands
 
-function take(next) {
+// `asked` is when this page asked for it: what came in between by another way may be newer than the answer.
+function take(next, asked) {
   if (paused || !next || !next.scene) { return; }
+  if (heardAt > asked && next.version < state.version) { return; }
   if (next.scene !== 'asleep' && next.scene !== 'failed') { refusal = null; }
   state = next;
-  since = now();
+  since = heardAt = now();
+  if (!canBeAsked()) { asking = false; clearTimeout(askingEnds); }
   draw();
   wakeIfWanted();
   if (isReady()) { check(); } else { opening = false; checks = 0; }
@@ -148,40 +172,67 @@ function marked(response) { return response.headers.get('X-Anteroom') !== null; 
 function poll() {
   clearTimeout(pollTimer);
   if (paused) { return; }
+  var asked = now();
   fetch(root + 'status', { cache: 'no-store', headers: { Accept: 'application/json', 'X-Anteroom-Page': '1' } })
     .then(function (response) {
       if (!marked(response)) { if (response.status < 500) { check(); } throw 0; }
       return response.json();
     })
-    .then(function (next) { failures = 0; take(next); if (!source && ++streamed % 8 === 1) { listen(); } }, function () { failures++; })
+    .then(function (next) { failures = 0; take(next, asked); if (!source && ++streamed % 8 === 1) { listen(); } }, function () { failures++; })
     .then(plan);
 }
 function plan() {
   clearTimeout(pollTimer);
   // Under a living stream a poll is only a net; without one it is the way to hear, ever more seldom in trouble.
-  if (!paused) { pollTimer = later(source ? 15000 + jitter(5000) : jitter(1000) * Math.min(10, Math.pow(1.6, failures)), poll); }
+  if (!paused) { pollTimer = later(source || waitsForTurn ? 15000 + jitter(5000) : jitter(1000) * Math.min(10, Math.pow(1.6, failures)), poll); }
+}
+// A browser has six connections to a host over HTTP/1.1, and a stream keeps one. So one page of this browser has
+// the stream, under a lock, and tells the others what it hears. Where there are no locks (they need https), only a
+// page that is seen has one; the others ask now and then.
+var others = window.BroadcastChannel ? new BroadcastChannel('anteroom') : null;
+if (others) {
+  others.onmessage = function (event) { if (waitsForTurn && event.data) { failures = 0; plan(); take(event.data); } };
 }
 function listen() {
-  if (paused || source || !window.EventSource) { return; }
+  if (paused || source || waitsForTurn || !window.EventSource) { return; }
+  if (!others || !navigator.locks) { return hidden() ? undefined : stream(); }
+  waitsForTurn = true;
+  navigator.locks.request('anteroom', function () {
+    waitsForTurn = false;
+    if (paused) { return; }
+    return new Promise(function (done) { letGo = done; stream(); });
+  });
+}
+function stream() {
   source = new EventSource(root + 'events');
   var opened = now();
-  source.addEventListener('state', function (event) { failures = 0; plan(); take(JSON.parse(event.data)); });
+  source.addEventListener('state', function (event) {
+    var next = JSON.parse(event.data);
+    failures = 0;
+    plan();
+    if (others) { others.postMessage(next); }
+    take(next);
+  });
   source.onerror = function () {
     if (!source) { return; }
-    source.close();
-    source = null;
+    hangUp();
     // The room ends a stream after a minute, so that visitors spread over its replicas: that is no trouble.
     if (now() - opened > 10000) { streamed = 0; }
     plan();
   };
 }
+function hangUp() {
+  if (source) { source.close(); source = null; }
+  if (letGo) { letGo(); letGo = null; }
+}
+function hidden() { return doc.visibilityState === 'hidden'; }
 
 // --- Asking for the wake
 
 function wakeIfWanted() {
   if (!wantsWake || asking || paused || !canBeAsked()) { return; }
   if (state.scene === 'failed' && state.next_try_ms > 0) { return; }
-  if (doc.prerendering || doc.visibilityState === 'hidden') { return; }
+  if (doc.prerendering || hidden()) { return; }
   wantsWake = false;
   ask('page');
 }
@@ -189,16 +240,17 @@ function ask(by) {
   asking = true;
   asks++;
   draw();
+  var asked = now();
   fetch(root + 'wake', {
     method: 'POST', cache: 'no-store',
     headers: { Accept: 'application/json', 'Content-Type': 'application/x-www-form-urlencoded', 'X-Anteroom-Page': '1' },
     body: 'nonce=' + encodeURIComponent(nonce) + '&by=' + by
   }).then(function (response) {
     if (!marked(response)) { if (response.status < 500) { check(); } throw 0; }
-    return response.json().then(function (answer) { answered(response, answer, by); });
+    return response.json().then(function (answer) { answered(response, answer, by, asked); });
   }).then(null, function () { again(by); });
 }
-function answered(response, answer, by) {
+function answered(response, answer, by, asked) {
   if (response.status === 409) {
     if (answer.nonce && answer.nonce !== nonce) { nonce = answer.nonce; return again(by); }
     if (!data.unsent && leap('reload', 60000) < 2) { return reload(); }
@@ -207,9 +259,11 @@ function answered(response, answer, by) {
   if (response.status === 429 || response.status === 403) {
     refusal = { kind: response.status === 429 ? 'limited' : 'denied', until: now() + 1000 * (answer.retry_after || 60) };
   } else if (!response.ok) { throw 0; }
-  asking = false;
   asks = 0;
-  if (response.ok) { take(answer); }
+  asking = response.ok;
+  // The wake is taken; that it is under way is told a moment later.
+  if (asking) { take(answer, asked); }
+  if (asking) { askingEnds = later(5000, function () { asking = false; draw(); }); }
   draw();
 }
 // Trouble on the way: a few more tries, then the button is there again.
@@ -276,7 +330,7 @@ id('pause').addEventListener('click', function () {
   doc.body.className = paused ? 'paused' : '';
   put(id('say'), paused ? text.controls.paused : '');
   if (paused) {
-    if (source) { source.close(); source = null; }
+    hangUp();
     clearTimeout(pollTimer); clearTimeout(checkTimer);
     put(id('pause'), text.controls.resume);
   } else { opening = false; draw(); poll(); listen(); }
@@ -284,6 +338,7 @@ id('pause').addEventListener('click', function () {
 function begin() {
   thrown = leap('open', 0);
   draw();
+  begun = true;
   // A request that wakes by itself has done so; if it has not, the page asks a little later.
   if (data.wake_by === 'request') { later(3000, function () { wantsWake = state.scene === 'asleep'; wakeIfWanted(); }); }
   wakeIfWanted();
@@ -292,6 +347,9 @@ function begin() {
   plan();
   setInterval(function () { if (!paused) { draw(); } }, 500);
 }
-doc.addEventListener('visibilitychange', wakeIfWanted);
+doc.addEventListener('visibilitychange', function () {
+  wakeIfWanted();
+  if (!navigator.locks) { if (hidden()) { hangUp(); } else { listen(); } plan(); }
+});
 if (doc.prerendering) { draw(); doc.addEventListener('prerenderingchange', begin); } else { begin(); }
 })();

@@ -109,6 +109,25 @@ provide_compute_discovery() {
   rm -rf "$scratch"
 }
 
+# axe-core, the checker of accessibility, from the npm registry. Under the MPL-2.0, so it is only ever run by tests, and
+# no part of the product. Debian's npm is installed only where there is none.
+provide_axe() {
+  local version=4.14.1 tools=$PWD/target/tools scratch
+  export ANTEROOM_AXE=$tools/axe.js
+  [[ -s $ANTEROOM_AXE && $(cat "$tools/axe.version" 2>/dev/null) == "$version" ]] && return 0
+  provide_packages npm:npm
+  say "fetching axe-core $version"
+  mkdir -p "$tools"
+  scratch=$(mktemp -d "$tools/axe.XXXXXX") || { fail "no room in $tools"; return; }
+  if (cd "$scratch" && npm pack --silent --ignore-scripts "axe-core@$version" && tar -xzf ./*.tgz package/axe.min.js) &&
+    install -m 644 "$scratch/package/axe.min.js" "$ANTEROOM_AXE"; then
+    printf '%s\n' "$version" >"$tools/axe.version"
+  else
+    fail "the npm package axe-core $version could not be fetched"
+  fi
+  rm -rf "$scratch"
+}
+
 # The guests of the libvirt tests run Debian's kernel for clouds with a few of its modules. It is not installed, only
 # unpacked: target/tools/kernel.
 provide_kernel() {

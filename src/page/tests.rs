@@ -358,7 +358,7 @@ fn the_plain_pages_carry_no_script() {
 #[test]
 fn a_page_is_light() {
     for page in all("blog.example.com") {
-        assert!(page.html.len() < 30_000, "{} bytes", page.html.len());
+        assert!(page.html.len() < 40_000, "{} bytes", page.html.len());
     }
 }
 
@@ -381,7 +381,11 @@ fn contrast(one: &str, other: &str) -> f64 {
 #[test]
 fn every_text_has_a_contrast_of_seven_to_one_in_both_schemes() {
     let style = include_str!("../../templates/waiting.css");
-    let schemes: Vec<&str> = style.split(":root{").skip(1).collect();
+    // The two that hold colours; the others only strengthen them.
+    let schemes: Vec<&str> = style
+        .split(":root{")
+        .filter(|part| part.contains("--bg:"))
+        .collect();
     assert_eq!(schemes.len(), 2);
     for scheme in schemes {
         let colour = |name: &str| {
@@ -403,57 +407,5 @@ fn every_text_has_a_contrast_of_seven_to_one_in_both_schemes() {
             let ratio = contrast(&colour(text), &colour(ground));
             assert!(ratio >= least, "{text} on {ground}: {ratio:.1}");
         }
-    }
-}
-
-/// Writes every kind of page into the directory named by `ANTEROOM_PAGES`, to be looked at.
-#[test]
-#[ignore = "for people who change the pages"]
-fn samples() {
-    let Some(dir) = std::env::var_os("ANTEROOM_PAGES").map(std::path::PathBuf::from) else {
-        return;
-    };
-    let host = "blog.example.com";
-    let page = |view: &View, by| render(view, NOW, &ask(host, by));
-    let unwell = View {
-        healthy: false,
-        ..view(Phase::Awake)
-    };
-    let mut samples = vec![
-        ("asleep", page(&view(Phase::Asleep), WakeBy::Page)),
-        ("press", page(&view(Phase::Asleep), WakeBy::Click)),
-        (
-            "asked",
-            page(&waking(Stage::Asked, Span::secs(1)), WakeBy::Page),
-        ),
-        (
-            "starting",
-            page(&waking(Stage::MachineStarting, Span::secs(4)), WakeBy::Page),
-        ),
-        (
-            "up",
-            page(&waking(Stage::MachineUp, Span::secs(16)), WakeBy::Page),
-        ),
-        (
-            "over",
-            page(&waking(Stage::MachineUp, Span::secs(70)), WakeBy::Page),
-        ),
-        (
-            "answering",
-            page(&waking(Stage::AppAnswering, Span::secs(23)), WakeBy::Page),
-        ),
-        ("ready", page(&view(Phase::Awake), WakeBy::Page)),
-        ("unwell", page(&unwell, WakeBy::Page)),
-        ("stopping", page(&view(Phase::Stopping), WakeBy::Click)),
-        ("failed", page(&view(Phase::Failed), WakeBy::Page)),
-        ("unknown", unknown()),
-        ("denied", denied(host)),
-        ("limited", limited(host, Span::mins(130))),
-        ("unavailable", unavailable(host)),
-    ];
-    let up = waking(Stage::MachineUp, Span::secs(16));
-    samples.push(("unsent", unsent(&up, NOW, &ask(host, WakeBy::Page))));
-    for (name, page) in samples {
-        std::fs::write(dir.join(format!("{name}.html")), &page.html).unwrap();
     }
 }

@@ -8,6 +8,9 @@ use anteroom::page::WakeBy;
 use crate::support::browser::Browser;
 use room::{Room, Ways};
 
+mod gallery;
+mod looks;
+mod reach;
 mod room;
 
 const WAKE: &str = "POST /__anteroom/wake nonce=v1.a.b&by=page";

@@ -104,6 +104,15 @@ impl Room {
         });
     }
 
+    pub(super) fn falls_asleep(&self) {
+        self.view.send_modify(|view| {
+            view.version += 1;
+            view.phase = Phase::Asleep;
+            view.wake = None;
+            view.upstreams.clear();
+        });
+    }
+
     /// Waits until it was asked so this many times.
     pub(super) async fn was_asked(&self, line: &str, times: usize) {
         let mut asked = self.asked.subscribe();
@@ -196,7 +205,7 @@ impl Shared {
 }
 
 /// The method and path, and the body.
-async fn read(stream: &mut TcpStream) -> std::io::Result<(String, String)> {
+pub(super) async fn read(stream: &mut TcpStream) -> std::io::Result<(String, String)> {
     let mut text = Vec::new();
     loop {
         if stream.read_buf(&mut text).await? == 0 {
@@ -218,7 +227,7 @@ async fn read(stream: &mut TcpStream) -> std::io::Result<(String, String)> {
     }
 }
 
-fn ours(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn ours(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     answer(
         status,
         &format!("content-type: {kind}\r\nx-anteroom: here\r\n"),
@@ -226,7 +235,7 @@ fn ours(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     )
 }
 
-fn html(page: &Page) -> Vec<u8> {
+pub(super) fn html(page: &Page) -> Vec<u8> {
     let lines = format!(
         "content-type: text/html; charset=utf-8\r\nx-anteroom: here\r\ncontent-security-policy: {}\r\n",
         page.csp.to_str().unwrap()
@@ -241,7 +250,7 @@ fn app() -> Vec<u8> {
 }
 
 /// An answer that ends with the connection.
-fn answer(status: &str, lines: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn answer(status: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     let head =
         format!("HTTP/1.1 {status}\r\n{lines}cache-control: no-store\r\nconnection: close\r\n\r\n");
     [head.as_bytes(), body].concat()
