@@ -18,6 +18,7 @@ mod front;
 mod head;
 mod headers;
 mod hold;
+mod manner;
 mod paths;
 mod reply;
 mod rewind;

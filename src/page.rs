@@ -9,8 +9,8 @@
 //! The page says only what is true (I14): a stage when it is reached, "ready" when the app answers. Without a
 //! script it still works, by a form and a link.
 //!
-//! Read [`scene`] (what is shown when), [`text`] (the words), [`html`] (the page), [`status`] (for programs),
-//! then `templates/waiting.js`. All states that there are stand in [`samples`].
+//! Read [`scene`] (what is shown when), [`text`] (the words), [`lang`] (the languages), [`html`] (the page),
+//! [`status`] (for programs), then `templates/waiting.js`. All states that there are stand in [`samples`].
 //!
 //! # What the script expects of the room
 //!
@@ -23,12 +23,14 @@
 //! Each with `X-Anteroom`: an answer without it came from the app.
 
 pub mod html;
+pub mod lang;
 pub mod samples;
 pub mod scene;
 pub mod status;
 pub mod text;
 
 pub use html::{Page, denied, limited, render, unavailable, unknown, unsent};
+pub use lang::Lang;
 pub use scene::{Scene, retry_after};
 pub use status::{event, problem_json, status_json};
 
@@ -41,6 +43,8 @@ pub struct Ask {
     pub nonce: String,
     /// What the visitor must do.
     pub wake_by: WakeBy,
+    /// What the visitor reads.
+    pub lang: Lang,
 }
 
 /// What a visitor must do to wake a service.

@@ -14,6 +14,7 @@ var asking = false, askingEnds = 0, asks = 0, refusal = null, opening = false, t
 var paused = false, source = null, pollTimer = 0, checkTimer = 0, failures = 0, checks = 0, streamed = 0;
 var heardAt = since;                     // when a status last came, by whichever way
 var letGo = null, waitsForTurn = false;  // the browser's one stream: this page has it, or waits for it
+var plural = window.Intl && Intl.PluralRules ? new Intl.PluralRules(text.lang) : null;
 var main = id('main'), auto = id('auto'), form = id('form'), start = id('start');
 
 function now() { return window.performance && performance.now ? performance.now() : Date.now(); }
@@ -27,8 +28,15 @@ function time(ms) {
   if (s >= 300) { s = Math.ceil(s / 60) * 60; }
   var h = Math.floor(s / 3600), m = Math.floor(s / 60) % 60;
   s %= 60;
-  var pattern = h ? (m ? text.hours_minutes : text.hours) : m === 0 ? text.seconds : s === 0 ? text.minutes : text.minutes_seconds;
-  return fill(pattern, { h: h, m: m, s: s });
+  var units = text.units, first = h ? counted(h, units.hours) : counted(m, units.minutes);
+  if (!h && !m) { return counted(s, units.seconds); }
+  if (h ? !m : !s) { return first; }
+  return fill(units.pair, { first: first, second: h ? counted(m, units.minutes) : counted(s, units.seconds) });
+}
+// A number with its unit, in the form that the language wants; without the browser's rules, in the commonest one.
+function counted(number, forms) {
+  var digits = String(number).replace(/\d/g, function (digit) { return text.digits.charAt(digit); });
+  return fill(plural && forms[plural.select(number)] || forms.other, { n: digits });
 }
 // Touches the page only where it changes, so that nothing is read out twice.
 function put(element, words) { if (element.textContent !== words) { element.textContent = words; } }

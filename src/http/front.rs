@@ -144,7 +144,7 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
             Decision::Wait { form, wake } => form == Form::Page && !wake,
             _ => false,
         };
-        (waits && !events).then(|| found.wire(view, room.now(), &room.keeper))
+        (waits && !events).then(|| found.wire(view, room.now(), &room.keeper, seen.lang))
     });
     // Only what we answer ourselves counts; and a client that has had too many is told so by hyper's side.
     if !(events || page.is_some()) || room.holds_off(seen.hop.client).is_some() {

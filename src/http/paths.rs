@@ -14,7 +14,6 @@ use super::room::Room;
 use super::visit::Visit;
 use super::wake;
 use crate::driver::handle::Command;
-use crate::engine::route::Form;
 use crate::page;
 
 /// Where our paths begin.
@@ -78,10 +77,10 @@ fn error<B>(room: &Room, visit: &Visit, request: &Request<B>) -> Reply {
         let _ = found.site.handle.command(Command::Suspect(None));
     }
     match well {
-        true => match visit.seen.kind.form() {
-            Form::Page | Form::UnsentPage => reply::unavailable(found, &view, now),
-            form => reply::trouble(found, &view, now, form, reply::Trouble::Unreached),
-        },
+        true => {
+            let (manner, what) = (visit.manner(), reply::Trouble::Unreached);
+            reply::trouble(found, &view, now, manner, what)
+        }
         false => visit.wait(room, visit.seen.kind.form()),
     }
 }

@@ -8,12 +8,13 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::body::{Body, Frames};
+use super::manner::Manner;
 use super::room::Found;
 use crate::driver::admission::Refusal;
 use crate::engine::route::Form;
 use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
-use crate::page::{self, Page};
+use crate::page::{self, Lang, Page};
 
 /// Marks our answers; an app's never carry it.
 pub(super) const MARK: HeaderName = HeaderName::from_static("x-anteroom");
@@ -71,7 +72,6 @@ fn ours(status: StatusCode, mark: &'static str, body: Body) -> Reply {
         HeaderValue::from_static("nosniff"),
     );
     headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
-    headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static("en"));
     reply
 }
 
@@ -80,12 +80,19 @@ fn with(mut reply: Reply, name: HeaderName, value: HeaderValue) -> Reply {
     reply
 }
 
+/// Words in one language.
+fn spoken(reply: Reply, lang: Lang) -> Reply {
+    let tag = HeaderValue::from_static(lang.tag());
+    with(reply, header::CONTENT_LANGUAGE, tag)
+}
+
 fn typed(status: StatusCode, mark: &'static str, kind: HeaderValue, body: Bytes) -> Reply {
     with(ours(status, mark, body.into()), header::CONTENT_TYPE, kind)
 }
 
 fn html(status: StatusCode, mark: &'static str, page: &Page) -> Reply {
     let reply = typed(status, mark, HTML, page.html.clone());
+    let reply = spoken(reply, page.lang);
     with(reply, header::CONTENT_SECURITY_POLICY, page.csp.clone())
 }
 
@@ -98,19 +105,17 @@ pub(super) fn wait(
     found: &Found,
     view: &View,
     now: Time,
-    form: Form,
+    manner: Manner,
     page: impl FnOnce() -> Page,
 ) -> Reply {
     let mark = view.phase.as_str();
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    let reply = match form {
+    let reply = match manner.form {
         Form::Page | Form::UnsentPage => html(status, mark, &page()),
-        Form::Problem => typed(
-            status,
-            mark,
-            PROBLEM,
-            page::problem_json(view, now, &found.host),
-        ),
+        Form::Problem => {
+            let body = page::problem_json(view, now, &found.host, manner.lang);
+            spoken(typed(status, mark, PROBLEM, body), manner.lang)
+        }
         Form::UnsentProblem => {
             let detail = "The service is not awake. The request was not sent to it.";
             return trouble_json(status, view, now, "not-sent", detail);
@@ -122,12 +127,20 @@ pub(super) fn wait(
 }
 
 /// The service sleeps, and this client may not wake it.
-pub(super) fn deny(found: &Found, view: &View, now: Time, form: Form) -> Reply {
-    wait(found, view, now, form, || page::denied(&found.host))
+pub(super) fn deny(found: &Found, view: &View, now: Time, manner: Manner) -> Reply {
+    wait(found, view, now, manner, || {
+        page::denied(manner.lang, &found.host)
+    })
 }
 
 /// The service can't serve this request now.
-pub(super) fn trouble(found: &Found, view: &View, now: Time, form: Form, what: Trouble) -> Reply {
+pub(super) fn trouble(
+    found: &Found,
+    view: &View,
+    now: Time,
+    manner: Manner,
+    what: Trouble,
+) -> Reply {
     // Also for a body that is too big to be kept: the app itself may well take it, later.
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let (kind, detail) = match what {
@@ -151,10 +164,10 @@ pub(super) fn trouble(found: &Found, view: &View, now: Time, form: Form, what: T
             "too-big",
             "The body is too big to be kept until the app is there.",
         ),
-        Trouble::Refused(refusal) => return refused(found, view, form, refusal),
+        Trouble::Refused(refusal) => return refused(found, view, manner, refusal),
     };
-    match form {
-        Form::Page | Form::UnsentPage => unavailable(found, view, now),
+    match manner.form {
+        Form::Page | Form::UnsentPage => unavailable(found, view, now, manner.lang),
         Form::Problem | Form::UnsentProblem => trouble_json(status, view, now, kind, detail),
         Form::Empty => later(
             ours(status, view.phase.as_str(), Body::empty()),
@@ -165,8 +178,8 @@ pub(super) fn trouble(found: &Found, view: &View, now: Time, form: Form, what: T
 }
 
 /// The app is awake and well, but this request got no good answer.
-pub(super) fn unavailable(found: &Found, view: &View, now: Time) -> Reply {
-    let page = page::unavailable(&found.host);
+pub(super) fn unavailable(found: &Found, view: &View, now: Time, lang: Lang) -> Reply {
+    let page = page::unavailable(lang, &found.host);
     let reply = html(StatusCode::SERVICE_UNAVAILABLE, view.phase.as_str(), &page);
     later(reply, page::retry_after(view, now))
 }
@@ -184,13 +197,9 @@ fn problem(status: StatusCode, view: &View, wait_s: u32, kind: &str, detail: &st
         "phase": view.phase.as_str(),
         "retry_after": wait_s,
     });
-    let reply = typed(
-        status,
-        view.phase.as_str(),
-        PROBLEM,
-        body.to_string().into(),
-    );
-    later(reply, wait_s)
+    let body = body.to_string().into();
+    let reply = typed(status, view.phase.as_str(), PROBLEM, body);
+    later(spoken(reply, Lang::ENGLISH), wait_s)
 }
 
 /// "Unavailable", as gRPC clients understand it: an answer of headers only, with the status that makes them try
@@ -226,8 +235,8 @@ pub(super) fn held_off(phase: Phase, wait: Duration) -> Reply {
 }
 
 /// No site has this host.
-pub(super) fn unknown_host() -> Reply {
-    html(StatusCode::NOT_FOUND, "unknown", &page::unknown())
+pub(super) fn unknown_host(lang: Lang) -> Reply {
+    html(StatusCode::NOT_FOUND, "unknown", &page::unknown(lang))
 }
 
 /// No path of ours.
@@ -269,7 +278,8 @@ pub(super) fn no_tunnel() -> Reply {
 }
 
 fn plain(status: StatusCode, mark: &'static str, text: &'static str) -> Reply {
-    typed(status, mark, TEXT, Bytes::from_static(text.as_bytes()))
+    let reply = typed(status, mark, TEXT, Bytes::from_static(text.as_bytes()));
+    spoken(reply, Lang::ENGLISH)
 }
 
 /// A document for scripts.
@@ -306,7 +316,8 @@ pub(super) fn nonce_stale(view: &View, nonce: &str) -> Reply {
         "nonce": nonce,
     });
     let body = body.to_string().into();
-    typed(StatusCode::CONFLICT, view.phase.as_str(), PROBLEM, body)
+    let reply = typed(StatusCode::CONFLICT, view.phase.as_str(), PROBLEM, body);
+    spoken(reply, Lang::ENGLISH)
 }
 
 /// The page is too old: here is a fresh one, with a fresh button.
@@ -321,16 +332,16 @@ pub(super) fn wrong_origin(view: &View, now: Time) -> Reply {
 }
 
 /// This client may not wake the service: for now, where waiting helps.
-pub(super) fn refused(found: &Found, view: &View, form: Form, refusal: Refusal) -> Reply {
+pub(super) fn refused(found: &Found, view: &View, manner: Manner, refusal: Refusal) -> Reply {
     let mark = view.phase.as_str();
     let Some(wait) = refusal.retry_after else {
-        return denied(found, view, form);
+        return denied(found, view, manner);
     };
     let status = StatusCode::TOO_MANY_REQUESTS;
     let wait_s = u32::try_from(wait.0.div_ceil(1_000)).unwrap_or(u32::MAX);
-    match form {
+    match manner.form {
         Form::Page | Form::UnsentPage => {
-            let page = page::limited(&found.host, wait);
+            let page = page::limited(manner.lang, &found.host, wait);
             later(html(status, mark, &page), wait_s)
         }
         Form::Problem | Form::UnsentProblem => {
@@ -342,10 +353,12 @@ pub(super) fn refused(found: &Found, view: &View, form: Form, refusal: Refusal) 
     }
 }
 
-fn denied(found: &Found, view: &View, form: Form) -> Reply {
+fn denied(found: &Found, view: &View, manner: Manner) -> Reply {
     let (status, mark) = (StatusCode::FORBIDDEN, view.phase.as_str());
-    match form {
-        Form::Page | Form::UnsentPage => html(status, mark, &page::denied(&found.host)),
+    match manner.form {
+        Form::Page | Form::UnsentPage => {
+            html(status, mark, &page::denied(manner.lang, &found.host))
+        }
         Form::Problem | Form::UnsentProblem => {
             let detail = "Your network may not wake this service.";
             problem(status, view, DENIED_WAIT_S, "denied", detail)

@@ -17,6 +17,7 @@ use super::forward::Outgoing;
 use super::head::Head;
 use super::headers::Hop;
 use super::hold;
+use super::manner::Manner;
 use super::paths;
 use super::reply::{self, Reply, Trouble};
 use super::room::{Found, Room, Site, Sites};
@@ -25,6 +26,7 @@ use crate::engine::client;
 use crate::engine::contract::TriggerBy;
 use crate::engine::route::{self, Decision, Form, Kind, Shape};
 use crate::engine::time::Span;
+use crate::page::Lang;
 use crate::signal::edge::{Stay, Use, Wait};
 use crate::telemetry::metrics;
 
@@ -34,6 +36,8 @@ pub(super) struct Seen {
     pub(super) hop: Hop,
     /// What kind of request it is.
     pub(super) kind: Kind,
+    /// What the client reads.
+    pub(super) lang: Lang,
     /// Whether Traefik itself asks, on its errors path.
     pub(super) by_errors_path: bool,
     /// Whether it is a monitor that neither wakes the service nor keeps it awake.
@@ -80,7 +84,7 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     let visit = look(&room, peer, &parts);
     let request = Request::from_parts(parts, body);
     let Some(visit) = visit else {
-        return reply::unknown_host();
+        return reply::unknown_host(Lang::ENGLISH);
     };
     if request.uri().path().starts_with(paths::PREFIX) {
         return visit.own(&room, request).await;
@@ -103,7 +107,7 @@ pub(super) async fn answer_own(
     let (parts, body) = request.into_parts();
     match look(room, peer, &parts) {
         Some(visit) => visit.own(room, Request::from_parts(parts, body)).await,
-        None => reply::unknown_host(),
+        None => reply::unknown_host(Lang::ENGLISH),
     }
 }
 
@@ -133,6 +137,7 @@ pub(super) fn see(room: &Room, peer: IpAddr, head: &impl Head, site: &Site) -> S
             trusted: peer_trusted,
         },
         kind: Kind::of(&shape(head)),
+        lang: Lang::ENGLISH,
         by_errors_path: on_errors_path && peer_trusted && forwarded_for.is_empty(),
         ignored: site.ignores(head.line(&header::USER_AGENT)),
     }
@@ -281,8 +286,8 @@ impl Visit {
                 self.wait(room, form)
             }
             Decision::Deny { form } => {
-                let view = self.found.site.handle.view();
-                reply::deny(&self.found, &view, room.now(), form)
+                let (view, manner) = (self.found.site.handle.view(), self.manner().in_form(form));
+                reply::deny(&self.found, &view, room.now(), manner)
             }
             // A closed gate lets nobody through; the page is right whatever comes next.
             Decision::Forward => self.wait(room, self.seen.kind.form()),
@@ -321,10 +326,18 @@ impl Visit {
     /// The answer to a client that waits.
     pub(super) fn wait(&self, room: &Room, form: Form) -> Reply {
         let (found, now) = (&self.found, room.now());
-        let view = found.site.handle.view();
-        reply::wait(found, &view, now, form, || {
-            found.page(&view, now, &room.keeper, form == Form::UnsentPage)
+        let (view, manner) = (found.site.handle.view(), self.manner().in_form(form));
+        reply::wait(found, &view, now, manner, || {
+            found.page(&view, now, &room.keeper, manner)
         })
+    }
+
+    /// How the client wants to be answered.
+    pub(super) fn manner(&self) -> Manner {
+        Manner {
+            form: self.seen.kind.form(),
+            lang: self.seen.lang,
+        }
     }
 
     /// The answer when the app can't serve this request.
@@ -335,7 +348,7 @@ impl Visit {
             (Trouble::Unreached, Form::Page | Form::UnsentPage) => {
                 self.wait(room, self.seen.kind.form())
             }
-            (_, form) => reply::trouble(found, &found.site.handle.view(), now, form, what),
+            _ => reply::trouble(found, &found.site.handle.view(), now, self.manner(), what),
         }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 
 use super::front::Wire;
+use super::manner::Manner;
 use super::reply;
 use super::room::Found;
 use super::visit;
@@ -17,7 +18,7 @@ use crate::engine::route::Form;
 use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
 use crate::gate::Keeper;
-use crate::page::{self, Ask, Page};
+use crate::page::{self, Ask, Lang, Page};
 use crate::telemetry::metrics;
 
 /// The waiting page of one host in both its forms, and its event, as they were last prepared.
@@ -38,6 +39,7 @@ pub(super) struct Shelf {
 struct PreparedWire {
     version: u64,
     tick: u64,
+    lang: Lang,
     retry_after: u32,
     wire: Arc<Wire>,
 }
@@ -91,20 +93,21 @@ impl Shelf {
 }
 
 impl Found {
-    /// The waiting page for this view: at most one second old while something happens, one minute else. With
-    /// `unsent` it says that the visitor's form was not sent. A race prepares it twice, which harms nobody.
-    pub(super) fn page(&self, view: &View, now: Time, keeper: &Keeper, unsent: bool) -> Page {
+    /// The waiting page for this view: at most one second old while something happens, one minute else. In the form
+    /// for it, it says that the visitor's form was not sent. A race prepares it twice, which harms nobody.
+    pub(super) fn page(&self, view: &View, now: Time, keeper: &Keeper, manner: Manner) -> Page {
         let tick = tick(view, now);
+        let unsent = manner.form == Form::UnsentPage;
         let place = match unsent {
             true => &self.shelf.unsent,
             false => &self.shelf.waiting,
         };
         if let Some(ready) = &*place.load()
-            && (ready.version, ready.tick) == (view.version, tick)
+            && (ready.version, ready.tick, ready.page.lang) == (view.version, tick, manner.lang)
         {
             return ready.page.clone();
         }
-        let ask = self.ask(keeper, now);
+        let ask = self.ask(keeper, now, manner.lang);
         let page = match unsent {
             true => page::unsent(view, now, &ask),
             false => page::render(view, now, &ask),
@@ -118,30 +121,35 @@ impl Found {
     }
 
     /// The whole answer that goes with [`page`](Found::page), as it is sent.
-    pub(super) fn wire(&self, view: &View, now: Time, keeper: &Keeper) -> Arc<Wire> {
+    pub(super) fn wire(&self, view: &View, now: Time, keeper: &Keeper, lang: Lang) -> Arc<Wire> {
         let tick = tick(view, now);
         let retry_after = page::retry_after(view, now);
         if let Some(ready) = &*self.shelf.wire.load()
-            && (ready.version, ready.tick, ready.retry_after) == (view.version, tick, retry_after)
+            && (ready.version, ready.tick) == (view.version, tick)
+            && (ready.lang, ready.retry_after) == (lang, retry_after)
         {
             return Arc::clone(&ready.wire);
         }
-        let page = self.page(view, now, keeper, false);
+        let form = Form::Page;
+        let manner = Manner { form, lang };
+        let page = self.page(view, now, keeper, manner);
         let body = page.html.clone();
-        let reply = reply::wait(self, view, now, Form::Page, || page);
+        let reply = reply::wait(self, view, now, manner, || page);
         let wire = Arc::new(Wire::whole(&reply, body));
         self.shelf.wire.store(Some(Arc::new(PreparedWire {
             version: view.version,
             tick,
+            lang,
             retry_after,
             wire: Arc::clone(&wire),
         })));
         wire
     }
 
-    fn ask(&self, keeper: &Keeper, now: Time) -> Ask {
+    fn ask(&self, keeper: &Keeper, now: Time, lang: Lang) -> Ask {
         Ask {
             host: self.host.to_string(),
+            lang,
             nonce: keeper.nonce(self.site.handle.service(), now),
             wake_by: match self.site.wake_by {
                 WakeBy::Page => page::WakeBy::Page,

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::body::BodyError;
 use super::head::Head;
+use super::manner::Manner;
 use super::paths::PREFIX;
 use super::reply::{self, Reply};
 use super::room::Room;
@@ -51,11 +52,12 @@ struct Sender {
 }
 
 impl Sender {
-    const fn form(&self) -> Form {
-        match self.as_page {
+    /// How it is answered.
+    fn manner(&self, visit: &Visit) -> Manner {
+        visit.manner().in_form(match self.as_page {
             true => Form::Page,
             false => Form::Problem,
-        }
+        })
     }
 }
 
@@ -78,7 +80,8 @@ where
         let view = handle.view();
         return match sender.as_page {
             true => {
-                let page = visit.found.page(&view, now, &room.keeper, false);
+                let manner = sender.manner(&visit);
+                let page = visit.found.page(&view, now, &room.keeper, manner);
                 reply::nonce_stale_page(view.phase, &page)
             }
             false => reply::nonce_stale(&view, &room.keeper.nonce(handle.service(), now)),
@@ -94,7 +97,7 @@ where
     let asked = visit.ask(room, by, path, &sender.agent).await;
     let view = handle.view();
     if let Err(refusal) = asked {
-        return reply::refused(&visit.found, &view, sender.form(), refusal);
+        return reply::refused(&visit.found, &view, sender.manner(&visit), refusal);
     }
     match sender.as_page {
         true => reply::wake_taken_back_to(view.phase, &back),
@@ -129,8 +132,8 @@ where
         metrics().refused(handle.service(), rule.as_str());
         let retry_after = None;
         let refusal = Refusal { rule, retry_after };
-        let form = sender.form();
-        return Err(reply::refused(&visit.found, &handle.view(), form, refusal));
+        let (view, manner) = (handle.view(), sender.manner(visit));
+        return Err(reply::refused(&visit.found, &view, manner, refusal));
     }
     if !is_form_of_ours(&parts.headers) {
         return Err(reply::wrong_type(&handle.view(), room.now()));

@@ -11,9 +11,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Ask;
+use super::lang::Lang;
 use super::scene::{self, Scene};
 use super::status::{Status, json};
-use super::text::{EN, Text, Words, fill};
+use super::text::{Text, Words, fill};
 use crate::engine::contract::Stage;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::{Phase, View};
@@ -25,6 +26,8 @@ pub struct Page {
     pub html: Bytes,
     /// `Content-Security-Policy`.
     pub csp: HeaderValue,
+    /// `Content-Language`.
+    pub lang: Lang,
 }
 
 const STYLE: &str = include_str!("../../templates/waiting.css");
@@ -115,11 +118,11 @@ struct Waiting<'a> {
     icon: &'static str,
     scene: Scene,
     percent: u8,
-    stages: Vec<Step>,
+    stages: Vec<Step<'a>>,
     eta: String,
     elapsed: String,
     next_try: String,
-    button: Option<&'static str>,
+    button: Option<&'a str>,
     nonce: &'a str,
     refresh: bool,
     style: &'static str,
@@ -128,10 +131,10 @@ struct Waiting<'a> {
 }
 
 /// One stage in the list.
-struct Step {
-    label: &'static str,
+struct Step<'a> {
+    label: &'a str,
     class: &'static str,
-    mark: &'static str,
+    mark: &'a str,
 }
 
 /// The way on from a plain page.
@@ -170,35 +173,39 @@ pub fn unsent(view: &View, now: Time, ask: &Ask) -> Page {
 
 /// No site has this name. It goes with status 404, and does not repeat the name.
 #[must_use]
-pub fn unknown() -> Page {
-    plain(&EN.plain.unknown, "", Span::ZERO, ICONS.shut, Link::None)
+pub fn unknown(lang: Lang) -> Page {
+    let words = &lang.text().plain.unknown;
+    plain(lang, words, "", Span::ZERO, ICONS.shut, Link::None)
 }
 
 /// The service sleeps, and this client may not wake it.
 #[must_use]
-pub fn denied(host: &str) -> Page {
-    plain(&EN.plain.denied, host, Span::ZERO, ICONS.shut, Link::Home)
+pub fn denied(lang: Lang, host: &str) -> Page {
+    let words = &lang.text().plain.denied;
+    plain(lang, words, host, Span::ZERO, ICONS.shut, Link::Home)
 }
 
 /// The service sleeps, and this client has woken it too often; it may again after this time.
 #[must_use]
-pub fn limited(host: &str, wait: Span) -> Page {
-    plain(&EN.plain.limited, host, wait, ICONS.shut, Link::Home)
+pub fn limited(lang: Lang, host: &str, wait: Span) -> Page {
+    let words = &lang.text().plain.limited;
+    plain(lang, words, host, wait, ICONS.shut, Link::Home)
 }
 
 /// The app is awake and well, but this request got no good answer.
 #[must_use]
-pub fn unavailable(host: &str) -> Page {
-    let words = &EN.plain.unavailable;
-    plain(words, host, Span::ZERO, ICONS.fault, Link::Again)
+pub fn unavailable(lang: Lang, host: &str) -> Page {
+    let words = &lang.text().plain.unavailable;
+    plain(lang, words, host, Span::ZERO, ICONS.fault, Link::Again)
 }
 
 fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
+    let text = ask.lang.text();
     let scene = Scene::of(view);
-    let words = EN.scene(scene);
-    let named = |pattern| fill(pattern, &[("host", &ask.host)]);
+    let words = text.scene(scene);
+    let named = |pattern: &str| fill(pattern, &[("host", &ask.host)]);
     let failed = view.failure.filter(|_| view.phase == Phase::Failed);
-    let lead = failed.map_or(words.lead, |failed| EN.failure(failed.failure));
+    let lead = failed.map_or(words.lead.as_str(), |failed| text.failure(failed.failure));
     let status = Status::of(view, now);
     let data = Data {
         host: &ask.host,
@@ -207,22 +214,22 @@ fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
         unsent,
         state: status,
         icons: &ICONS,
-        text: &EN,
+        text,
     };
     let page = Waiting {
-        text: &EN,
-        title: named(words.title),
-        heading: named(words.heading),
+        text,
+        title: named(&words.title),
+        heading: named(&words.heading),
         lead: named(lead),
-        unsent_lead: unsent.then(|| named(EN.unsent.lead)),
+        unsent_lead: unsent.then(|| named(&text.unsent.lead)),
         icon: ICONS.of(scene),
         scene,
         percent: scene::percent(view, now),
-        stages: steps(scene::stage(view)),
-        eta: expectation(view, now),
-        elapsed: elapsed(view, now),
-        next_try: failed.map_or(String::new(), |failed| next_try(failed.retry_at, now)),
-        button: button(scene),
+        stages: steps(text, scene::stage(view)),
+        eta: expectation(text, view, now),
+        elapsed: elapsed(text, view, now),
+        next_try: failed.map_or(String::new(), |failed| next_try(text, failed.retry_at, now)),
+        button: button(text, scene),
         nonce: &ask.nonce,
         refresh: scene.is_on_its_way() && !unsent,
         style: STYLE,
@@ -230,39 +237,48 @@ fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
         // In a script element only "<" could end it; the rest is the JSON's own.
         data: json(&data).replace('<', "\\u003c"),
     };
-    finish(page.render())
+    finish(ask.lang, page.render())
 }
 
-fn plain(words: &Words, host: &str, wait: Span, icon: &'static str, link: Link) -> Page {
-    let wait = EN.time(wait);
-    let named = |pattern| fill(pattern, &[("host", host), ("time", &wait)]);
+fn plain(
+    lang: Lang,
+    words: &Words,
+    host: &str,
+    wait: Span,
+    icon: &'static str,
+    link: Link,
+) -> Page {
+    let text = lang.text();
+    let wait = text.time(wait);
+    let named = |pattern: &str| fill(pattern, &[("host", host), ("time", &wait)]);
     let page = Plain {
-        text: &EN,
-        title: named(words.title),
-        heading: named(words.heading),
-        lead: named(words.lead),
+        text,
+        title: named(&words.title),
+        heading: named(&words.heading),
+        lead: named(&words.lead),
         icon,
         link: match link {
             Link::None => None,
-            Link::Home => Some(("/", named(EN.plain.home))),
-            Link::Again => Some(("", EN.controls.check.into())),
+            Link::Home => Some(("/", named(&text.plain.home))),
+            Link::Again => Some(("", text.controls.check.clone())),
         },
         style: STYLE,
     };
-    finish(page.render())
+    finish(lang, page.render())
 }
 
-fn finish(html: askama::Result<String>) -> Page {
+fn finish(lang: Lang, html: askama::Result<String>) -> Page {
     Page {
         html: html
             .expect("writing texts to a string does not fail")
             .into(),
         csp: CSP.clone(),
+        lang,
     }
 }
 
 /// The stages, each marked as reached, reached last, or not reached. The fifth is the page's own.
-fn steps(reached: Option<Stage>) -> Vec<Step> {
+fn steps(text: &Text, reached: Option<Stage>) -> Vec<Step<'_>> {
     let last = reached.map(|stage| stage as usize);
     let step = |(index, label)| {
         let mark = match last {
@@ -273,51 +289,53 @@ fn steps(reached: Option<Stage>) -> Vec<Step> {
         Step {
             label,
             class: ["done", "now", "later"][mark],
-            mark: EN.marks[mark],
+            mark: &text.marks[mark],
         }
     };
-    EN.stages.into_iter().enumerate().map(step).collect()
+    let labels = text.stages.iter().map(String::as_str);
+    labels.enumerate().map(step).collect()
 }
 
 /// What the visitor may expect: of a wake under way, or of one that may be asked for.
-fn expectation(view: &View, now: Time) -> String {
+fn expectation(text: &Text, view: &View, now: Time) -> String {
     let scene = Scene::of(view);
     let since = scene::wake_of(view).map(|wake| now.since(wake.since));
     match (view.eta, since) {
         _ if !scene.is_on_its_way() && scene != Scene::Asleep => String::new(),
-        (Some(eta), Some(since)) if eta.p90.is_some_and(|p90| since > p90) => EN.eta_over.into(),
+        (Some(eta), Some(since)) if eta.p90.is_some_and(|p90| since > p90) => text.eta_over.clone(),
         (Some(eta), _) => {
-            let median = EN.time(eta.median);
-            match eta.p90.map(|p90| EN.time(p90)).filter(|p90| *p90 != median) {
-                Some(p90) => fill(EN.eta, &[("median", &median), ("p90", &p90)]),
-                None => fill(EN.eta_even, &[("median", &median)]),
+            let median = text.time(eta.median);
+            let p90 = eta.p90.map(|p90| text.time(p90));
+            match p90.filter(|p90| *p90 != median) {
+                Some(p90) => fill(&text.eta, &[("median", &median), ("p90", &p90)]),
+                None => fill(&text.eta_even, &[("median", &median)]),
             }
         }
-        (None, Some(_)) => EN.eta_none.into(),
+        (None, Some(_)) => text.eta_none.clone(),
         (None, None) => String::new(),
     }
 }
 
-fn elapsed(view: &View, now: Time) -> String {
+fn elapsed(text: &Text, view: &View, now: Time) -> String {
     scene::wake_of(view).map_or(String::new(), |wake| {
         // A second that has not passed is not counted.
         let whole = Span::secs(now.since(wake.since).0 / 1_000);
-        fill(EN.elapsed, &[("time", &EN.time(whole))])
+        fill(&text.elapsed, &[("time", &text.time(whole))])
     })
 }
 
-fn next_try(retry_at: Option<Time>, now: Time) -> String {
+fn next_try(text: &Text, retry_at: Option<Time>, now: Time) -> String {
     match retry_at {
-        Some(at) if at > now => fill(EN.next_try, &[("time", &EN.time(at.since(now)))]),
-        Some(_) => EN.next_try_now.into(),
-        None => EN.next_try_none.into(),
+        Some(at) if at > now => fill(&text.next_try, &[("time", &text.time(at.since(now)))]),
+        Some(_) => text.next_try_now.clone(),
+        None => text.next_try_none.clone(),
     }
 }
 
-const fn button(scene: Scene) -> Option<&'static str> {
+fn button(text: &Text, scene: Scene) -> Option<&str> {
     match scene {
-        Scene::Failed => Some(EN.controls.retry),
-        _ if scene.can_be_asked() => Some(EN.controls.start),
+        Scene::Failed => Some(&text.controls.retry),
+        _ if scene.can_be_asked() => Some(&text.controls.start),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use super::{Ask, Page, Scene, WakeBy};
+use super::{Ask, Lang, Page, Scene, WakeBy};
 use crate::engine::contract::Stage;
 use crate::engine::eta::Eta;
 use crate::engine::time::{Span, Time};
@@ -114,21 +114,22 @@ impl Sample {
         self.ends_as.or(own)
     }
 
-    /// The page.
+    /// The page, in this language.
     #[must_use]
-    pub fn page(&self, nonce: &str) -> Page {
+    pub fn page(&self, lang: Lang, nonce: &str) -> Page {
         let ask = |wake_by| Ask {
             host: self.host.into(),
             nonce: nonce.into(),
             wake_by,
+            lang,
         };
         match &self.shows {
             Shows::Waiting(view, wake_by) => super::render(view, NOW, &ask(*wake_by)),
             Shows::Unsent(view) => super::unsent(view, NOW, &ask(WakeBy::Page)),
-            Shows::Unknown => super::unknown(),
-            Shows::Denied => super::denied(self.host),
-            Shows::Limited => super::limited(self.host, LIMITED_FOR),
-            Shows::Unavailable => super::unavailable(self.host),
+            Shows::Unknown => super::unknown(lang),
+            Shows::Denied => super::denied(lang, self.host),
+            Shows::Limited => super::limited(lang, self.host, LIMITED_FOR),
+            Shows::Unavailable => super::unavailable(lang, self.host),
         }
     }
 

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::lang::Lang;
 use super::scene::{self, Scene};
-use super::text::{EN, fill};
+use super::text::fill;
 use crate::engine::contract::Stage;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::{Phase, View};
@@ -77,15 +78,16 @@ pub fn status_json(view: &View, now: Time) -> Bytes {
 /// The problem document (RFC 9457) for a client that prefers JSON: the service isn't there yet. It goes with
 /// status 503.
 #[must_use]
-pub fn problem_json(view: &View, now: Time, host: &str) -> Bytes {
+pub fn problem_json(view: &View, now: Time, host: &str, lang: Lang) -> Bytes {
+    let text = lang.text();
     let detail = match view.failure {
-        Some(failed) if view.phase == Phase::Failed => EN.failure(failed.failure),
-        _ => EN.problem,
+        Some(failed) if view.phase == Phase::Failed => text.failure(failed.failure),
+        _ => &text.problem,
     };
-    let wait = EN.time(Span::secs(scene::retry_after(view, now).into()));
+    let wait = text.time(Span::secs(scene::retry_after(view, now).into()));
     let problem = Problem {
         r#type: "urn:anteroom:not-ready",
-        title: fill(EN.scene(Scene::of(view)).heading, &[("host", host)]),
+        title: fill(&text.scene(Scene::of(view)).heading, &[("host", host)]),
         status: 503,
         detail: fill(detail, &[("time", &wait)]),
         host,

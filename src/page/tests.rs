@@ -5,9 +5,9 @@ use crate::engine::contract::Stage;
 use crate::engine::eta::Eta;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::{Failure, FailureView, Phase, View, WakeView};
-use text::EN;
 
 mod programs;
+mod words;
 
 const NOW: Time = Time(1_790_000_000_000);
 const PHASES: [Phase; 8] = [
@@ -73,7 +73,12 @@ fn ask(host: &str, wake_by: WakeBy) -> Ask {
         host: host.into(),
         nonce: "v1.1c7.nonce".into(),
         wake_by,
+        lang: Lang::ENGLISH,
     }
+}
+
+fn english() -> &'static text::Text {
+    Lang::ENGLISH.text()
 }
 
 fn html(page: &Page) -> &str {
@@ -97,10 +102,10 @@ fn all(host: &str) -> Vec<Page> {
     let views = PHASES.map(view).into_iter().chain(stages);
     let of_views = views.flat_map(|view| [render(&view, NOW, &ask), unsent(&view, NOW, &ask)]);
     let plain = [
-        unknown(),
-        denied(host),
-        limited(host, Span::mins(3)),
-        unavailable(host),
+        unknown(Lang::ENGLISH),
+        denied(Lang::ENGLISH, host),
+        limited(Lang::ENGLISH, host, Span::mins(3)),
+        unavailable(Lang::ENGLISH, host),
     ];
     of_views.chain(plain).collect()
 }
@@ -191,7 +196,7 @@ fn a_stage_is_shown_as_reached_only_when_it_is() {
     for (reached, stage) in STAGES.into_iter().enumerate() {
         let page = shown(&waking(stage, Span::secs(9)));
         let items: Vec<&str> = body(&page).split("<li ").skip(1).collect();
-        assert_eq!(items.len(), EN.stages.len());
+        assert_eq!(items.len(), english().stages.len());
         for (index, item) in items.iter().enumerate() {
             let class = match index {
                 _ if index < reached => "done",
@@ -247,15 +252,15 @@ fn a_crash_is_called_a_crash() {
 
 #[test]
 fn the_wait_is_told_as_usual_and_high() {
-    let eta = "It usually takes 24 s, rarely more than 41 s.";
+    let eta = "It usually takes 24 seconds, rarely more than 41 seconds.";
     assert!(body(&shown(&waking(Stage::Asked, Span::secs(9)))).contains(eta));
     assert!(body(&shown(&view(Phase::Asleep))).contains(eta));
-    assert!(body(&shown(&waking(Stage::Asked, Span::secs(42)))).contains(EN.eta_over));
+    assert!(body(&shown(&waking(Stage::Asked, Span::secs(42)))).contains(&english().eta_over));
     let first = View {
         eta: None,
         ..waking(Stage::Asked, Span::secs(9))
     };
-    assert!(body(&shown(&first)).contains(EN.eta_none));
+    assert!(body(&shown(&first)).contains(&english().eta_none));
     let without_bound = View {
         eta: Some(Eta {
             median: Span::secs(24),
@@ -263,15 +268,15 @@ fn the_wait_is_told_as_usual_and_high() {
         }),
         ..waking(Stage::Asked, Span::secs(900))
     };
-    assert!(body(&shown(&without_bound)).contains("It usually takes 24 s."));
+    assert!(body(&shown(&without_bound)).contains("It usually takes 24 seconds."));
     assert!(!body(&shown(&view(Phase::Awake))).contains("usually"));
 }
 
 #[test]
 fn a_failure_says_why_and_when_it_goes_on() {
     let page = shown(&view(Phase::Failed));
-    assert!(body(&page).contains(EN.failures.no_capacity));
-    assert!(body(&page).contains("It is tried again in 12 s."));
+    assert!(body(&page).contains(&english().failures.no_capacity));
+    assert!(body(&page).contains("It is tried again in 12 seconds."));
     assert!(body(&page).contains("Try again now"));
     let mut given_up = view(Phase::Failed);
     given_up.failure.as_mut().unwrap().retry_at = None;
@@ -344,15 +349,17 @@ fn the_script_learns_who_has_to_ask() {
 #[test]
 fn the_plain_pages_carry_no_script() {
     for page in [
-        unknown(),
-        denied("b.test"),
-        limited("b.test", Span::mins(3)),
-        unavailable("b.test"),
+        unknown(Lang::ENGLISH),
+        denied(Lang::ENGLISH, "b.test"),
+        limited(Lang::ENGLISH, "b.test", Span::mins(3)),
+        unavailable(Lang::ENGLISH, "b.test"),
     ] {
         assert!(!html(&page).contains("<script"));
     }
-    assert!(html(&limited("b.test", Span::mins(3))).contains("asked again in 3 min"));
-    assert!(html(&unavailable("b.test")).contains("temporarily unavailable"));
+    assert!(
+        html(&limited(Lang::ENGLISH, "b.test", Span::mins(3))).contains("asked again in 3 minutes")
+    );
+    assert!(html(&unavailable(Lang::ENGLISH, "b.test")).contains("temporarily unavailable"));
 }
 
 #[test]

@@ -1,47 +1,54 @@
 //! Every word that a visitor reads, in one table for each language: the templates, the script and the problem
 //! documents take them from here. `{host}`, `{time}` and the like are filled in by [`fill`] and by the script.
 //!
-//! The tone is calm and plain. It says what is true now, what comes next, and what the visitor can do.
+//! The words themselves are in `templates/lang`, a file for each language with a key for each field here. Read on
+//! in [`units`] (how a length of time is said) and in [`super::lang`] (which languages there are).
 
-use serde::Serialize;
+pub mod units;
+
+use serde::{Deserialize, Serialize};
 
 use super::scene::Scene;
 use crate::engine::time::Span;
 use crate::engine::view::Failure;
+use units::{Forms, Units};
 
 /// The words of one language.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Text {
     /// BCP 47.
-    pub lang: &'static str,
+    pub lang: String,
     /// `ltr` or `rtl`.
-    pub dir: &'static str,
+    pub dir: String,
+    /// The digits from nought to nine, each one character.
+    pub digits: String,
     /// What is shown for each scene.
     pub scenes: Scenes,
     /// The stages of a wake, in their order, and the page's own last one.
-    pub stages: [&'static str; 5],
+    pub stages: [String; 5],
     /// Before the stages, for those who hear the page.
-    pub stages_label: &'static str,
+    pub stages_label: String,
     /// How a stage stands: reached before, reached last, not reached.
-    pub marks: [&'static str; 3],
+    pub marks: [String; 3],
     /// The name of the progress bar.
-    pub progress: &'static str,
+    pub progress: String,
     /// The expectation, with a usual and a high time.
-    pub eta: &'static str,
+    pub eta: String,
     /// The expectation, when both times read the same.
-    pub eta_even: &'static str,
+    pub eta_even: String,
     /// Before the first wake.
-    pub eta_none: &'static str,
+    pub eta_none: String,
     /// Beyond the high time.
-    pub eta_over: &'static str,
+    pub eta_over: String,
     /// The time that has passed.
-    pub elapsed: &'static str,
+    pub elapsed: String,
     /// When it is tried again.
-    pub next_try: &'static str,
+    pub next_try: String,
     /// The next try is due now.
-    pub next_try_now: &'static str,
+    pub next_try_now: String,
     /// Nothing is planned.
-    pub next_try_none: &'static str,
+    pub next_try_none: String,
     /// Why a wake failed.
     pub failures: Failures,
     /// Buttons, boxes and links.
@@ -49,38 +56,32 @@ pub struct Text {
     /// What was sent is not lost by us silently.
     pub unsent: Unsent,
     /// Pages without a script.
-    #[serde(skip)]
+    #[serde(skip_serializing)]
     pub plain: Plains,
-    /// Whole seconds.
-    pub seconds: &'static str,
-    /// Whole minutes.
-    pub minutes: &'static str,
-    /// Minutes and seconds.
-    pub minutes_seconds: &'static str,
-    /// Whole hours.
-    pub hours: &'static str,
-    /// Hours and minutes.
-    pub hours_minutes: &'static str,
+    /// How a length of time is said.
+    pub units: Units,
     /// At the foot of every page.
-    pub foot: &'static str,
+    pub foot: String,
     /// What a program is told.
-    #[serde(skip)]
-    pub problem: &'static str,
+    #[serde(skip_serializing)]
+    pub problem: String,
 }
 
 /// What is shown in one situation.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Words {
     /// In the tab.
-    pub title: &'static str,
+    pub title: String,
     /// The headline.
-    pub heading: &'static str,
+    pub heading: String,
     /// One or two sentences below it.
-    pub lead: &'static str,
+    pub lead: String,
 }
 
 /// The words for each [`Scene`], and for the moments that only the script knows.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "named like the scenes")]
 pub struct Scenes {
     pub learning: Words,
@@ -104,46 +105,50 @@ pub struct Scenes {
 }
 
 /// A sentence for each [`Failure`].
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "named like the failures")]
 pub struct Failures {
-    pub app_silent: &'static str,
-    pub machine_silent: &'static str,
-    pub machine_died: &'static str,
-    pub machine_missing: &'static str,
-    pub no_capacity: &'static str,
-    pub quota: &'static str,
-    pub creation_cap: &'static str,
-    pub refused: &'static str,
-    pub provider_down: &'static str,
+    pub app_silent: String,
+    pub machine_silent: String,
+    pub machine_died: String,
+    pub machine_missing: String,
+    pub no_capacity: String,
+    pub quota: String,
+    pub creation_cap: String,
+    pub refused: String,
+    pub provider_down: String,
 }
 
 /// What can be pressed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "named as they are")]
 pub struct Controls {
-    pub start: &'static str,
-    pub retry: &'static str,
-    pub open: &'static str,
-    pub back: &'static str,
-    pub check: &'static str,
-    pub auto: &'static str,
-    pub pause: &'static str,
-    pub resume: &'static str,
-    pub paused: &'static str,
+    pub start: String,
+    pub retry: String,
+    pub open: String,
+    pub back: String,
+    pub check: String,
+    pub auto: String,
+    pub pause: String,
+    pub resume: String,
+    pub paused: String,
 }
 
 /// The notice that a submission was not sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Unsent {
     /// In bold.
-    pub heading: &'static str,
+    pub heading: String,
     /// What to do now.
-    pub lead: &'static str,
+    pub lead: String,
 }
 
 /// The pages without a script.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plains {
     /// No site has this name.
     pub unknown: Words,
@@ -154,157 +159,19 @@ pub struct Plains {
     /// The app is well but this request had no answer.
     pub unavailable: Words,
     /// Leads to the site's front page.
-    pub home: &'static str,
+    pub home: String,
 }
 
-/// English.
-pub static EN: Text = Text {
-    lang: "en",
-    dir: "ltr",
-    scenes: Scenes {
-        learning: Words {
-            title: "One moment: {host}",
-            heading: "One moment",
-            lead: "We are looking whether {host} is awake.",
-        },
-        asleep: Words {
-            title: "Asleep: {host}",
-            heading: "{host} is asleep",
-            lead: "It rests while nobody visits. Press the button and its machine starts for you.",
-        },
-        asking: Words {
-            title: "Asleep: {host}",
-            heading: "{host} is asleep",
-            lead: "It rests while nobody visits. We are asking its machine to start for you.",
-        },
-        waking: Words {
-            title: "Waking up: {host}",
-            heading: "{host} is waking up",
-            lead: "It was asleep while nobody visited. Its machine is starting for you now.",
-        },
-        crashed: Words {
-            title: "Restarting: {host}",
-            heading: "{host} is coming back",
-            lead: "It stopped answering unexpectedly, so it is being started again.",
-        },
-        stopping: Words {
-            title: "Falling asleep: {host}",
-            heading: "{host} is falling asleep",
-            lead: "Its machine is just being switched off. It can start again as soon as that is done.",
-        },
-        unhealthy: Words {
-            title: "Unavailable: {host}",
-            heading: "{host} is temporarily unavailable",
-            lead: "It is running, but it does not answer right now. This page keeps looking.",
-        },
-        ready: Words {
-            title: "Ready: {host}",
-            heading: "{host} is ready",
-            lead: "Opening it for you.",
-        },
-        ready_by_hand: Words {
-            title: "Ready: {host}",
-            heading: "{host} is ready",
-            lead: "Open it whenever you like.",
-        },
-        ready_unsent: Words {
-            title: "Ready: {host}",
-            heading: "{host} is ready",
-            lead: "Go back and send it again.",
-        },
-        failed: Words {
-            title: "Not started: {host}",
-            heading: "{host} could not be started",
-            lead: "",
-        },
-        limited: Words {
-            title: "Later: {host}",
-            heading: "{host} stays asleep for now",
-            lead: "It has been started often enough lately. It can be asked again in {time}. If somebody else starts it, this page opens it.",
-        },
-        denied: Words {
-            title: "Asleep: {host}",
-            heading: "{host} is asleep",
-            lead: "It can't be started from your network. If somebody else starts it, this page opens it.",
-        },
-    },
-    stages: [
-        "Asked to start",
-        "Machine starting",
-        "Machine up",
-        "App answering",
-        "Opening",
-    ],
-    stages_label: "How far it is",
-    marks: ["done", "now", "not yet"],
-    progress: "Progress",
-    eta: "It usually takes {median}, rarely more than {p90}.",
-    eta_even: "It usually takes {median}.",
-    eta_none: "This is the first start: we do not know yet how long it takes.",
-    eta_over: "This takes longer than usual. You need not do anything.",
-    elapsed: "{time} so far",
-    next_try: "It is tried again in {time}.",
-    next_try_now: "It is being tried again.",
-    next_try_none: "It is not tried again by itself. You can try it now, or come back later.",
-    failures: Failures {
-        app_silent: "Its machine runs, but the app on it did not answer in time.",
-        machine_silent: "Its machine did not come up in time.",
-        machine_died: "Its machine stopped again while it was starting.",
-        machine_missing: "Its machine no longer exists. Whoever runs this site must have a look.",
-        no_capacity: "The data centre has no room for its machine right now.",
-        quota: "A limit at the data centre has been reached. Whoever runs this site must have a look.",
-        creation_cap: "As many machines were made for it within the last hour as may be. The next one follows by itself.",
-        refused: "The data centre refuses to start its machine. Whoever runs this site must have a look.",
-        provider_down: "The data centre that hosts its machine does not answer right now.",
-    },
-    controls: Controls {
-        start: "Start it now",
-        retry: "Try again now",
-        open: "Open it",
-        back: "Go back",
-        check: "Check again",
-        auto: "Continue automatically when ready",
-        pause: "Pause updates",
-        resume: "Resume updates",
-        paused: "Updates are paused.",
-    },
-    unsent: Unsent {
-        heading: "What you sent was not delivered.",
-        lead: "{host} was not awake to take it, and it is not sent by itself. When the site is ready, go back and send it again.",
-    },
-    plain: Plains {
-        unknown: Words {
-            title: "No site here",
-            heading: "There is no site here",
-            lead: "This server knows no site of this name. Is the address spelled right?",
-        },
-        limited: Words {
-            title: "Later: {host}",
-            heading: "{host} stays asleep for now",
-            lead: "It has been started often enough lately. It can be asked again in {time}.",
-        },
-        denied: Words {
-            title: "Asleep: {host}",
-            heading: "{host} is asleep",
-            lead: "It can't be started from your network. When somebody else starts it, you can visit it too.",
-        },
-        unavailable: Words {
-            title: "Unavailable: {host}",
-            heading: "{host} is temporarily unavailable",
-            lead: "It is awake, but it gave no good answer to this request. Please try again in a moment.",
-        },
-        home: "Go to {host}",
-    },
-    seconds: "{s} s",
-    minutes: "{m} min",
-    minutes_seconds: "{m} min {s} s",
-    hours: "{h} h",
-    hours_minutes: "{h} h {m} min",
-    foot: "This site sleeps while nobody visits. That saves energy and money.",
-    problem: "It does not answer requests now. Ask again in {time}.",
-};
-
 impl Text {
+    /// Reads a file of words.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that lacks, or that nobody knows.
+    pub fn read(file: &str) -> Result<Text, toml::de::Error> {
+        toml::from_str(file)
+    }
+
     /// What is shown in this scene.
     #[must_use]
     pub const fn scene(&self, scene: Scene) -> &Words {
@@ -322,17 +189,17 @@ impl Text {
 
     /// Why it failed.
     #[must_use]
-    pub const fn failure(&self, failure: Failure) -> &'static str {
+    pub fn failure(&self, failure: Failure) -> &str {
         match failure {
-            Failure::AppSilent => self.failures.app_silent,
-            Failure::MachineSilent => self.failures.machine_silent,
-            Failure::MachineDied => self.failures.machine_died,
-            Failure::MachineMissing => self.failures.machine_missing,
-            Failure::NoCapacity => self.failures.no_capacity,
-            Failure::Quota => self.failures.quota,
-            Failure::CreationCap => self.failures.creation_cap,
-            Failure::Refused => self.failures.refused,
-            Failure::ProviderDown => self.failures.provider_down,
+            Failure::AppSilent => &self.failures.app_silent,
+            Failure::MachineSilent => &self.failures.machine_silent,
+            Failure::MachineDied => &self.failures.machine_died,
+            Failure::MachineMissing => &self.failures.machine_missing,
+            Failure::NoCapacity => &self.failures.no_capacity,
+            Failure::Quota => &self.failures.quota,
+            Failure::CreationCap => &self.failures.creation_cap,
+            Failure::Refused => &self.failures.refused,
+            Failure::ProviderDown => &self.failures.provider_down,
         }
     }
 
@@ -345,15 +212,15 @@ impl Text {
             _ => secs,
         };
         let (h, m, s) = (secs / 3_600, secs / 60 % 60, secs % 60);
-        let pattern = match (h, m, s) {
-            (0, 0, _) => self.seconds,
-            (0, _, 0) => self.minutes,
-            (0, _, _) => self.minutes_seconds,
-            (_, 0, _) => self.hours,
-            _ => self.hours_minutes,
-        };
-        let [h, m, s] = [h, m, s].map(|number| number.to_string());
-        fill(pattern, &[("h", &h), ("m", &m), ("s", &s)])
+        let units = &self.units;
+        let said = |unit: &Forms, number| unit.said(number, &self.lang, &self.digits);
+        match (h, m, s) {
+            (0, 0, _) => said(&units.seconds, s),
+            (0, _, 0) => said(&units.minutes, m),
+            (0, _, _) => units.both(&said(&units.minutes, m), &said(&units.seconds, s)),
+            (_, 0, _) => said(&units.hours, h),
+            _ => units.both(&said(&units.hours, h), &said(&units.minutes, m)),
+        }
     }
 }
 
@@ -377,27 +244,4 @@ pub fn fill(pattern: &str, values: &[(&str, &str)]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_read_like_a_person_says_them() {
-        let said = |ms| EN.time(Span(ms));
-        assert_eq!(said(0), "0 s");
-        assert_eq!(said(23_100), "24 s");
-        assert_eq!(said(60_000), "1 min");
-        assert_eq!(said(130_000), "2 min 10 s");
-        assert_eq!(said(301_000), "6 min");
-        assert_eq!(said(3_600_000), "1 h");
-        assert_eq!(said(7_801_000), "2 h 11 min");
-    }
-
-    #[test]
-    fn a_value_is_not_searched_for_names() {
-        let filled = fill(
-            "{host} in {time}, {",
-            &[("host", "{time}"), ("time", "5 s")],
-        );
-        assert_eq!(filled, "{time} in 5 s, {");
-    }
-}
+mod tests;

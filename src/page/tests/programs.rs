@@ -36,13 +36,14 @@ fn a_problem_is_a_problem_document() {
         &waking(Stage::Asked, Span::secs(4)),
         NOW,
         "blog.test",
+        Lang::ENGLISH,
     ));
     assert_eq!(problem["type"], "urn:anteroom:not-ready");
     assert_eq!(problem["title"], "blog.test is waking up");
     assert_eq!(problem["status"], 503);
     assert_eq!(
         problem["detail"],
-        "It does not answer requests now. Ask again in 20 s."
+        "It does not answer requests now. Ask again in 20 seconds."
     );
     assert_eq!(problem["retry_after"], 20);
     assert_eq!(problem["stage"], "asked");

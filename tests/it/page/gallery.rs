@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use anteroom::page::Lang;
 use anteroom::page::samples::Sample;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -80,7 +81,7 @@ async fn serve(mut stream: TcpStream, hung: &Mutex<Hung>) -> std::io::Result<()>
             }
         },
         _ if line.starts_with("GET ") && !line.starts_with("GET /__anteroom/") => {
-            html(&sample.page("v1.a.b"))
+            html(&sample.page(Lang::ENGLISH, "v1.a.b"))
         }
         _ => answer("404 Not Found", "x-anteroom: here\r\n", b""),
     };

@@ -8,7 +8,7 @@ use anteroom::engine::eta::Eta;
 use anteroom::engine::id::InstanceId;
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::{Phase, View, WakeView};
-use anteroom::page::{self, Ask, Page, WakeBy};
+use anteroom::page::{self, Ask, Lang, Page, WakeBy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -169,6 +169,7 @@ impl Shared {
             host: "blog.test".into(),
             nonce: "v1.a.b".into(),
             wake_by: self.ways.wake_by,
+            lang: Lang::ENGLISH,
         };
         let awake = view.phase == Phase::Awake;
         let answer = match line.as_str() {
