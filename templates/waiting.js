@@ -15,7 +15,6 @@ var paused = false, source = null, pollTimer = 0, checkTimer = 0, failures = 0, 
 var heardAt = since;                     // when a status last came, by whichever way
 var letGo = null, waitsForTurn = false;  // the browser's one stream: this page has it, or waits for it
 var plural = window.Intl && Intl.PluralRules ? new Intl.PluralRules(text.lang) : null;
-var main = id('main'), auto = id('auto'), form = id('form'), start = id('start');
 
 function now() { return window.performance && performance.now ? performance.now() : Date.now(); }
 function later(ms, what) { return setTimeout(what, ms); }
@@ -56,6 +55,28 @@ function phrase(element, pattern, values) {
   });
 }
 function show(element, yes) { if (element.hidden === yes) { element.hidden = !yes; } }
+
+// What is not the case yet, and what only a script can do, is not in the document: browsers of text show what is
+// hidden. So it is made here, where it is missing.
+function make(parent, before, tag, attributes, words) {
+  var element = doc.createElement(tag);
+  for (var name in attributes) { element.setAttribute(name, attributes[name]); }
+  if (words) { element.textContent = words; }
+  return parent.insertBefore(element, before);
+}
+var main = id('main'), form = id('form');
+if (!id('bar')) { make(main, id('times'), 'progress', { id: 'bar', max: 100, 'aria-label': text.progress }); }
+if (!id('stages')) {
+  var list = make(main, id('next'), 'ol', { id: 'stages', 'aria-label': text.stages_label });
+  text.stages.forEach(function (label) { make(make(list, null, 'li', {}, label), null, 'span', { 'class': 'hear' }); });
+}
+var start = id('start') || make(form, null, 'button', { id: 'start' });
+var controls = make(main, id('say'), 'div', { 'class': 'controls' });
+var autobox = make(controls, null, 'label');
+var auto = make(autobox, null, 'input', { type: 'checkbox', id: 'auto' });
+auto.checked = true;
+make(autobox, null, 'span', {}, text.controls.auto);
+make(controls, null, 'button', { type: 'button', id: 'pause', 'class': 'quiet' });
 
 // --- What is shown
 
@@ -141,8 +162,7 @@ function drawForm() {
   if (!hand && !press && !form.hidden && form.contains(doc.activeElement)) { id('heading').focus({ preventScroll: true }); }
   show(form, hand || press);
   put(start, hand ? (data.unsent ? text.controls.back : text.controls.open) : state.scene === 'failed' ? text.controls.retry : text.controls.start);
-  show(id('controls'), true);
-  show(id('autobox'), !data.unsent);
+  show(autobox, !data.unsent);
   put(id('pause'), paused ? text.controls.resume : text.controls.pause);
 }
 // Each scene and each stage once, as a whole sentence, and once that it takes longer; at most four in a minute, of

@@ -8,6 +8,8 @@ use anteroom::page::WakeBy;
 use crate::support::browser::Browser;
 use room::{Room, Ways};
 
+mod bare;
+mod entry;
 mod gallery;
 mod looks;
 mod reach;

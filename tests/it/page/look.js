@@ -4,7 +4,7 @@ const wrong = [];
 const root = document.documentElement;
 const all = Array.from(document.body.querySelectorAll('*'));
 const name = element => `${element.localName}#${element.id}.${element.getAttribute('class') || ''} "${element.textContent.trim().slice(0, 40)}"`;
-const shown = element => element.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !element.closest('.hear, script, noscript, style, svg');
+const shown = element => element.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !element.closest('.hear, script, style, svg');
 
 if (root.scrollWidth > innerWidth) { wrong.push(`it is ${root.scrollWidth} wide in a window of ${innerWidth}`); }
 for (const element of all.filter(shown)) {

@@ -25,6 +25,10 @@ pub(super) struct Ways {
     pub(super) events: bool,
     /// Whether visitors of the awake app come to the room all the same.
     pub(super) throws_back: bool,
+    /// Whether the answer to a wake is kept until the test lets it go. It tells how it was when it was asked.
+    pub(super) answers_late: bool,
+    /// Whether visitors meet the room until the test lets them in, however awake the app is.
+    pub(super) shut: bool,
 }
 
 impl Default for Ways {
@@ -33,6 +37,8 @@ impl Default for Ways {
             wake_by: WakeBy::Page,
             events: true,
             throws_back: false,
+            answers_late: false,
+            shut: false,
         }
     }
 }
@@ -41,10 +47,12 @@ pub(super) struct Room {
     pub(super) address: SocketAddr,
     view: watch::Sender<View>,
     asked: watch::Sender<Vec<String>>,
+    go: watch::Sender<bool>,
 }
 
 struct Shared {
     ways: Ways,
+    go: watch::Receiver<bool>,
     view: watch::Receiver<View>,
     asked: watch::Sender<Vec<String>>,
 }
@@ -55,8 +63,10 @@ impl Room {
         let address = listener.local_addr().unwrap();
         let (view, watched) = watch::channel(asleep());
         let (asked, _) = watch::channel(Vec::new());
+        let (go, may_go) = watch::channel(false);
         let shared = Arc::new(Shared {
             ways,
+            go: may_go,
             view: watched,
             asked: asked.clone(),
         });
@@ -71,7 +81,13 @@ impl Room {
             address,
             view,
             asked,
+            go,
         }
+    }
+
+    /// Lets go what was kept: the answer to a wake, the way in.
+    pub(super) fn lets_go(&self) {
+        self.go.send_replace(true);
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -171,18 +187,22 @@ impl Shared {
             wake_by: self.ways.wake_by,
             lang: Lang::ENGLISH,
         };
-        let awake = view.phase == Phase::Awake;
+        let mut go = self.go.clone();
+        let may_go = *go.borrow();
+        let awake = view.phase == Phase::Awake && (may_go || !self.ways.shut);
         let answer = match line.as_str() {
             "GET /__anteroom/events" if self.ways.events => return self.tell(stream).await,
             "GET /__anteroom/events" => ours("404 Not Found", "text/plain", b""),
             "GET /__anteroom/status" => {
                 ours("200 OK", "application/json", &page::status_json(&view, NOW))
             }
-            "POST /__anteroom/wake" => ours(
-                "202 Accepted",
-                "application/json",
-                &page::status_json(&view, NOW),
-            ),
+            "POST /__anteroom/wake" => {
+                if self.ways.answers_late {
+                    let _ = go.wait_for(|go| *go).await;
+                }
+                let status = page::status_json(&view, NOW);
+                ours("202 Accepted", "application/json", &status)
+            }
             "POST /form" if !awake => html(&page::unsent(&view, NOW, &ask)),
             line if awake && !(self.ways.throws_back && line != "GET /") => app(),
             "GET /write" => app(),
