@@ -124,7 +124,7 @@ impl App {
             clock,
             helpers.clone(),
         ));
-        let keeper = Keeper::new(secret);
+        let keeper = Keeper::new(secret, u64::from_le_bytes(build::random()?));
         let (refused, refusals) = watch::channel(added.refused.clone());
         let heard = surface::watch(
             Arc::clone(&store),

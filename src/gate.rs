@@ -6,4 +6,4 @@
 
 pub mod nonce;
 
-pub use nonce::{Keeper, NonceError};
+pub use nonce::{Keeper, Nonce, NonceError};

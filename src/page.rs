@@ -2,14 +2,14 @@
 //! programs, from the engine's view to bytes. Pure: no clock, no request, no I/O.
 //!
 //! A page is one document without any other resource, and the same bytes for everybody who asks for the same
-//! host within a moment: they are prepared when the state changes. That is why its policy names hashes and not
-//! nonces, and why what differs between services goes in as data (`<script type="application/json">`, which no
-//! browser runs).
+//! host within a moment, but for one gap: they are prepared when the state changes, and each answer fills the gap with
+//! its own nonce of the gate. That is why its policy names hashes and not nonces, and why what differs between services
+//! goes in as data (`<script type="application/json">`, which no browser runs).
 //!
 //! The page says only what is true (I14): a stage when it is reached, "ready" when the app answers. Without a
 //! script it still works, by a form and a link.
 //!
-//! Read [`scene`] (what is shown when), [`text`] (the words), [`lang`] (the languages), [`html`] (the page),
+//! Read [`scene`] (what is shown when), [`text`] (the words), [`lang`] (the languages), [`html`] (the page), [`sheet`] (its gap),
 //! [`status`] (for programs), then `templates/waiting.js`. All states that there are stand in [`samples`].
 //!
 //! # What the script expects of the room
@@ -26,12 +26,14 @@ pub mod html;
 pub mod lang;
 pub mod samples;
 pub mod scene;
+pub mod sheet;
 pub mod status;
 pub mod text;
 
 pub use html::{Page, denied, limited, render, unavailable, unknown, unsent};
 pub use lang::Lang;
 pub use scene::{Scene, retry_after};
+pub use sheet::Sheet;
 pub use status::{event, problem_json, status_json};
 
 /// What a page needs to know besides the view.
@@ -39,7 +41,7 @@ pub use status::{event, problem_json, status_json};
 pub struct Ask {
     /// The host, as the visitor wrote it. It may hold anything; it is escaped wherever it is shown.
     pub host: String,
-    /// The gate's nonce for this service and minute.
+    /// The gate's nonce, or [`sheet::GAP`] where each answer will have its own.
     pub nonce: String,
     /// What the visitor must do.
     pub wake_by: WakeBy,

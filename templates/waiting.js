@@ -3,7 +3,7 @@
 // The waiting page's own hands: asks for the wake, follows it, and opens the site when it answers. All words and
 // all facts come from the data block; nothing here invents a stage. For browsers since 2017.
 var doc = document, id = function (name) { return doc.getElementById(name); };
-var data = JSON.parse(id('state').textContent), text = data.text, nonce = data.nonce;
+var data = JSON.parse(id('state').textContent), text = data.text;
 var root = '/__anteroom/', stageNames = ['asked', 'machine_starting', 'machine_up', 'app_answering'];
 var state = data.state, since = now();   // the last status, and when it came
 var shown = 0;                           // the bar never falls below this
@@ -14,6 +14,7 @@ var asking = false, askingEnds = 0, asks = 0, refusal = null, opening = false, t
 var paused = false, source = null, pollTimer = 0, checkTimer = 0, failures = 0, checks = 0, streamed = 0;
 var heardAt = since;                     // when a status last came, by whichever way
 var letGo = null, waitsForTurn = false;  // the browser's one stream: this page has it, or waits for it
+var nonce = id('form').elements.nonce.value; // of this page only
 var plural = window.Intl && Intl.PluralRules ? new Intl.PluralRules(text.lang) : null;
 
 function now() { return window.performance && performance.now ? performance.now() : Date.now(); }

@@ -40,6 +40,7 @@ use super::reply::{self, Reply};
 use super::room::{Found, Room};
 use super::visit;
 use crate::engine::route::{self, Decision, Form};
+use crate::gate::Nonce;
 use crate::signal::edge::Wait;
 use head::PlainGet;
 pub(super) use wire::Wire;
@@ -51,8 +52,8 @@ thread_local! {
 
 /// What a request gets here.
 enum Get {
-    /// The waiting page, as it was prepared.
-    Page(Arc<Wire>),
+    /// The waiting page, as it was prepared, and the nonce of this answer.
+    Page(Arc<Wire>, Nonce),
     /// The events of its site, for somebody who waits.
     Events(Found, Option<Wait>),
 }
@@ -97,7 +98,9 @@ pub(super) async fn serve(
         let sent = match came {
             Came::Other(bytes) => return Some(bytes),
             Came::Nothing => return None,
-            Came::Get(Get::Page(wire)) => wire.send(stream, room.now()).await,
+            Came::Get(Get::Page(wire, nonce)) => {
+                wire.send(stream, room.now(), nonce.as_str()).await
+            }
             Came::Get(Get::Events(found, wait)) => send_events(stream, room, &found, wait).await,
             Came::Own(request) => Box::pin(send_own(stream, room, peer, *request)).await,
         };
@@ -144,7 +147,7 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
             Decision::Wait { form, wake } => form == Form::Page && !wake,
             _ => false,
         };
-        (waits && !events).then(|| found.wire(view, room.now(), &room.keeper, seen.lang))
+        (waits && !events).then(|| found.wire(view, room.now(), seen.lang))
     });
     // Only what we answer ourselves counts; and a client that has had too many is told so by hyper's side.
     if !(events || page.is_some()) || room.holds_off(seen.hop.client).is_some() {
@@ -155,7 +158,8 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
         return Some(Get::Events(found.clone(), found.site.waits(&seen)));
     }
     found.shelf.pages.inc();
-    page.map(Get::Page)
+    let nonce = found.nonce(&room.keeper, room.now());
+    page.map(|wire| Get::Page(wire, nonce))
 }
 
 /// Sends events until they end, or the visitor is gone. The connection can be used again after them.
@@ -168,7 +172,7 @@ async fn send_events(
     let mut events = events::Stream::new(room, found, wait);
     let phase = found.site.handle.view().phase;
     let head = Wire::chunked(&reply::events_head(phase));
-    head.send(stream, room.now()).await?;
+    head.send(stream, room.now(), "").await?;
     loop {
         let event = tokio::select! {
             biased;
@@ -193,8 +197,8 @@ async fn send_own(
     let closes = reply.headers().contains_key(header::CONNECTION);
     let (parts, body) = reply.into_parts();
     let body = body.into_whole().unwrap_or_default();
-    let wire = Wire::whole(&Reply::from_parts(parts, Body::empty()), body);
-    wire.send(stream, room.now()).await?;
+    let wire = Wire::new(&Reply::from_parts(parts, Body::empty()), body.into());
+    wire.send(stream, room.now(), "").await?;
     match closes {
         true => Err(io::ErrorKind::ConnectionAborted.into()),
         false => Ok(()),

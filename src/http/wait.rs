@@ -17,9 +17,13 @@ use crate::engine::id::ServiceName;
 use crate::engine::route::Form;
 use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
-use crate::gate::Keeper;
-use crate::page::{self, Ask, Lang, Page};
+use crate::gate::{Keeper, Nonce};
+use crate::page::sheet::{GAP, GAP_LENGTH};
+use crate::page::{self, Ask, Lang, Page, Sheet};
 use crate::telemetry::metrics;
+
+// A nonce fills the gap.
+const _: () = assert!(GAP_LENGTH == Nonce::LENGTH);
 
 /// The waiting page of one host in both its forms, and its event, as they were last prepared.
 #[derive(Debug)]
@@ -49,7 +53,9 @@ struct PreparedWire {
 pub(super) struct Prepared {
     version: u64,
     tick: u64,
+    /// With a gap in place of the nonce.
     page: Page,
+    sheet: Sheet,
 }
 
 /// A prepared event.
@@ -93,9 +99,24 @@ impl Shelf {
 }
 
 impl Found {
-    /// The waiting page for this view: at most one second old while something happens, one minute else. In the form
-    /// for it, it says that the visitor's form was not sent. A race prepares it twice, which harms nobody.
+    /// The waiting page for this view, with a nonce of its own: at most one second old while something happens, one
+    /// minute else. In the form for it, it says that the visitor's form was not sent.
     pub(super) fn page(&self, view: &View, now: Time, keeper: &Keeper, manner: Manner) -> Page {
+        let prepared = self.prepared(view, now, manner);
+        let nonce = self.nonce(keeper, now);
+        Page {
+            html: prepared.sheet.whole(nonce.as_str()),
+            ..prepared.page.clone()
+        }
+    }
+
+    /// A nonce for one page.
+    pub(super) fn nonce(&self, keeper: &Keeper, now: Time) -> Nonce {
+        keeper.nonce(self.site.handle.service(), &self.host, now)
+    }
+
+    /// The page as all share it. A race prepares it twice, which harms nobody.
+    fn prepared(&self, view: &View, now: Time, manner: Manner) -> Arc<Prepared> {
         let tick = tick(view, now);
         let unsent = manner.form == Form::UnsentPage;
         let place = match unsent {
@@ -105,23 +126,25 @@ impl Found {
         if let Some(ready) = &*place.load()
             && (ready.version, ready.tick, ready.page.lang) == (view.version, tick, manner.lang)
         {
-            return ready.page.clone();
+            return Arc::clone(ready);
         }
-        let ask = self.ask(keeper, now, manner.lang);
+        let ask = self.ask(manner.lang);
         let page = match unsent {
             true => page::unsent(view, now, &ask),
             false => page::render(view, now, &ask),
         };
-        place.store(Some(Arc::new(Prepared {
+        let prepared = Arc::new(Prepared {
             version: view.version,
             tick,
-            page: page.clone(),
-        })));
-        page
+            sheet: Sheet::cut(page.html.clone()),
+            page,
+        });
+        place.store(Some(Arc::clone(&prepared)));
+        prepared
     }
 
-    /// The whole answer that goes with [`page`](Found::page), as it is sent.
-    pub(super) fn wire(&self, view: &View, now: Time, keeper: &Keeper, lang: Lang) -> Arc<Wire> {
+    /// The whole answer that goes with [`page`](Found::page), as it is sent, but for the nonce.
+    pub(super) fn wire(&self, view: &View, now: Time, lang: Lang) -> Arc<Wire> {
         let tick = tick(view, now);
         let retry_after = page::retry_after(view, now);
         if let Some(ready) = &*self.shelf.wire.load()
@@ -132,10 +155,9 @@ impl Found {
         }
         let form = Form::Page;
         let manner = Manner { form, lang };
-        let page = self.page(view, now, keeper, manner);
-        let body = page.html.clone();
-        let reply = reply::wait(self, view, now, manner, || page);
-        let wire = Arc::new(Wire::whole(&reply, body));
+        let prepared = self.prepared(view, now, manner);
+        let reply = reply::wait(self, view, now, manner, || prepared.page.clone());
+        let wire = Arc::new(Wire::new(&reply, prepared.sheet.clone()));
         self.shelf.wire.store(Some(Arc::new(PreparedWire {
             version: view.version,
             tick,
@@ -146,11 +168,11 @@ impl Found {
         wire
     }
 
-    fn ask(&self, keeper: &Keeper, now: Time, lang: Lang) -> Ask {
+    fn ask(&self, lang: Lang) -> Ask {
         Ask {
             host: self.host.to_string(),
             lang,
-            nonce: keeper.nonce(self.site.handle.service(), now),
+            nonce: GAP.into(),
             wake_by: match self.site.wake_by {
                 WakeBy::Page => page::WakeBy::Page,
                 WakeBy::Click => page::WakeBy::Click,

@@ -72,11 +72,9 @@ where
         Err(reply) => return reply,
     };
     let now = room.now();
-    if room
-        .keeper
-        .check(handle.service(), &said.nonce, now)
-        .is_err()
-    {
+    let host = &visit.found.host;
+    let checked = room.keeper.check(handle.service(), host, &said.nonce, now);
+    if checked.is_err() {
         let view = handle.view();
         return match sender.as_page {
             true => {
@@ -84,7 +82,10 @@ where
                 let page = visit.found.page(&view, now, &room.keeper, manner);
                 reply::nonce_stale_page(view.phase, &page)
             }
-            false => reply::nonce_stale(&view, &room.keeper.nonce(handle.service(), now)),
+            false => {
+                let nonce = room.keeper.nonce(handle.service(), host, now);
+                reply::nonce_stale(&view, nonce.as_str())
+            }
         };
     }
     let back = back_to(sender.referer.as_deref(), &sender.host);

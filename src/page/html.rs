@@ -99,7 +99,6 @@ impl Icons {
 #[derive(Serialize)]
 struct Data<'a> {
     host: &'a str,
-    nonce: &'a str,
     wake_by: super::WakeBy,
     unsent: bool,
     state: Status,
@@ -209,7 +208,6 @@ fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
     let status = Status::of(view, now);
     let data = Data {
         host: &ask.host,
-        nonce: &ask.nonce,
         wake_by: ask.wake_by,
         unsent,
         state: status,

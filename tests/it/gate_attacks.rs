@@ -7,6 +7,7 @@ use anteroom::gate::Keeper;
 use crate::support::house::House;
 use crate::support::visitor::Visitor;
 
+const HOST: &str = "blog.test";
 const FORM: &str = "accept: text/html\r\ncontent-type: application/x-www-form-urlencoded\r\n";
 const SCRIPT: &str = "x-anteroom-page: 1\r\ncontent-type: application/x-www-form-urlencoded\r\n";
 const JSON: &str = "x-anteroom-page: 1\r\ncontent-type: application/json\r\n";
@@ -33,7 +34,7 @@ type Row = (&'static str, String, u16);
 
 fn on_the_nonce(good: &str, now: Time) -> Vec<Row> {
     let (blog, shop) = ("blog".parse().unwrap(), "shop".parse().unwrap());
-    let (keeper, stranger) = (Keeper::new([7; 32]), Keeper::new([8; 32]));
+    let (keeper, stranger) = (Keeper::new([7; 32], 1), Keeper::new([8; 32], 1));
     let with = |nonce: &str| post(SCRIPT, &format!("nonce={nonce}&by=click"));
     let parts: Vec<_> = good.split('.').collect();
     let swapped = |place: usize, part: &str| {
@@ -41,7 +42,8 @@ fn on_the_nonce(good: &str, now: Time) -> Vec<Row> {
         parts[place] = part;
         with(&parts.join("."))
     };
-    let other = keeper.nonce(&blog, now + Span::mins(1));
+    let of = |keeper: &Keeper, service, host, at| keeper.nonce(service, host, at).to_string();
+    let other = of(&keeper, &blog, HOST, now + Span::mins(1));
     let other_mac = other.rsplit('.').next().unwrap();
     let last = parts.len() - 1;
     vec![
@@ -61,23 +63,36 @@ fn on_the_nonce(good: &str, now: Time) -> Vec<Row> {
         ("two with a comma", with(&format!("{good},{good}")), 409),
         ("in capitals", with(&good.to_uppercase()), 409),
         ("of another version", swapped(0, "v9"), 409),
-        ("with the time changed", swapped(1, "1"), 409),
+        ("with the time changed", swapped(1, "00000001"), 409),
         (
             "with the seal of another time",
             swapped(last, other_mac),
             409,
         ),
         ("without a seal", swapped(last, ""), 409),
-        ("of another service", with(&keeper.nonce(&shop, now)), 409),
-        ("of another house", with(&stranger.nonce(&blog, now)), 409),
+        (
+            "of another service",
+            with(&of(&keeper, &shop, HOST, now)),
+            409,
+        ),
+        (
+            "of another host",
+            with(&of(&keeper, &blog, "shop.test", now)),
+            409,
+        ),
+        (
+            "of another house",
+            with(&of(&stranger, &blog, HOST, now)),
+            409,
+        ),
         (
             "expired",
-            with(&keeper.nonce(&blog, now - Span::mins(12))),
+            with(&of(&keeper, &blog, HOST, now - Span::mins(12))),
             409,
         ),
         (
             "of the future",
-            with(&keeper.nonce(&blog, now + Span::mins(3))),
+            with(&of(&keeper, &blog, HOST, now + Span::mins(3))),
             409,
         ),
         ("very long", with(&"v".repeat(3_000)), 409),

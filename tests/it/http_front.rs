@@ -4,6 +4,7 @@
 
 use anteroom::engine::time::Span;
 use anteroom::engine::view::Phase;
+use anteroom::gate::Nonce;
 
 use crate::support::house::{House, limits};
 use crate::support::visitor::{Answer, Visitor, soon};
@@ -14,11 +15,21 @@ fn by_front(answer: &Answer) -> bool {
     answer.header("date").contains("1970")
 }
 
-/// Everything but the date.
+/// Everything but the date and the nonces, of which each answer has its own.
 fn told(answer: &Answer) -> (u16, Vec<String>, String) {
     let lines = answer.head.lines().map(str::to_ascii_lowercase);
     let lines = lines.filter(|line| !line.starts_with("date:"));
-    (answer.status, lines.collect(), answer.body.clone())
+    let body = nonces(&answer.body).into_iter();
+    let body = body.fold(answer.body.clone(), |body, nonce| body.replace(nonce, ""));
+    (answer.status, lines.collect(), body)
+}
+
+/// The nonces in a body.
+fn nonces(body: &str) -> Vec<&str> {
+    let starts = body.match_indices("v2.").map(|(start, _)| start);
+    let texts = starts.filter_map(|start| body.get(start..start + Nonce::LENGTH));
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    texts.filter(|text| text.bytes().all(plain)).collect()
 }
 
 async fn ask(visitor: &mut Visitor, host: &str, path: &str, lines: &str) -> Answer {
@@ -154,11 +165,25 @@ async fn the_page_is_made_anew_when_the_service_or_the_minute_changes() {
     assert_eq!(told(&first), told(&visitor.get("/", HTML).await));
     house.later(Span::mins(1));
     let later = visitor.get("/", HTML).await;
-    assert_ne!(first.body, later.body, "the nonce is a fresh one");
+    assert_eq!(told(&first), told(&later));
     assert_ne!(first.header("date"), later.header("date"));
     house.show(|view| view.phase = Phase::Waking);
     let waking = visitor.get("/", HTML).await;
     assert_eq!(waking.header("x-anteroom"), "waking");
+}
+
+#[tokio::test]
+async fn every_page_has_one_nonce_and_no_other_page_has_it() {
+    let house = House::asleep().await;
+    let (mut visitor, mut other) = (house.visitor().await, hypers(&house).await);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        for answer in [visitor.get("/", HTML).await, other.get("/", HTML).await] {
+            let nonces = nonces(&answer.body);
+            assert_eq!(nonces.len(), 1, "{}", answer.body);
+            assert!(seen.insert(nonces[0].to_owned()), "{} twice", nonces[0]);
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,22 +12,23 @@ use tokio::time::timeout;
 
 use crate::engine::time::Time;
 use crate::http::reply::Reply;
+use crate::page::Sheet;
 
 /// A client that takes nothing for so long is gone.
 const STALLED_MAX: Duration = Duration::from_secs(30);
 
-/// A head without its last lines, and a body.
+/// A head without its last lines, and a body, which may have a gap for a nonce.
 #[derive(Clone, Debug)]
 pub(in crate::http) struct Wire {
     head: Bytes,
-    body: Bytes,
+    body: Sheet,
 }
 
 impl Wire {
-    /// An answer of ours with a body that is known whole.
-    pub(in crate::http) fn whole(reply: &Reply, body: Bytes) -> Wire {
+    /// The head of an answer of ours, with this body.
+    pub(in crate::http) fn new(reply: &Reply, body: Sheet) -> Wire {
         let mut head = lines_of(reply);
-        let length = body.len().to_string();
+        let length = body.length().to_string();
         push_line(
             &mut head,
             header::CONTENT_LENGTH.as_str(),
@@ -41,13 +42,19 @@ impl Wire {
     pub(super) fn chunked(reply: &Reply) -> Wire {
         let mut head = lines_of(reply);
         push_line(&mut head, header::TRANSFER_ENCODING.as_str(), b"chunked");
-        let (head, body) = (head.into(), Bytes::new());
+        let (head, body) = (head.into(), Sheet::default());
         Wire { head, body }
     }
 
-    /// Sends it, with the date.
-    pub(super) async fn send(&self, stream: &mut TcpStream, now: Time) -> io::Result<()> {
-        send(stream, [&self.head, &date_line(now), &self.body]).await
+    /// Sends it, with the date, and with this nonce in its gap.
+    pub(super) async fn send(
+        &self,
+        stream: &mut TcpStream,
+        now: Time,
+        nonce: &str,
+    ) -> io::Result<()> {
+        let [before, nonce, after] = self.body.pieces(nonce);
+        send(stream, [&self.head, &date_line(now), before, nonce, after]).await
     }
 }
 
@@ -59,10 +66,10 @@ pub(super) async fn send_chunk(stream: &mut TcpStream, bytes: &[u8]) -> io::Resu
 
 /// Sends the end of the chunks.
 pub(super) async fn send_last_chunk(stream: &mut TcpStream) -> io::Result<()> {
-    send(stream, [b"0\r\n\r\n", b"", b""]).await
+    send(stream, [b"0\r\n\r\n"]).await
 }
 
-async fn send(stream: &mut TcpStream, pieces: [&[u8]; 3]) -> io::Result<()> {
+async fn send<const N: usize>(stream: &mut TcpStream, pieces: [&[u8]; N]) -> io::Result<()> {
     let whole: usize = pieces.iter().map(|piece| piece.len()).sum();
     let slices = pieces.map(IoSlice::new);
     // Nearly always all of it finds room at once.

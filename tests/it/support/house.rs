@@ -116,7 +116,7 @@ impl House {
         let room = Room::new(Setup {
             sites: Sites::new(vec![site]),
             trusted_proxies: vec!["127.0.0.1/32".parse().unwrap()],
-            keeper: Keeper::new([7; 32]),
+            keeper: Keeper::new([7; 32], 1 << 60),
             admission: Arc::clone(&admission),
             clock: Arc::new(move || Time(hands.load(SeqCst))),
             seed: 7,
