@@ -24,6 +24,7 @@ mod reply;
 mod rewind;
 mod shield;
 mod tunnel;
+mod unread;
 mod visit;
 mod wait;
 mod wake;

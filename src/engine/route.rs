@@ -49,14 +49,18 @@ pub enum Kind {
     Asset,
     /// A feed reader.
     Feed,
-    /// HEAD.
-    Head,
+    /// HEAD: it gets the headers that the GET would get (RFC 9110 §9.3.2), in this form.
+    Head(Form),
+    /// What a browser sends by itself and nobody reads the answer of: a report, a beacon, a ping.
+    Report,
     /// OPTIONS; above all a CORS preflight.
     Preflight,
     /// A protocol upgrade: WebSocket.
     Upgrade,
-    /// gRPC or gRPC-Web.
+    /// gRPC.
     Grpc,
+    /// gRPC-Web.
+    GrpcWeb,
     /// A stream of server-sent events.
     EventStream,
     /// The browser guesses that somebody may come.
@@ -78,6 +82,8 @@ pub enum Form {
     Empty,
     /// The status that gRPC clients understand: 14, unavailable.
     Grpc,
+    /// The same for gRPC-Web.
+    GrpcWeb,
 }
 
 impl Form {
@@ -91,6 +97,7 @@ impl Form {
             Form::UnsentProblem => "unsent_problem",
             Form::Empty => "empty",
             Form::Grpc => "grpc",
+            Form::GrpcWeb => "grpc_web",
         }
     }
 }
@@ -152,10 +159,11 @@ impl Kind {
         if shape.upgrade {
             return Kind::Upgrade;
         }
-        if shape
-            .content_type
-            .is_some_and(|kind| starts(kind, "application/grpc"))
-        {
+        let content_is = |kind| shape.content_type.is_some_and(|is| starts(is, kind));
+        if content_is("application/grpc-web") {
+            return Kind::GrpcWeb;
+        }
+        if content_is("application/grpc") {
             return Kind::Grpc;
         }
         if shape.purpose.is_some_and(is_guess) {
@@ -163,7 +171,7 @@ impl Kind {
         }
         match shape.method {
             "GET" => of_get(shape),
-            "HEAD" => Kind::Head,
+            "HEAD" => Kind::Head(of_get(shape).form()),
             "OPTIONS" => Kind::Preflight,
             _ => of_call(shape),
         }
@@ -174,7 +182,8 @@ impl Kind {
     pub const fn form(self) -> Form {
         match self {
             // The server leaves the body of an answer to HEAD away.
-            Kind::Navigation | Kind::Plain | Kind::Head => Form::Page,
+            Kind::Head(form) => form,
+            Kind::Navigation | Kind::Plain => Form::Page,
             Kind::Submission => Form::UnsentPage,
             Kind::Data | Kind::Fragment => Form::Problem,
             Kind::Call => Form::UnsentProblem,
@@ -183,8 +192,10 @@ impl Kind {
             | Kind::Preflight
             | Kind::Upgrade
             | Kind::EventStream
+            | Kind::Report
             | Kind::Prefetch => Form::Empty,
             Kind::Grpc => Form::Grpc,
+            Kind::GrpcWeb => Form::GrpcWeb,
         }
     }
 
@@ -201,8 +212,14 @@ impl Kind {
             | Kind::Call
             | Kind::Upgrade
             | Kind::Grpc
+            | Kind::GrpcWeb
             | Kind::EventStream => true,
-            Kind::Asset | Kind::Feed | Kind::Head | Kind::Preflight | Kind::Prefetch => false,
+            Kind::Asset
+            | Kind::Feed
+            | Kind::Head(_)
+            | Kind::Preflight
+            | Kind::Report
+            | Kind::Prefetch => false,
         }
     }
 
@@ -276,8 +293,20 @@ fn of_get(shape: &Shape<'_>) -> Kind {
 
 fn of_call(shape: &Shape<'_>) -> Kind {
     let accept = Accept::of(shape.accept);
+    let reports = [
+        "application/reports+json",
+        "application/csp-report",
+        "text/ping",
+    ];
+    let reports = reports
+        .iter()
+        .any(|kind| shape.content_type.is_some_and(|is| starts(is, kind)));
     match (shape.fetch_mode, shape.fetch_dest) {
         (Some("navigate"), _) | (_, Some("document" | "iframe" | "frame")) => Kind::Submission,
+        // A script that sends in mode "no-cors" can't read what comes back, and sends it for the most part when its page
+        // is left.
+        (_, Some("report")) | (Some("no-cors"), _) => Kind::Report,
+        _ if reports => Kind::Report,
         (Some(_), _) | (_, Some(_)) => Kind::Call,
         _ if shape.by_script || accept.prefers_json => Kind::Call,
         _ if accept.names_html => Kind::Submission,
@@ -294,7 +323,7 @@ struct Accept {
     names_html: bool,
     feed: bool,
     stream: bool,
-    /// What it likes best is part of a page.
+    /// Part of a page is named and nothing else, or it is what it likes best.
     part: bool,
 }
 
@@ -306,7 +335,7 @@ impl Accept {
         let text = text.unwrap_or("*/*");
         // For each type the most specific range that covers it counts: (how specific, quality in thousandths).
         let (mut html, mut json) = ((0, 0), (0, 0));
-        let (mut best_part, mut best_other) = (0, 0);
+        let (mut best_part, mut best_other, mut names_other) = (0, 0, false);
         let mut accept = Accept::default();
         for range in text.split(',').take(RANGES_MAX) {
             let mut parts = range.split(';').map(str::trim);
@@ -317,6 +346,9 @@ impl Accept {
                     html = html.max((3, quality));
                     accept.names_html |= quality > 0;
                 }
+                "application/rss+xml" | "application/atom+xml" | "application/feed+json" => {
+                    accept.feed |= quality > 0;
+                }
                 "application/json" | "text/json" => json = json.max((3, quality)),
                 name if name.ends_with("+json") => json = json.max((3, quality)),
                 "text/*" => html = html.max((2, quality)),
@@ -325,20 +357,20 @@ impl Accept {
                     html = html.max((1, quality));
                     json = json.max((1, quality));
                 }
-                "application/rss+xml" | "application/atom+xml" | "application/feed+json" => {
-                    accept.feed |= quality > 0;
-                }
                 "text/event-stream" => accept.stream |= quality > 0,
                 _ => {}
             }
             match is_part_type(&name) {
                 true => best_part = best_part.max(quality),
-                false => best_other = best_other.max(quality),
+                false => {
+                    best_other = best_other.max(quality);
+                    names_other |= !matches!(name.as_str(), "*/*" | "*");
+                }
             }
         }
         // With equal qualities the one that is named wins: "application/json, */*" comes from programs.
         accept.prefers_json = (json.1, json.0) > (html.1, html.0);
-        accept.part = best_part > best_other || (best_part > 0 && !accept.names_html);
+        accept.part = best_part > best_other || (best_part > 0 && !names_other);
         accept
     }
 }

@@ -26,6 +26,8 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_WEB: HeaderValue = HeaderValue::from_static("application/grpc-web+proto");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// When a denied client may look again whether somebody else has woken the service, in seconds.
@@ -100,6 +102,11 @@ fn later(reply: Reply, seconds: u32) -> Reply {
     with(reply, header::RETRY_AFTER, HeaderValue::from(seconds))
 }
 
+/// This connection's last answer.
+pub(super) fn last(reply: Reply) -> Reply {
+    with(reply, header::CONNECTION, HeaderValue::from_static("close"))
+}
+
 /// The service isn't there yet.
 pub(super) fn wait(
     found: &Found,
@@ -121,7 +128,8 @@ pub(super) fn wait(
             return trouble_json(status, view, now, "not-sent", detail);
         }
         Form::Empty => ours(status, mark, Body::empty()),
-        Form::Grpc => return grpc(mark),
+        Form::Grpc => return grpc(mark, GRPC),
+        Form::GrpcWeb => return grpc(mark, GRPC_WEB),
     };
     later(reply, page::retry_after(view, now))
 }
@@ -173,7 +181,8 @@ pub(super) fn trouble(
             ours(status, view.phase.as_str(), Body::empty()),
             page::retry_after(view, now),
         ),
-        Form::Grpc => grpc(view.phase.as_str()),
+        Form::Grpc => grpc(view.phase.as_str(), GRPC),
+        Form::GrpcWeb => grpc(view.phase.as_str(), GRPC_WEB),
     }
 }
 
@@ -204,13 +213,9 @@ fn problem(status: StatusCode, view: &View, wait_s: u32, kind: &str, detail: &st
 
 /// "Unavailable", as gRPC clients understand it: an answer of headers only, with the status that makes them try
 /// again.
-fn grpc(mark: &'static str) -> Reply {
+fn grpc(mark: &'static str, kind: HeaderValue) -> Reply {
     let reply = ours(StatusCode::OK, mark, Body::empty());
-    let reply = with(
-        reply,
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
+    let reply = with(reply, header::CONTENT_TYPE, kind);
     let reply = with(
         reply,
         HeaderName::from_static("grpc-status"),
@@ -349,7 +354,8 @@ pub(super) fn refused(found: &Found, view: &View, manner: Manner, refusal: Refus
             problem(status, view, wait_s, "limited", detail)
         }
         Form::Empty => later(ours(status, mark, Body::empty()), wait_s),
-        Form::Grpc => grpc(mark),
+        Form::Grpc => grpc(mark, GRPC),
+        Form::GrpcWeb => grpc(mark, GRPC_WEB),
     }
 }
 
@@ -364,7 +370,8 @@ fn denied(found: &Found, view: &View, manner: Manner) -> Reply {
             problem(status, view, DENIED_WAIT_S, "denied", detail)
         }
         Form::Empty => ours(status, mark, Body::empty()),
-        Form::Grpc => grpc(mark),
+        Form::Grpc => grpc(mark, GRPC),
+        Form::GrpcWeb => grpc(mark, GRPC_WEB),
     }
 }
 

@@ -21,6 +21,7 @@ use super::manner::Manner;
 use super::paths;
 use super::reply::{self, Reply, Trouble};
 use super::room::{Found, Room, Site, Sites};
+use super::unread;
 use crate::driver::admission::{Refusal, Wish};
 use crate::engine::client;
 use crate::engine::contract::TriggerBy;
@@ -84,10 +85,13 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     let visit = look(&room, peer, &parts);
     let request = Request::from_parts(parts, body);
     let Some(visit) = visit else {
-        return reply::unknown_host(Lang::ENGLISH);
+        return unread::after(request, reply::unknown_host(Lang::ENGLISH)).await;
     };
     if request.uri().path().starts_with(paths::PREFIX) {
-        return visit.own(&room, request).await;
+        return match unread::whole(request).await {
+            Some(whole) => visit.own(&room, whole).await,
+            None => reply::bad_wake(&visit.found.site.handle.view(), room.now()),
+        };
     }
     let site = Arc::clone(&visit.found.site);
     let kind = visit.seen.kind.form().as_str();
@@ -250,32 +254,10 @@ impl Visit {
         decision: Decision,
     ) -> Reply {
         if let Some(reply) = self.held_off(room) {
-            return reply;
+            return unread::after(request, reply).await;
         }
-        match decision {
-            Decision::Hold { wake, .. } => {
-                let path = request.uri().path().to_owned();
-                let agent = agent(request.headers()).to_owned();
-                let length = self.found.site.hold.unwrap_or(Span::ZERO);
-                let outgoing = Outgoing::new(request, self.seen.hop);
-                let wakes = async || {
-                    if wake {
-                        self.ask(room, TriggerBy::Request, &path, &agent).await?;
-                    }
-                    Ok(wake)
-                };
-                let held = Box::pin(hold::hold(
-                    room,
-                    &self.found,
-                    outgoing,
-                    self.stay(),
-                    length,
-                    wakes,
-                    || self.waits(),
-                ))
-                .await;
-                held.unwrap_or_else(|what| self.failed(room, what))
-            }
+        let reply = match decision {
+            Decision::Hold { wake, .. } => return self.hold(room, request, wake).await,
             Decision::Wait { form, wake } => {
                 if wake {
                     // Refused: the page is right all the same.
@@ -291,6 +273,39 @@ impl Visit {
             }
             // A closed gate lets nobody through; the page is right whatever comes next.
             Decision::Forward => self.wait(room, self.seen.kind.form()),
+        };
+        unread::after(request, reply).await
+    }
+
+    /// Keeps the request until the app is there, or says why not.
+    async fn hold(&self, room: &Arc<Room>, request: Request<Incoming>, wake: bool) -> Reply {
+        let path = request.uri().path().to_owned();
+        let agent = agent(request.headers()).to_owned();
+        let length = self.found.site.hold.unwrap_or(Span::ZERO);
+        let outgoing = Outgoing::new(request, self.seen.hop);
+        let wakes = async || {
+            if wake {
+                self.ask(room, TriggerBy::Request, &path, &agent).await?;
+            }
+            Ok(wake)
+        };
+        let held = Box::pin(hold::hold(
+            room,
+            &self.found,
+            outgoing,
+            self.stay(),
+            length,
+            wakes,
+            || self.waits(),
+        ))
+        .await;
+        match held {
+            Ok(reply) => reply,
+            // Nothing of its body was read, or not all.
+            Err(what @ (Trouble::TooBig | Trouble::TooMany)) => {
+                reply::last(self.failed(room, what))
+            }
+            Err(what) => self.failed(room, what),
         }
     }
 

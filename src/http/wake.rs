@@ -28,10 +28,10 @@ use crate::telemetry::metrics;
 const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
 
 /// The longest body of a wake: a nonce and, some day, a challenge's answer.
-const BODY_MAX: usize = 4 * 1024;
+pub(super) const BODY_MAX: usize = 4 * 1024;
 
 /// The time in which it must be here.
-const BODY_WAIT: Duration = Duration::from_secs(5);
+pub(super) const BODY_WAIT: Duration = Duration::from_secs(5);
 
 /// What a form or a JSON object says. What is not there is empty; what else it says means nothing.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]

@@ -41,6 +41,7 @@ mod doctor;
 mod forwarded_for;
 mod gate_attacks;
 mod http_balance;
+mod http_conformance;
 mod http_forward;
 mod http_front;
 mod http_hold;

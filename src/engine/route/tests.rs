@@ -242,7 +242,7 @@ fn a_get_shows_its_kind_in_its_head() {
                 accept: Some(BROWSER),
                 ..get
             },
-            Kind::Head,
+            Kind::Head(Form::Page),
         ),
         (
             Shape {
@@ -311,7 +311,10 @@ fn a_get_shows_its_kind_in_its_head() {
     }
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 17] = [
+    Kind::Head(Form::Problem),
+    Kind::GrpcWeb,
+    Kind::Report,
     Kind::Fragment,
     Kind::Navigation,
     Kind::Submission,
@@ -320,7 +323,7 @@ const KINDS: [Kind; 14] = [
     Kind::Call,
     Kind::Asset,
     Kind::Feed,
-    Kind::Head,
+    Kind::Head(Form::Page),
     Kind::Preflight,
     Kind::Upgrade,
     Kind::Grpc,
@@ -350,8 +353,9 @@ fn a_prefetch_a_monitor_and_a_part_of_a_page_never_wake() {
     };
     for kind in [
         Kind::Prefetch,
-        Kind::Head,
+        Kind::Head(Form::Page),
         Kind::Preflight,
+        Kind::Report,
         Kind::Asset,
         Kind::Feed,
     ] {
