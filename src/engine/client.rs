@@ -101,6 +101,26 @@ fn parse(element: &str) -> Option<IpAddr> {
     (!nobody).then_some(ip)
 }
 
+/// Whether a user agent says by itself that it is a program which runs pages as a browser does: a crawler that renders, a
+/// measurer. Who lies is not found by this; a robot whose maker sells telephones (Cubot) is none.
+#[must_use]
+pub fn says_it_is_a_program(agent: &str) -> bool {
+    const WORDS: [&str; 10] = [
+        "bot",
+        "crawl",
+        "spider",
+        "lighthouse",
+        "prerender",
+        "pingdom",
+        "gtmetrix",
+        "synthetics",
+        "speedcurve",
+        "archiver",
+    ];
+    let agent = agent.to_ascii_lowercase().replace("cubot", "");
+    WORDS.iter().any(|word| agent.contains(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +134,35 @@ mod tests {
         ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "2001:db8:1::/48"]
             .map(|net| net.parse().unwrap())
             .to_vec()
+    }
+
+    #[test]
+    fn a_program_that_says_so_is_one_and_a_telephone_is_none() {
+        for (agent, program) in [
+            (
+                "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko; compatible; Googlebot/2.1) Chrome/128.0 Safari/537.36",
+                true,
+            ),
+            (
+                "Mozilla/5.0 (Linux; Android 11) Chrome/125.0 Mobile Safari/537.36 Chrome-Lighthouse",
+                true,
+            ),
+            (
+                "Mozilla/5.0 (Linux; Android 11; CUBOT NOTE 20) Chrome/128.0 Mobile Safari/537.36",
+                false,
+            ),
+            (
+                "Mozilla/5.0 (Linux; Android 11; CUBOT) (compatible; bingbot/2.0)",
+                true,
+            ),
+            (
+                "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0",
+                false,
+            ),
+            ("", false),
+        ] {
+            assert_eq!(says_it_is_a_program(agent), program, "{agent}");
+        }
     }
 
     #[test]

@@ -336,6 +336,12 @@ pub(super) fn wrong_origin(view: &View, now: Time) -> Reply {
     trouble_json(StatusCode::FORBIDDEN, view, now, "wrong-origin", detail)
 }
 
+/// A program that says what it is does not wake by running the page's script.
+pub(super) fn program(view: &View, now: Time) -> Reply {
+    let detail = "Programs wake nothing by running the page's script.";
+    trouble_json(StatusCode::FORBIDDEN, view, now, "program", detail)
+}
+
 /// This client may not wake the service: for now, where waiting helps.
 pub(super) fn refused(found: &Found, view: &View, manner: Manner, refusal: Refusal) -> Reply {
     let mark = view.phase.as_str();

@@ -21,6 +21,7 @@ use super::reply::{self, Reply};
 use super::room::Room;
 use super::visit::{self, Visit};
 use crate::driver::admission::Refusal;
+use crate::engine::client;
 use crate::engine::contract::TriggerBy;
 use crate::engine::route::{Form, Kind};
 use crate::telemetry::metrics;
@@ -145,7 +146,13 @@ where
         return Err(bad());
     };
     let said = Said::read(&body.to_bytes()).ok_or_else(bad)?;
-    Ok((sender, said))
+    // A press of the page's button by a browser that names no HTML in its Accept: Links, Dillo, Internet Explorer 8.
+    let as_page = sender.as_page || (!by_script && said.by == "click");
+    // It runs the page's script as a browser does, and tells that nobody sits before it.
+    if by_script && said.by != "click" && client::says_it_is_a_program(&sender.agent) {
+        return Err(reply::program(&handle.view(), room.now()));
+    }
+    Ok((Sender { as_page, ..sender }, said))
 }
 
 impl Said {
@@ -180,7 +187,8 @@ fn is_form_of_ours(headers: &http::HeaderMap) -> bool {
 }
 
 /// Whether the request was made by this site's own page. Browsers say so in `Sec-Fetch-Site` or `Origin`; who
-/// sends neither is no browser, and holds a nonce by other means. Of several lines each must say it.
+/// sends neither is no browser, and holds a nonce by other means. Of several lines each must say it. A browser that is
+/// told never to send a `Referer` hides its `Origin` too: then `Sec-Fetch-Site`, which no page can forge, must be there.
 fn same_origin(headers: &http::HeaderMap, host: &str) -> bool {
     let all = |name, fits: &dyn Fn(&str) -> bool| {
         let mut lines = headers.get_all::<header::HeaderName>(name).iter();
@@ -191,7 +199,9 @@ fn same_origin(headers: &http::HeaderMap, host: &str) -> bool {
             .split_once("://")
             .is_some_and(|(_, origin_host)| origin_host.eq_ignore_ascii_case(host))
     };
-    all(SEC_FETCH_SITE, &|site| site == "same-origin") && all(header::ORIGIN, &is_ours)
+    let told = headers.contains_key(SEC_FETCH_SITE);
+    let fits = |origin: &str| is_ours(origin) || (told && origin == "null");
+    all(SEC_FETCH_SITE, &|site| site == "same-origin") && all(header::ORIGIN, &fits)
 }
 
 /// Where the form's sender came from: a path on this host, with its query. Never another host.
@@ -298,6 +308,19 @@ mod tests {
                 fits,
                 "{name}: {value}"
             );
+        }
+    }
+
+    #[test]
+    fn a_browser_that_hides_its_origin_must_say_by_itself_where_it_comes_from() {
+        for (site, fits) in [
+            ("same-origin", true),
+            ("cross-site", false),
+            ("none", false),
+        ] {
+            let mut both = headers("origin", "null");
+            both.extend(headers("sec-fetch-site", site));
+            assert_eq!(same_origin(&both, "blog.test"), fits, "{site}");
         }
     }
 

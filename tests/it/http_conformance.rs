@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::support::app::App;
 use crate::support::house::House;
 use crate::support::ports::free_port;
+use crate::support::requests::Table;
 use crate::support::traefik::{Places, Traefik};
 use crate::support::visitor::{Answer, SOON, Visitor};
 use crate::support::wait::eventually;
@@ -106,45 +107,18 @@ impl State {
 }
 
 fn rows() -> Vec<Row> {
-    let mut names: Vec<(&str, String)> = Vec::new();
-    let mut rows = Vec::new();
-    for text in TABLE
-        .lines()
-        .filter(|text| !text.is_empty() && !text.starts_with('#'))
-    {
-        let columns: Vec<&str> = text.split('\t').collect();
-        if let (Some(name), [_, headers]) = (text.strip_prefix('@'), &columns[..]) {
-            let name = name.split('\t').next().unwrap();
-            names.push((name, lines(headers, &names)));
-            continue;
-        }
-        let headers = columns.get(3).copied().unwrap_or_default();
+    let table = Table::read(TABLE);
+    let rows = table.rows.iter().map(|columns| {
         let (method, target) = columns[1].split_once(' ').expect("a request line");
-        rows.push(Row {
+        Row {
             form: columns[0].to_owned(),
             method: method.to_owned(),
             target: target.to_owned(),
             what: columns[2].to_owned(),
-            lines: lines(headers, &names),
-        });
-    }
-    rows
-}
-
-fn lines(headers: &str, names: &[(&str, String)]) -> String {
-    let parts = headers.split(" | ").filter(|part| !part.is_empty());
-    parts
-        .map(|part| match part.strip_prefix('@') {
-            Some(name) => {
-                let known = names.iter().find(|known| known.0 == name);
-                known
-                    .unwrap_or_else(|| panic!("no headers are named {name}"))
-                    .1
-                    .clone()
-            }
-            None => format!("{part}\r\n"),
-        })
-        .collect()
+            lines: table.lines(columns.get(3).copied().unwrap_or_default()),
+        }
+    });
+    rows.collect()
 }
 
 impl Row {

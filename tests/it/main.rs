@@ -25,6 +25,7 @@ mod support {
     pub(crate) mod proxmox;
     pub(crate) mod real_app;
     pub(crate) mod redis;
+    pub(crate) mod requests;
     pub(crate) mod traefik;
     pub(crate) mod visitor;
     pub(crate) mod wait;
@@ -49,6 +50,7 @@ mod http_limits;
 mod http_links;
 mod http_listen;
 mod http_paths;
+mod http_visitors;
 mod http_wait;
 mod lifecycle;
 mod lifecycle_browser;
