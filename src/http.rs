@@ -12,6 +12,7 @@ pub mod room;
 
 mod balance;
 mod body;
+mod copies;
 mod events;
 mod forward;
 mod front;

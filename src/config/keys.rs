@@ -267,6 +267,7 @@ pub(super) const KEYS: &[Key] = &[
     key("service", "provider", Provider, Required, "Where the machine lives.", r#"{ kind = "docker", container = "blog" }"#),
     key("service", "wake", Section("wake"), Nothing("all its defaults"), "Who may wake the service, and how.", "{}"),
     key("service", "ignore", List("parts of user agents"), Value("[]"), "A request whose `User-Agent` holds one of these, in any case of letters, neither wakes the service nor keeps it awake.", r#"["UptimeRobot"]"#),
+    key("service", "copies", List("paths"), Value(r#"["/robots.txt", "/favicon.ico", "/apple-touch-icon*.png", "/sitemap.xml", "/.well-known/*"]"#), "Paths of which the room keeps the last good copy, and answers with it while the app can't: each may have one `*`. `[]` keeps none.", r#"["/robots.txt", "/ads.txt"]"#),
     key("service", "scale", Section("scale"), Nothing("one instance"), "How many instances there may be.", "{}"),
     key("service", "cost", Section("cost"), Nothing("not known"), "What a running machine costs.", "{ per_hour = 0.0288 }"),
 

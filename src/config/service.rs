@@ -47,6 +47,8 @@ pub struct Service {
     pub wake: Wake,
     /// Parts of user agents, in lower case, whose requests neither wake it nor keep it awake.
     pub ignore: Vec<String>,
+    /// Paths of which the room keeps the last good copy, each with one `*` at most.
+    pub copies: Vec<String>,
     /// How it is scaled; none where one instance is all there may be.
     pub scale: Option<Scale>,
     /// What a running machine costs.
@@ -147,6 +149,7 @@ impl Service {
         });
         let wake = wake(section);
         let ignore = section.list("ignore", |text| value::words(&text.to_lowercase()));
+        let copies = section.list("copies", value::copied);
         let scale = section
             .section("scale")
             .and_then(|scale| Scale::read(&scale, provider.as_ref(), around));
@@ -167,6 +170,7 @@ impl Service {
             provider: provider?,
             wake: wake?,
             ignore,
+            copies,
             scale,
             cost,
         })

@@ -234,6 +234,20 @@ pub(super) fn words(text: &str) -> Parsed<String> {
     }
 }
 
+/// A path of which a copy is kept.
+pub(super) fn copied(text: &str) -> Parsed<String> {
+    let fits = text.starts_with('/')
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && !text.contains(['?', '#'])
+        && text.matches('*').count() <= 1;
+    match fits {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("must be a path that starts with /, without a query, and may have one *".into())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

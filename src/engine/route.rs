@@ -47,7 +47,7 @@ pub enum Kind {
     Call,
     /// A script, a style sheet, an image, a font: part of a page.
     Asset,
-    /// A feed reader.
+    /// A feed reader, or a crawler that asks for what is made for crawlers.
     Feed,
     /// HEAD: it gets the headers that the GET would get (RFC 9110 §9.3.2), in this form.
     Head(Form),
@@ -282,6 +282,7 @@ fn of_get(shape: &Shape<'_>) -> Kind {
         (_, Some(_)) => Kind::Asset,
         (Some("cors" | "same-origin"), None) => by_script,
         _ if shape.by_script => by_script,
+        _ if matches!(shape.path, "/robots.txt" | "/sitemap.xml") => Kind::Feed,
         // No fetch metadata: an old browser or a program.
         _ if accept.feed && !accept.names_html => Kind::Feed,
         _ if accept.prefers_json => Kind::Data,

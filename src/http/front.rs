@@ -32,6 +32,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
+use super::copies;
 use super::events;
 use super::head::Head;
 use super::listen::HEAD_BYTES_MAX;
@@ -140,6 +141,9 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
     }
     let sites = room.sites();
     let found = visit::find(&sites, get)?;
+    if copies::fits(&found.site.copies, get.path()) {
+        return None;
+    }
     let seen = visit::see(room, peer, get, &found.site);
     let rules = found.site.rules(seen.hop.client, seen.ignored);
     let page = found.site.handle.with_view(|view| {

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::copies;
 use super::front;
 use super::rewind::Rewind;
 use super::room::Room;
@@ -66,6 +67,7 @@ pub async fn serve(listener: TcpListener, room: Arc<Room>, shutdown: Cancellatio
     if let Err(error) = notice_the_dead(&listener) {
         tracing::warn!(%error, "visitors that vanish will be noticed late");
     }
+    tokio::spawn(copies::tend(Arc::clone(&room), shutdown.clone()));
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         let accepted = tokio::select! {

@@ -8,6 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::body::{Body, Frames};
+use super::copies::Copy;
 use super::manner::Manner;
 use super::room::Found;
 use crate::driver::admission::Refusal;
@@ -237,6 +238,37 @@ pub(super) fn held_off(phase: Phase, wait: Duration) -> Reply {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let whole_seconds = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
     later(reply, whole_seconds.max(1))
+}
+
+/// The last good copy of what the app gave for everybody; nothing but its head for a client that has it.
+pub(super) fn copy(phase: Phase, copy: &Copy, had: bool, now: Time) -> Reply {
+    let (status, body) = match had {
+        true => (StatusCode::NOT_MODIFIED, Bytes::new()),
+        false => (StatusCode::OK, copy.body.clone()),
+    };
+    let mut reply = Response::new(body.into());
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(MARK, HeaderValue::from_static(phase.as_str()));
+    // Where the app said nothing, a cache would guess; soon it may have the app's own answer.
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("max-age=60"),
+    );
+    for (name, value) in &copy.lines {
+        headers.insert(name, value.clone());
+    }
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    let age = now.since(copy.taken).0 / 1_000;
+    with(reply, header::AGE, HeaderValue::from(age))
+}
+
+/// The app has nothing there, as it said when it was awake.
+pub(super) fn no_copy(phase: Phase) -> Reply {
+    no_such_path(phase)
 }
 
 /// No site has this host.

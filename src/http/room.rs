@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::copies::Copies;
 use super::forward;
 use super::forward::link::Links;
 use super::hold::HELD_KIB_MAX;
@@ -93,6 +94,7 @@ pub struct Room {
     pub(super) keeper: Keeper,
     pub(super) admission: Arc<Admission>,
     pub(super) links: Links,
+    pub(super) copies: Copies,
     pub(super) limits: Limits,
     /// Memory for held requests' bodies, in KiB.
     pub(super) held: Arc<Semaphore>,
@@ -117,6 +119,7 @@ impl Room {
             keeper: setup.keeper,
             admission: setup.admission,
             links: forward::links(),
+            copies: Copies::default(),
             limits: setup.limits,
             held: Arc::new(Semaphore::new(HELD_KIB_MAX as usize)),
             tunnels: TaskTracker::new(),
@@ -200,6 +203,8 @@ pub struct Site {
     pub waits_per_client: Option<u32>,
     /// Parts of user agents, in lower case, that neither wake it nor keep it awake.
     pub ignore: Vec<String>,
+    /// The paths of which copies are kept, each with one `*` at most.
+    pub copies: Vec<String>,
     /// What Traefik says in `X-Anteroom-Key` to prove `X-Anteroom-Service`; none: found by host alone.
     pub key: Option<String>,
 }
@@ -227,6 +232,7 @@ impl Site {
             },
             waits_per_client: crowd.map(|crowd| crowd.each),
             ignore: service.ignore.clone(),
+            copies: service.copies.clone(),
             key,
         }
     }
@@ -304,6 +310,12 @@ impl Sites {
             }
         }
         all
+    }
+
+    /// Every site, once.
+    pub(super) fn all(&self) -> Vec<Arc<Site>> {
+        let found = self.by_name.values();
+        found.map(|found| Arc::clone(&found.site)).collect()
     }
 
     /// The site of a host, which must be lower case and without port.

@@ -256,6 +256,13 @@ impl Visit {
         if let Some(reply) = self.held_off(room) {
             return unread::after(request, reply).await;
         }
+        let (method, uri) = (request.method(), request.uri());
+        let copy = room
+            .copies
+            .answer(&self.found, method, uri, request.headers(), room.now());
+        if let Some(reply) = copy {
+            return unread::after(request, reply).await;
+        }
         let reply = match decision {
             Decision::Hold { wake, .. } => return self.hold(room, request, wake).await,
             Decision::Wait { form, wake } => {

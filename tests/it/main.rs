@@ -43,6 +43,7 @@ mod forwarded_for;
 mod gate_attacks;
 mod http_balance;
 mod http_conformance;
+mod http_copies;
 mod http_forward;
 mod http_front;
 mod http_hold;

@@ -106,6 +106,7 @@ impl House {
             admit: Rules::default(),
             waits_per_client: None,
             ignore: Vec::new(),
+            copies: Vec::new(),
             key: Some("secret".to_owned()),
         };
         change(&mut site);
