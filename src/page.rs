@@ -9,7 +9,7 @@
 //! The page says only what is true (I14): a stage when it is reached, "ready" when the app answers. Without a
 //! script it still works, by a form and a link.
 //!
-//! Read [`scene`] (what is shown when), [`text`] (the words), [`lang`] (the languages), [`html`] (the page), [`sheet`] (its gap),
+//! Read [`scene`] (what is shown when), [`text`] (the words), [`lang`] (the languages), [`accept`] (who reads which), [`html`] (the page), [`sheet`] (its gap),
 //! [`status`] (for programs), then `templates/waiting.js`. All states that there are stand in [`samples`].
 //!
 //! # What the script expects of the room
@@ -22,6 +22,7 @@
 //!
 //! Each with `X-Anteroom`: an answer without it came from the app.
 
+pub mod accept;
 pub mod html;
 pub mod lang;
 pub mod samples;

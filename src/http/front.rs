@@ -40,6 +40,7 @@ use super::paths;
 use super::reply::{self, Reply};
 use super::room::{Found, Room};
 use super::visit;
+use super::wait::Prepared;
 use crate::engine::route::{self, Decision, Form};
 use crate::gate::Nonce;
 use crate::signal::edge::Wait;
@@ -54,7 +55,7 @@ thread_local! {
 /// What a request gets here.
 enum Get {
     /// The waiting page, as it was prepared, and the nonce of this answer.
-    Page(Arc<Wire>, Nonce),
+    Page(Arc<Prepared>, Nonce),
     /// The events of its site, for somebody who waits.
     Events(Found, Option<Wait>),
 }
@@ -99,8 +100,8 @@ pub(super) async fn serve(
         let sent = match came {
             Came::Other(bytes) => return Some(bytes),
             Came::Nothing => return None,
-            Came::Get(Get::Page(wire, nonce)) => {
-                wire.send(stream, room.now(), nonce.as_str()).await
+            Came::Get(Get::Page(page, nonce)) => {
+                page.wire.send(stream, room.now(), nonce.as_str()).await
             }
             Came::Get(Get::Events(found, wait)) => send_events(stream, room, &found, wait).await,
             Came::Own(request) => Box::pin(send_own(stream, room, peer, *request)).await,
@@ -151,7 +152,7 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
             Decision::Wait { form, wake } => form == Form::Page && !wake,
             _ => false,
         };
-        (waits && !events).then(|| found.wire(view, room.now(), seen.lang))
+        (waits && !events).then(|| found.prepared(view, room, room.now(), seen.manner))
     });
     // Only what we answer ourselves counts; and a client that has had too many is told so by hyper's side.
     if !(events || page.is_some()) || room.holds_off(seen.hop.client).is_some() {
@@ -161,9 +162,9 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
         found.shelf.own_paths.inc();
         return Some(Get::Events(found.clone(), found.site.waits(&seen)));
     }
-    found.shelf.pages.inc();
+    found.shelf.answers.inc();
     let nonce = found.nonce(&room.keeper, room.now());
-    page.map(|wire| Get::Page(wire, nonce))
+    page.map(|page| Get::Page(page, nonce))
 }
 
 /// Sends events until they end, or the visitor is gone. The connection can be used again after them.

@@ -15,6 +15,7 @@ use crate::driver::admission::Refusal;
 use crate::engine::route::Form;
 use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
+use crate::page::sheet::Coding;
 use crate::page::{self, Lang, Page};
 
 /// Marks our answers; an app's never carry it.
@@ -63,7 +64,9 @@ fn ours(status: StatusCode, mark: &'static str, body: Body) -> Reply {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(
         header::VARY,
-        HeaderValue::from_static("Accept, Accept-Language, Sec-Fetch-Mode, Sec-Fetch-Dest"),
+        HeaderValue::from_static(
+            "Accept, Accept-Encoding, Accept-Language, Sec-Fetch-Mode, Sec-Fetch-Dest",
+        ),
     );
     headers.insert(ROBOTS, HeaderValue::from_static("noindex"));
     headers.insert(
@@ -95,7 +98,13 @@ fn typed(status: StatusCode, mark: &'static str, kind: HeaderValue, body: Bytes)
 
 fn html(status: StatusCode, mark: &'static str, page: &Page) -> Reply {
     let reply = typed(status, mark, HTML, page.html.clone());
-    let reply = spoken(reply, page.lang);
+    let reply = match page.coding {
+        Coding::Plain => spoken(reply, page.lang),
+        Coding::Gzip => {
+            let gzip = HeaderValue::from_static("gzip");
+            with(spoken(reply, page.lang), header::CONTENT_ENCODING, gzip)
+        }
+    };
     with(reply, header::CONTENT_SECURITY_POLICY, page.csp.clone())
 }
 

@@ -19,6 +19,7 @@ use super::forward;
 use super::forward::link::Links;
 use super::hold::HELD_KIB_MAX;
 use super::shield::Shield;
+use super::stock::Stock;
 use super::visit::Seen;
 use super::wait::Shelf;
 use crate::config::{Service, WakeBy};
@@ -95,6 +96,8 @@ pub struct Room {
     pub(super) admission: Arc<Admission>,
     pub(super) links: Links,
     pub(super) copies: Copies,
+    /// What is prepared, of all shelves.
+    pub(super) stock: Stock,
     pub(super) limits: Limits,
     /// Memory for held requests' bodies, in KiB.
     pub(super) held: Arc<Semaphore>,
@@ -120,6 +123,7 @@ impl Room {
             admission: setup.admission,
             links: forward::links(),
             copies: Copies::default(),
+            stock: Stock::default(),
             limits: setup.limits,
             held: Arc::new(Semaphore::new(HELD_KIB_MAX as usize)),
             tunnels: TaskTracker::new(),

@@ -27,7 +27,6 @@ use crate::engine::client;
 use crate::engine::contract::TriggerBy;
 use crate::engine::route::{self, Decision, Form, Kind, Shape};
 use crate::engine::time::Span;
-use crate::page::Lang;
 use crate::signal::edge::{Stay, Use, Wait};
 use crate::telemetry::metrics;
 
@@ -37,8 +36,8 @@ pub(super) struct Seen {
     pub(super) hop: Hop,
     /// What kind of request it is.
     pub(super) kind: Kind,
-    /// What the client reads.
-    pub(super) lang: Lang,
+    /// How the client wants to be answered.
+    pub(super) manner: Manner,
     /// Whether Traefik itself asks, on its errors path.
     pub(super) by_errors_path: bool,
     /// Whether it is a monitor that neither wakes the service nor keeps it awake.
@@ -83,9 +82,10 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     }
     let (parts, body) = request.into_parts();
     let visit = look(&room, peer, &parts);
+    let lang = Manner::of(&parts, Form::Page).lang;
     let request = Request::from_parts(parts, body);
     let Some(visit) = visit else {
-        return unread::after(request, reply::unknown_host(Lang::ENGLISH)).await;
+        return unread::after(request, reply::unknown_host(lang)).await;
     };
     if request.uri().path().starts_with(paths::PREFIX) {
         return match unread::whole(request).await {
@@ -111,7 +111,7 @@ pub(super) async fn answer_own(
     let (parts, body) = request.into_parts();
     match look(room, peer, &parts) {
         Some(visit) => visit.own(room, Request::from_parts(parts, body)).await,
-        None => reply::unknown_host(Lang::ENGLISH),
+        None => reply::unknown_host(Manner::of(&parts, Form::Page).lang),
     }
 }
 
@@ -134,14 +134,15 @@ pub(super) fn see(room: &Room, peer: IpAddr, head: &impl Head, site: &Site) -> S
         }
         false => client::address(peer, &forwarded_for, &trusted),
     };
+    let kind = Kind::of(&shape(head));
     Seen {
         hop: Hop {
             peer,
             client,
             trusted: peer_trusted,
         },
-        kind: Kind::of(&shape(head)),
-        lang: Lang::ENGLISH,
+        kind,
+        manner: Manner::of(head, kind.form()),
         by_errors_path: on_errors_path && peer_trusted && forwarded_for.is_empty(),
         ignored: site.ignores(head.line(&header::USER_AGENT)),
     }
@@ -350,16 +351,13 @@ impl Visit {
         let (found, now) = (&self.found, room.now());
         let (view, manner) = (found.site.handle.view(), self.manner().in_form(form));
         reply::wait(found, &view, now, manner, || {
-            found.page(&view, now, &room.keeper, manner)
+            found.page(&view, room, now, manner)
         })
     }
 
     /// How the client wants to be answered.
     pub(super) fn manner(&self) -> Manner {
-        Manner {
-            form: self.seen.kind.form(),
-            lang: self.seen.lang,
-        }
+        self.seen.manner
     }
 
     /// The answer when the app can't serve this request.

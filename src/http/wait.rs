@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use http::HeaderValue;
 use prometheus_client::metrics::counter::Counter;
 
 use super::front::Wire;
 use super::manner::Manner;
 use super::reply;
-use super::room::Found;
+use super::room::{Found, Room};
+use super::stock::{Stock, Weight};
 use super::visit;
 use crate::config::WakeBy;
 use crate::engine::id::ServiceName;
@@ -18,44 +20,43 @@ use crate::engine::route::Form;
 use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
 use crate::gate::{Keeper, Nonce};
-use crate::page::sheet::{GAP, GAP_LENGTH};
+use crate::page::sheet::{Coding, GAP, GAP_LENGTH};
 use crate::page::{self, Ask, Lang, Page, Sheet};
 use crate::telemetry::metrics;
 
 // A nonce fills the gap.
 const _: () = assert!(GAP_LENGTH == Nonce::LENGTH);
 
-/// The waiting page of one host in both its forms, and its event, as they were last prepared.
+/// The waiting page of one host in both its forms, in each language and coding, and its event, as they were last
+/// prepared. How much is kept in all is for the [`Stock`] to say.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    waiting: ArcSwapOption<Prepared>,
-    unsent: ArcSwapOption<Prepared>,
+    pages: Vec<ArcSwapOption<Prepared>>,
     event: Arc<ArcSwapOption<Event>>,
-    wire: ArcSwapOption<PreparedWire>,
     /// Counts the waiting pages.
-    pub(super) pages: Counter,
+    pub(super) answers: Counter,
     /// Counts the answers on our own paths.
     pub(super) own_paths: Counter,
 }
 
-/// The waiting page with its head, and when it was right.
-#[derive(Debug)]
-struct PreparedWire {
-    version: u64,
-    tick: u64,
-    lang: Lang,
-    retry_after: u32,
-    wire: Arc<Wire>,
-}
-
-/// A prepared page, and when it was right.
+/// A prepared answer, and when it was right.
 #[derive(Debug)]
 pub(super) struct Prepared {
+    right: Right,
+    csp: HeaderValue,
+    lang: Lang,
+    coding: Coding,
+    /// The whole answer, but for the nonce.
+    pub(super) wire: Wire,
+    weight: Weight,
+}
+
+/// What a prepared answer depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Right {
     version: u64,
     tick: u64,
-    /// With a gap in place of the nonce.
-    page: Page,
-    sheet: Sheet,
+    retry_after: u32,
 }
 
 /// A prepared event.
@@ -69,12 +70,11 @@ pub(super) struct Event {
 impl Shelf {
     /// An empty shelf. All hosts of a site share its events.
     pub(super) fn new(service: &ServiceName, event: Arc<ArcSwapOption<Event>>) -> Shelf {
+        let places = Lang::all().count() * 4;
         Shelf {
-            waiting: ArcSwapOption::empty(),
-            unsent: ArcSwapOption::empty(),
+            pages: (0..places).map(|_| ArcSwapOption::empty()).collect(),
             event,
-            wire: ArcSwapOption::empty(),
-            pages: metrics().answers(service, Form::Page.as_str()),
+            answers: metrics().answers(service, Form::Page.as_str()),
             own_paths: metrics().answers(service, visit::OWN_PATH),
         }
     }
@@ -96,17 +96,42 @@ impl Shelf {
         })));
         frame
     }
+
+    /// Whether this answer still stands in its place.
+    pub(super) fn holds(&self, at: usize, number: u64) -> bool {
+        let page = self.pages[at].load();
+        page.as_ref()
+            .is_some_and(|page| page.weight.number == number)
+    }
+
+    /// Takes this answer out of its place, if it still stands there.
+    pub(super) fn clear(&self, at: usize, number: u64) {
+        if self.holds(at, number) {
+            self.pages[at].store(None);
+        }
+    }
+}
+
+/// The place of an answer on its shelf.
+fn place(manner: Manner) -> usize {
+    let (unsent, gzip) = (
+        manner.form == Form::UnsentPage,
+        manner.coding == Coding::Gzip,
+    );
+    manner.lang.index() * 4 + usize::from(unsent) * 2 + usize::from(gzip)
 }
 
 impl Found {
     /// The waiting page for this view, with a nonce of its own: at most one second old while something happens, one
     /// minute else. In the form for it, it says that the visitor's form was not sent.
-    pub(super) fn page(&self, view: &View, now: Time, keeper: &Keeper, manner: Manner) -> Page {
-        let prepared = self.prepared(view, now, manner);
-        let nonce = self.nonce(keeper, now);
+    pub(super) fn page(&self, view: &View, room: &Room, now: Time, manner: Manner) -> Page {
+        let prepared = self.prepared(view, room, now, manner);
+        let nonce = self.nonce(&room.keeper, now);
         Page {
-            html: prepared.sheet.whole(nonce.as_str()),
-            ..prepared.page.clone()
+            html: prepared.wire.body(nonce.as_str()),
+            csp: prepared.csp.clone(),
+            lang: prepared.lang,
+            coding: prepared.coding,
         }
     }
 
@@ -115,57 +140,75 @@ impl Found {
         keeper.nonce(self.site.handle.service(), &self.host, now)
     }
 
-    /// The page as all share it. A race prepares it twice, which harms nobody.
-    fn prepared(&self, view: &View, now: Time, manner: Manner) -> Arc<Prepared> {
-        let tick = tick(view, now);
-        let unsent = manner.form == Form::UnsentPage;
-        let place = match unsent {
-            true => &self.shelf.unsent,
-            false => &self.shelf.waiting,
-        };
-        if let Some(ready) = &*place.load()
-            && (ready.version, ready.tick, ready.page.lang) == (view.version, tick, manner.lang)
-        {
-            return Arc::clone(ready);
-        }
-        let ask = self.ask(manner.lang);
-        let page = match unsent {
-            true => page::unsent(view, now, &ask),
-            false => page::render(view, now, &ask),
-        };
-        let prepared = Arc::new(Prepared {
+    /// The whole answer as all share it. A race prepares it twice, which harms nobody.
+    pub(super) fn prepared(
+        &self,
+        view: &View,
+        room: &Room,
+        now: Time,
+        manner: Manner,
+    ) -> Arc<Prepared> {
+        let right = Right {
             version: view.version,
-            tick,
-            sheet: Sheet::cut(page.html.clone()),
-            page,
-        });
-        place.store(Some(Arc::clone(&prepared)));
-        prepared
+            tick: tick(view, now),
+            retry_after: page::retry_after(view, now),
+        };
+        let ready = |manner| {
+            let ready = self.shelf.pages[place(manner)].load();
+            ready.as_ref().filter(|page| page.right == right).cloned()
+        };
+        if let Some(ready) = ready(manner) {
+            return ready;
+        }
+        let plain = Manner {
+            coding: Coding::Plain,
+            ..manner
+        };
+        match manner.coding == Coding::Gzip && !room.stock.may_pack(now) {
+            true => {
+                ready(plain).unwrap_or_else(|| self.prepare(view, right, &room.stock, now, plain))
+            }
+            false => self.prepare(view, right, &room.stock, now, manner),
+        }
     }
 
-    /// The whole answer that goes with [`page`](Found::page), as it is sent, but for the nonce.
-    pub(super) fn wire(&self, view: &View, now: Time, lang: Lang) -> Arc<Wire> {
-        let tick = tick(view, now);
-        let retry_after = page::retry_after(view, now);
-        if let Some(ready) = &*self.shelf.wire.load()
-            && (ready.version, ready.tick) == (view.version, tick)
-            && (ready.lang, ready.retry_after) == (lang, retry_after)
-        {
-            return Arc::clone(&ready.wire);
+    fn prepare(
+        &self,
+        view: &View,
+        right: Right,
+        stock: &Stock,
+        now: Time,
+        manner: Manner,
+    ) -> Arc<Prepared> {
+        let ask = self.ask(manner.lang);
+        let mut page = match manner.form {
+            Form::UnsentPage => page::unsent(view, now, &ask),
+            _ => page::render(view, now, &ask),
+        };
+        let packed = match manner.coding {
+            Coding::Gzip => Sheet::gzip(&page.html),
+            Coding::Plain => None,
+        };
+        if packed.is_some() {
+            page.coding = Coding::Gzip;
         }
-        let form = Form::Page;
-        let manner = Manner { form, lang };
-        let prepared = self.prepared(view, now, manner);
-        let reply = reply::wait(self, view, now, manner, || prepared.page.clone());
-        let wire = Arc::new(Wire::new(&reply, prepared.sheet.clone()));
-        self.shelf.wire.store(Some(Arc::new(PreparedWire {
-            version: view.version,
-            tick,
-            lang,
-            retry_after,
-            wire: Arc::clone(&wire),
-        })));
-        wire
+        let (csp, lang, coding) = (page.csp.clone(), page.lang, page.coding);
+        let sheet = packed.unwrap_or_else(|| Sheet::cut(&page.html));
+        let wire = Wire::new(&reply::wait(self, view, now, manner, || page), sheet);
+        let mut prepared = None;
+        stock.keep(&self.shelf, place(manner), wire.weight(), |weight| {
+            let page = Arc::new(Prepared {
+                right,
+                csp,
+                lang,
+                coding,
+                wire,
+                weight,
+            });
+            self.shelf.pages[place(manner)].store(Some(Arc::clone(&page)));
+            prepared = Some(page);
+        });
+        prepared.expect("the stock puts what it keeps")
     }
 
     fn ask(&self, lang: Lang) -> Ask {
@@ -187,5 +230,28 @@ fn tick(view: &View, now: Time) -> u64 {
     match view.phase {
         Phase::Waking | Phase::Diverting | Phase::Draining | Phase::Stopping => now.0 / 1_000,
         Phase::Learning | Phase::Asleep | Phase::Awake | Phase::Failed => now.0 / 60_000,
+    }
+}
+
+#[cfg(test)]
+impl Shelf {
+    /// Puts something of this weight into a place.
+    pub(super) fn put(&self, at: usize, weight: Weight) {
+        let right = Right {
+            version: 0,
+            tick: 0,
+            retry_after: 0,
+        };
+        self.pages[at].store(Some(Arc::new(Prepared {
+            right,
+            csp: HeaderValue::from_static("default-src 'none'"),
+            lang: Lang::ENGLISH,
+            coding: Coding::Plain,
+            wire: Wire::new(
+                &http::Response::new(super::body::Body::empty()),
+                Sheet::default(),
+            ),
+            weight,
+        })));
     }
 }

@@ -80,7 +80,7 @@ where
         return match sender.as_page {
             true => {
                 let manner = sender.manner(&visit);
-                let page = visit.found.page(&view, now, &room.keeper, manner);
+                let page = visit.found.page(&view, room, now, manner);
                 reply::nonce_stale_page(view.phase, &page)
             }
             false => {

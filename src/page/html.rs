@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::Ask;
 use super::lang::Lang;
 use super::scene::{self, Scene};
+use super::sheet::Coding;
 use super::status::{Status, json};
 use super::text::{Text, Words, fill};
 use crate::engine::contract::Stage;
@@ -22,12 +23,14 @@ use crate::engine::view::{Phase, View};
 /// A page, ready to be sent to everybody.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The document, UTF-8.
+    /// The document, UTF-8 where it is plain.
     pub html: Bytes,
     /// `Content-Security-Policy`.
     pub csp: HeaderValue,
     /// `Content-Language`.
     pub lang: Lang,
+    /// How the document is coded.
+    pub coding: Coding,
 }
 
 const STYLE: &str = include_str!("../../templates/waiting.css");
@@ -272,6 +275,7 @@ fn finish(lang: Lang, html: askama::Result<String>) -> Page {
             .into(),
         csp: CSP.clone(),
         lang,
+        coding: Coding::Plain,
     }
 }
 

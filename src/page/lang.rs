@@ -79,6 +79,12 @@ impl Lang {
         Lang::all().find(|lang| lang.tag() == tag)
     }
 
+    /// Its place among all of them.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
     /// BCP 47.
     #[must_use]
     pub fn tag(self) -> &'static str {

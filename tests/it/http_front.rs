@@ -7,7 +7,7 @@ use anteroom::engine::view::Phase;
 use anteroom::gate::Nonce;
 
 use crate::support::house::{House, limits};
-use crate::support::visitor::{Answer, Visitor, soon};
+use crate::support::visitor::{Answer, Visitor, soon, unpacked};
 
 const HTML: &str = "accept: text/html,*/*;q=0.8\r\n";
 
@@ -170,6 +170,93 @@ async fn the_page_is_made_anew_when_the_service_or_the_minute_changes() {
     house.show(|view| view.phase = Phase::Waking);
     let waking = visitor.get("/", HTML).await;
     assert_eq!(waking.header("x-anteroom"), "waking");
+}
+
+#[tokio::test]
+async fn both_speak_the_visitors_language_and_compress_for_those_who_take_it() {
+    let house = House::asleep().await;
+    for (lines, lang, heading, packed) in [
+        (
+            "accept-language: id-ID,id;q=0.9,en;q=0.8\r\n",
+            "id",
+            "blog.test sedang tidur",
+            false,
+        ),
+        (
+            "accept-language: tlh\r\naccept-encoding: br\r\n",
+            "en",
+            "blog.test is asleep",
+            false,
+        ),
+        (
+            "accept-language: zh-TW,zh;q=0.9\r\naccept-encoding: gzip, deflate, br\r\n",
+            "zh-Hant",
+            "",
+            true,
+        ),
+        (
+            "accept-language: he\r\naccept-encoding: gzip;q=0, *;q=0.5\r\n",
+            "he",
+            "",
+            false,
+        ),
+        (
+            "accept-encoding: gzip\r\n",
+            "en",
+            "blog.test is asleep",
+            true,
+        ),
+    ] {
+        let lines = format!("{HTML}{lines}");
+        let mut visitor = house.visitor().await;
+        let head = format!("GET / HTTP/1.1\r\nhost: blog.test\r\n{lines}\r\n");
+        visitor.send(&head).await;
+        let (front, front_body) = visitor.bytes().await;
+        let mut visitor = hypers(&house).await;
+        visitor.send(&head).await;
+        let (hyper, hyper_body) = visitor.bytes().await;
+        assert!(by_front(&front) && !by_front(&hyper), "{lines}");
+        assert_eq!(told(&front), told(&hyper), "{lines}");
+        assert_eq!(front.header("content-language"), lang, "{lines}");
+        assert_eq!(
+            front.header("vary").to_lowercase(),
+            "accept, accept-encoding, accept-language, sec-fetch-mode, sec-fetch-dest"
+        );
+        let coding = if packed { "gzip" } else { "" };
+        for (answer, body) in [(front, front_body), (hyper, hyper_body)] {
+            assert_eq!(answer.header("content-encoding"), coding, "{lines}");
+            let text = match packed {
+                true => unpacked(&body),
+                false => String::from_utf8(body).unwrap(),
+            };
+            assert!(
+                text.contains(&format!("<html lang=\"{lang}\"")) && text.contains(heading),
+                "{text}"
+            );
+            assert_eq!(nonces(&text).len(), 1);
+        }
+        // A HEAD says what a GET would have said.
+        visitor.send(&head.replace("GET /", "HEAD /")).await;
+        let asked = visitor.head().await;
+        for name in [
+            "content-encoding",
+            "content-language",
+            "vary",
+            "content-length",
+        ] {
+            assert_eq!(
+                asked.header(name),
+                hyper_line(&house, &head, name).await,
+                "{name} {lines}"
+            );
+        }
+    }
+}
+
+async fn hyper_line(house: &House, head: &str, name: &str) -> String {
+    let mut visitor = hypers(house).await;
+    visitor.send(head).await;
+    visitor.bytes().await.0.header(name).to_owned()
 }
 
 #[tokio::test]

@@ -38,6 +38,16 @@ impl Wire {
         Wire { head, body }
     }
 
+    /// Bytes that it takes.
+    pub(in crate::http) fn weight(&self) -> usize {
+        self.head.len() + self.body.length()
+    }
+
+    /// The body with this nonce.
+    pub(in crate::http) fn body(&self, nonce: &str) -> Bytes {
+        self.body.whole(nonce)
+    }
+
     /// An answer of ours whose body comes in chunks (RFC 9112 §7.1).
     pub(super) fn chunked(reply: &Reply) -> Wire {
         let mut head = lines_of(reply);
@@ -53,8 +63,10 @@ impl Wire {
         now: Time,
         nonce: &str,
     ) -> io::Result<()> {
-        let [before, nonce, after] = self.body.pieces(nonce);
-        send(stream, [&self.head, &date_line(now), before, nonce, after]).await
+        let body = self.body.filled(nonce);
+        let [before, nonce, after, seal] = body.pieces();
+        let date = date_line(now);
+        send(stream, [&self.head, &date, before, nonce, after, seal]).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! A visitor that speaks HTTP by hand, so that a test sees what really goes over the wire.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -38,6 +39,14 @@ impl Answer {
 /// Waits for a thing that must happen soon.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(SOON, what).await.expect("it happens soon")
+}
+
+/// What a gzip file holds.
+pub(crate) fn unpacked(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let mut reader = flate2::read::MultiGzDecoder::new(bytes);
+    reader.read_to_string(&mut text).expect("a whole gzip file");
+    text
 }
 
 impl Visitor {
@@ -96,9 +105,23 @@ impl Visitor {
                     whole += &chunk;
                 }
             }
+            false if answer.header("content-encoding") == "gzip" => {
+                while self.ahead.len() < length && self.more().await {}
+                let packed: Vec<u8> = self.ahead.drain(..length).collect();
+                unpacked(&packed)
+            }
             false => self.exactly(length).await,
         };
         answer
+    }
+
+    /// Reads a whole answer whose body need not be text.
+    pub(crate) async fn bytes(&mut self) -> (Answer, Vec<u8>) {
+        let answer = self.head().await;
+        let length = answer.header("content-length").parse().unwrap_or(0);
+        while self.ahead.len() < length && self.more().await {}
+        let body = self.ahead.drain(..length.min(self.ahead.len()));
+        (answer, body.collect())
     }
 
     /// Reads an answer's head only.
