@@ -395,6 +395,32 @@ async fn traefik_fetches_the_routing_where_there_is_no_shared_disk() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs traefik: run tests/run"]
+async fn a_crawler_gets_the_last_good_copy_of_an_app_whose_visitors_went_past_the_room() {
+    let machine = Machine::new(Duration::from_millis(200)).await;
+    let house = House::start("published", "file", nowhere(), &played_lines(&machine)).await;
+    let robots = async || {
+        let request = client().get(format!("http://{}/robots.txt", house.traefik.web));
+        request
+            .header("host", HOST)
+            .send()
+            .await
+            .expect("Traefik answers")
+    };
+    assert_eq!(robots().await.status(), 503, "nobody knows yet");
+    press(&client(), &house.anteroom).await;
+    house.open().await;
+    // By itself: what the room fetches keeps nobody awake.
+    house.anteroom.phase("blog", "asleep", SOON).await;
+    let copy = robots().await;
+    assert_eq!(copy.status(), 200);
+    assert_eq!(copy.headers()["x-anteroom"], "asleep");
+    assert!(copy.headers().contains_key("age"));
+    assert_eq!(copy.text().await.expect("a text"), APP);
+    assert_eq!((machine.starts(), machine.runs()), (1, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik: run tests/run"]
 async fn a_websocket_through_traefik_keeps_the_service_awake() {
     use tokio_tungstenite::tungstenite::client::IntoClientRequest;
     let machine = Machine::new(Duration::from_millis(200)).await;
