@@ -24,6 +24,7 @@ mod paths;
 mod reply;
 mod rewind;
 mod shield;
+mod still;
 mod stock;
 mod tunnel;
 mod unread;

@@ -23,6 +23,7 @@
 //! Each with `X-Anteroom`: an answer without it came from the app.
 
 pub mod accept;
+mod host;
 pub mod html;
 pub mod lang;
 pub mod samples;
@@ -31,11 +32,15 @@ pub mod sheet;
 pub mod status;
 pub mod text;
 
-pub use html::{Page, denied, limited, render, unavailable, unknown, unsent};
+pub use html::{Page, denied, limited, render, still, unavailable, unknown, unsent};
 pub use lang::Lang;
 pub use scene::{Scene, retry_after};
 pub use sheet::Sheet;
 pub use status::{event, problem_json, status_json};
+
+/// Where the waiting page stands still without a script: `?to=` says where the visitor wants to go; without it that is
+/// where the visitor comes from.
+pub const STILL: &str = "/__anteroom/still";
 
 /// What a page needs to know besides the view.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ var shown = 0;                           // the bar never falls below this
 var said = {}, saidAt = [], begun = false; // what was announced, and when lately; what is there first is read anyway
 var wantsWake = data.wake_by === 'page'; // it asks once by itself, without a press
 var walked = false;                      // it has shown a wake under way
-var asking = false, askingEnds = 0, asks = 0, refusal = null, opening = false, thrown = 0, byHand = data.unsent;
+var asking = false, askingEnds = 0, asks = 0, refusal = null, opening = false, byHand = data.unsent;
 var paused = false, source = null, pollTimer = 0, checkTimer = 0, failures = 0, checks = 0, streamed = 0;
 var heardAt = since;                     // when a status last came, by whichever way
 var letGo = null, waitsForTurn = false;  // the browser's one stream: this page has it, or waits for it
@@ -194,7 +194,7 @@ function take(next, asked) {
   if (!canBeAsked()) { asking = false; clearTimeout(askingEnds); }
   draw();
   wakeIfWanted();
-  if (isReady()) { check(); } else { opening = false; checks = 0; }
+  if (isReady()) { check(); } else { opening = false; checks = 0; byHand = data.unsent; }
 }
 // An answer without the marker is the app's own: it may be there already.
 function marked(response) { return response.headers.get('X-Anteroom') !== null; }
@@ -323,27 +323,35 @@ function check() {
       });
     });
 }
-// Whoever was thrown back here waits longer each time, and in the end goes in by hand.
+// Once for each time that the service got ready. Whoever was thrown back here goes in by hand from then on, and is
+// not sent in circles: not even while it gets ready again and again.
 function open() {
-  var count = leap('open', 0);
-  later(thrown ? Math.min(30000, 2000 * Math.pow(2, thrown)) : 0, function () {
-    if (paused || !auto.checked) { opening = false; return draw(); }
-    leap('open', 120000);
-    if (count < 5) { reload(); } else { byHand = true; draw(); }
-  });
+  var turn = 'ready ' + state.since;
+  if (leap('open', 0) > 4 || !first(turn)) { byHand = true; opening = false; return draw(); }
+  leap('open', 120000);
+  reload();
 }
 function reload() {
   // Replacing an address that has a fragment by itself would load nothing.
   if (location.hash) { location.reload(); } else { location.replace(location.href); }
 }
-// Counts the times this tab has gone this way lately: adds one when a time is given, and says how many before.
+// Counts the times this tab has gone this way lately: adds one when a time is given, and says how many before. Where
+// there is no storage that is too many: the visitor presses the button.
 function leap(way, lasts) {
   try {
     var key = 'anteroom:' + way, kept = JSON.parse(sessionStorage.getItem(key) || 'null');
     var count = kept && kept.until > Date.now() ? kept.count : 0;
     if (lasts) { sessionStorage.setItem(key, JSON.stringify({ count: count + 1, until: Date.now() + lasts })); }
     return count;
-  } catch (_) { return 1; } // No storage: as if it had been thrown back once.
+  } catch (_) { return 9; }
+}
+// Whether this tab has not yet gone in at this turn; it has from now on.
+function first(turn) {
+  try {
+    var key = 'anteroom:opened', last = sessionStorage.getItem(key);
+    sessionStorage.setItem(key, turn);
+    return last !== turn;
+  } catch (_) { return false; }
 }
 
 // --- What the visitor does
@@ -365,7 +373,6 @@ id('pause').addEventListener('click', function () {
   } else { opening = false; draw(); poll(); listen(); }
 });
 function begin() {
-  thrown = leap('open', 0);
   draw();
   begun = true;
   // A request that wakes by itself has done so; if it has not, the page asks a little later.

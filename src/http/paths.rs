@@ -11,6 +11,7 @@ use super::body::BodyError;
 use super::events;
 use super::reply::{self, Reply};
 use super::room::Room;
+use super::still;
 use super::visit::Visit;
 use super::wake;
 use crate::driver::handle::Command;
@@ -51,10 +52,13 @@ where
             }
             false => reply::wrong_method(view.phase, "GET"),
         },
+        ("still", true) => still::answer(room, &visit, &request.into_parts().0),
         ("error", true) => error(room, &visit, &request),
         ("wake", _) if *request.method() == Method::POST => wake::ask(room, visit, request).await,
         ("wake", _) => reply::wrong_method(view.phase, "POST"),
-        ("ping" | "status" | "events" | "error", false) => reply::wrong_method(view.phase, "GET"),
+        ("ping" | "status" | "events" | "still" | "error", false) => {
+            reply::wrong_method(view.phase, "GET")
+        }
         _ => reply::no_such_path(view.phase),
     }
 }

@@ -344,8 +344,8 @@ pub(super) fn wake_taken(view: &View, now: Time) -> Reply {
     typed(StatusCode::ACCEPTED, view.phase.as_str(), JSON, body)
 }
 
-/// The wake is asked for: the form's sender goes back to where it came from.
-pub(super) fn wake_taken_back_to(phase: Phase, location: &str) -> Reply {
+/// On to this place, which must be on this host: back to where a form's sender came from, or into the app.
+pub(super) fn see_other(phase: Phase, location: &str) -> Reply {
     let reply = ours(StatusCode::SEE_OTHER, phase.as_str(), Body::empty());
     let location = HeaderValue::from_str(location).unwrap_or(HeaderValue::from_static("/"));
     with(reply, header::LOCATION, location)
@@ -364,11 +364,6 @@ pub(super) fn nonce_stale(view: &View, nonce: &str) -> Reply {
     let body = body.to_string().into();
     let reply = typed(StatusCode::CONFLICT, view.phase.as_str(), PROBLEM, body);
     spoken(reply, Lang::ENGLISH)
-}
-
-/// The page is too old: here is a fresh one, with a fresh button.
-pub(super) fn nonce_stale_page(phase: Phase, page: &Page) -> Reply {
-    html(StatusCode::CONFLICT, phase.as_str(), page)
 }
 
 /// The wake comes from another site's page.

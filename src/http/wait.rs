@@ -211,7 +211,8 @@ impl Found {
         prepared.expect("the stock puts what it keeps")
     }
 
-    fn ask(&self, lang: Lang) -> Ask {
+    /// What a page of this host needs to know besides the view.
+    pub(super) fn ask(&self, lang: Lang) -> Ask {
         Ask {
             host: self.host.to_string(),
             lang,

@@ -19,6 +19,7 @@ use super::manner::Manner;
 use super::paths::PREFIX;
 use super::reply::{self, Reply};
 use super::room::Room;
+use super::still;
 use super::visit::{self, Visit};
 use crate::driver::admission::Refusal;
 use crate::engine::client;
@@ -73,23 +74,20 @@ where
         Err(reply) => return reply,
     };
     let now = room.now();
+    let back = back_to(sender.referer.as_deref(), &sender.host);
     let host = &visit.found.host;
     let checked = room.keeper.check(handle.service(), host, &said.nonce, now);
     if checked.is_err() {
         let view = handle.view();
         return match sender.as_page {
-            true => {
-                let manner = sender.manner(&visit);
-                let page = visit.found.page(&view, room, now, manner);
-                reply::nonce_stale_page(view.phase, &page)
-            }
+            // To the page as it is now, at its own address: here it would be at one that nobody can load again.
+            true => reply::see_other(view.phase, &back),
             false => {
                 let nonce = room.keeper.nonce(handle.service(), host, now);
                 reply::nonce_stale(&view, nonce.as_str())
             }
         };
     }
-    let back = back_to(sender.referer.as_deref(), &sender.host);
     // The script says which it was: its own doing, or a press of the button.
     let by = match sender.by_script && said.by != "click" {
         true => TriggerBy::Page,
@@ -102,7 +100,7 @@ where
         return reply::refused(&visit.found, &view, sender.manner(&visit), refusal);
     }
     match sender.as_page {
-        true => reply::wake_taken_back_to(view.phase, &back),
+        true => reply::see_other(view.phase, &back),
         false => reply::wake_taken(&view, now),
     }
 }
@@ -205,21 +203,23 @@ fn same_origin(headers: &http::HeaderMap, host: &str) -> bool {
 }
 
 /// Where the form's sender came from: a path on this host, with its query. Never another host.
-fn back_to(referer: Option<&str>, host: &str) -> String {
+pub(super) fn back_to(referer: Option<&str>, host: &str) -> String {
     let referer = referer.and_then(|text| text.parse::<http::Uri>().ok());
     let ours = referer.filter(|uri| {
         uri.authority()
             .is_some_and(|from| from.as_str().eq_ignore_ascii_case(host))
     });
     match ours.as_ref().and_then(|uri| uri.path_and_query()) {
-        Some(path) if is_place(path.as_str()) => path.as_str().to_owned(),
+        Some(path) if is_place(path.as_str()) || still::is_here(path.as_str()) => {
+            path.as_str().to_owned()
+        }
         _ => "/".to_owned(),
     }
 }
 
 /// A path on this host that may stand in `Location`. "//elsewhere" would be another host, and so would "/\elsewhere"
 /// and, to a browser, "/", a tab, "/elsewhere"; our own paths are no place to be.
-fn is_place(path: &str) -> bool {
+pub(super) fn is_place(path: &str) -> bool {
     path.starts_with('/')
         && !path.starts_with("//")
         && !path.starts_with(PREFIX)

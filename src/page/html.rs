@@ -11,6 +11,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::Ask;
+use super::host::Host;
 use super::lang::Lang;
 use super::scene::{self, Scene};
 use super::sheet::Coding;
@@ -126,7 +127,8 @@ struct Waiting<'a> {
     next_try: String,
     button: Option<&'a str>,
     nonce: &'a str,
-    refresh: bool,
+    refresh: Option<u32>,
+    pace: Option<(&'a str, &'a str)>,
     style: &'static str,
     script: &'static str,
     data: String,
@@ -137,6 +139,25 @@ struct Step<'a> {
     label: &'a str,
     class: &'static str,
     mark: &'a str,
+}
+
+/// What kind of waiting page it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind<'a> {
+    Usual,
+    /// The visitor's form was not sent.
+    Unsent,
+    /// It is not looked at again by itself. This is where the visitor wants to go.
+    Still(&'a str),
+}
+
+/// What sets one plain page apart from another.
+struct Sort<'a> {
+    /// What `data-scene` says.
+    scene: &'static str,
+    words: &'a Words,
+    icon: &'static str,
+    link: Link,
 }
 
 /// The way on from a plain page.
@@ -156,61 +177,92 @@ struct Plain<'a> {
     heading: String,
     lead: String,
     icon: &'static str,
+    scene: &'static str,
     link: Option<(&'static str, String)>,
+    foot: bool,
     style: &'static str,
 }
 
 /// The waiting page, as the service stands: learning, asleep, waking, stopping, unhealthy, failed.
 #[must_use]
 pub fn render(view: &View, now: Time, ask: &Ask) -> Page {
-    waiting(view, now, ask, false)
+    waiting(view, now, ask, Kind::Usual)
+}
+
+/// The waiting page under [`STILL`](super::STILL), for somebody without a script who does not want it to change by
+/// itself. `place` is the path and query that the visitor wants, on this host.
+#[must_use]
+pub fn still(view: &View, now: Time, ask: &Ask, place: &str) -> Page {
+    waiting(view, now, ask, Kind::Still(place))
 }
 
 /// The waiting page for somebody whose form was not sent: it says so, wakes the service all the same, and never
 /// loads anything by itself, because the browser would send the form again.
 #[must_use]
 pub fn unsent(view: &View, now: Time, ask: &Ask) -> Page {
-    waiting(view, now, ask, true)
+    waiting(view, now, ask, Kind::Unsent)
 }
 
 /// No site has this name. It goes with status 404, and does not repeat the name.
 #[must_use]
 pub fn unknown(lang: Lang) -> Page {
-    let words = &lang.text().plain.unknown;
-    plain(lang, words, "", Span::ZERO, ICONS.shut, Link::None)
+    let sort = Sort {
+        scene: "unknown",
+        words: &lang.text().plain.unknown,
+        icon: ICONS.shut,
+        link: Link::None,
+    };
+    plain(lang, "", Span::ZERO, sort)
 }
 
 /// The service sleeps, and this client may not wake it.
 #[must_use]
 pub fn denied(lang: Lang, host: &str) -> Page {
-    let words = &lang.text().plain.denied;
-    plain(lang, words, host, Span::ZERO, ICONS.shut, Link::Home)
+    let sort = Sort {
+        scene: "denied",
+        words: &lang.text().plain.denied,
+        icon: ICONS.shut,
+        link: Link::Home,
+    };
+    plain(lang, host, Span::ZERO, sort)
 }
 
 /// The service sleeps, and this client has woken it too often; it may again after this time.
 #[must_use]
 pub fn limited(lang: Lang, host: &str, wait: Span) -> Page {
-    let words = &lang.text().plain.limited;
-    plain(lang, words, host, wait, ICONS.shut, Link::Home)
+    let sort = Sort {
+        scene: "limited",
+        words: &lang.text().plain.limited,
+        icon: ICONS.shut,
+        link: Link::Home,
+    };
+    plain(lang, host, wait, sort)
 }
 
 /// The app is awake and well, but this request got no good answer.
 #[must_use]
 pub fn unavailable(lang: Lang, host: &str) -> Page {
-    let words = &lang.text().plain.unavailable;
-    plain(lang, words, host, Span::ZERO, ICONS.fault, Link::Again)
+    let sort = Sort {
+        scene: "unavailable",
+        words: &lang.text().plain.unavailable,
+        icon: ICONS.fault,
+        link: Link::Again,
+    };
+    plain(lang, host, Span::ZERO, sort)
 }
 
-fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
+fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
     let text = ask.lang.text();
     let scene = Scene::of(view);
     let words = text.scene(scene);
-    let named = |pattern: &str| fill(pattern, &[("host", &ask.host)]);
+    let host = Host::of(&ask.host);
+    let unsent = kind == Kind::Unsent;
     let failed = view.failure.filter(|_| view.phase == Phase::Failed);
     let lead = failed.map_or(words.lead.as_str(), |failed| text.failure(failed.failure));
+    let refresh = scene::refresh_after(view, now).filter(|_| kind == Kind::Usual);
     let status = Status::of(view, now);
     let data = Data {
-        host: &ask.host,
+        host: host.as_str(),
         wake_by: ask.wake_by,
         unsent,
         state: status,
@@ -219,10 +271,10 @@ fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
     };
     let page = Waiting {
         text,
-        title: named(&words.title),
-        heading: named(&words.heading),
-        lead: named(lead),
-        unsent_lead: unsent.then(|| named(&text.unsent.lead)),
+        title: host.text(&words.title, &[]),
+        heading: host.html(&words.heading, &[]),
+        lead: host.html(lead, &[]),
+        unsent_lead: unsent.then(|| host.html(&text.unsent.lead, &[])),
         icon: ICONS.of(scene),
         scene,
         percent: scene::percent(view, now),
@@ -232,7 +284,12 @@ fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
         next_try: failed.map_or(String::new(), |failed| next_try(text, failed.retry_at, now)),
         button: button(text, scene),
         nonce: &ask.nonce,
-        refresh: scene.is_on_its_way() && !unsent,
+        refresh,
+        pace: match kind {
+            Kind::Usual if refresh.is_some() => Some((super::STILL, &text.controls.pause)),
+            Kind::Still(place) => Some((place, &text.controls.auto)),
+            _ => None,
+        },
         style: STYLE,
         script: &SCRIPT,
         // In a script element only "<" could end it; the rest is the JSON's own.
@@ -241,27 +298,30 @@ fn waiting(view: &View, now: Time, ask: &Ask, unsent: bool) -> Page {
     finish(ask.lang, page.render())
 }
 
-fn plain(
-    lang: Lang,
-    words: &Words,
-    host: &str,
-    wait: Span,
-    icon: &'static str,
-    link: Link,
-) -> Page {
+fn plain(lang: Lang, host: &str, wait: Span, sort: Sort<'_>) -> Page {
     let text = lang.text();
+    let Sort {
+        scene,
+        words,
+        icon,
+        link,
+    } = sort;
+    let host = Host::of(host);
     let wait = text.time(wait);
-    let named = |pattern: &str| fill(pattern, &[("host", host), ("time", &wait)]);
+    let times = [("time", wait.as_str())];
     let page = Plain {
         text,
-        title: named(&words.title),
-        heading: named(&words.heading),
-        lead: named(&words.lead),
+        title: host.text(&words.title, &times),
+        heading: host.html(&words.heading, &times),
+        lead: host.html(&words.lead, &times),
         icon,
+        scene,
+        // Of a site that does not exist it can't be said that it sleeps.
+        foot: !matches!(link, Link::None),
         link: match link {
             Link::None => None,
-            Link::Home => Some(("/", named(&text.plain.home))),
-            Link::Again => Some(("", text.controls.check.clone())),
+            Link::Home => Some(("/", host.html(&text.plain.home, &[]))),
+            Link::Again => Some(("", host.html(&text.controls.check, &[]))),
         },
         style: STYLE,
     };

@@ -101,6 +101,20 @@ pub(super) fn percent(view: &View, now: Time) -> u8 {
     }
 }
 
+/// Seconds after which a page without a script is loaded again, 5 to 60; none where nothing changes by itself.
+pub(super) fn refresh_after(view: &View, now: Time) -> Option<u32> {
+    let soon = u32::try_from(RETRY_SOON).unwrap_or(1);
+    match Scene::of(view) {
+        Scene::Asleep | Scene::Stopping => None,
+        Scene::Learning | Scene::Waking | Scene::Crashed => Some(soon),
+        Scene::Ready | Scene::Unhealthy => Some(soon),
+        Scene::Failed => {
+            let retry_at = view.failure.and_then(|failed| failed.retry_at);
+            retry_at.map(|_| retry_after(view, now).max(soon))
+        }
+    }
+}
+
 /// Seconds until it is worth asking again, 1 to 60.
 #[must_use]
 pub fn retry_after(view: &View, now: Time) -> u32 {

@@ -24,6 +24,8 @@ pub(super) struct Status {
     next_try_ms: Option<u64>,
     version: u64,
     healthy: bool,
+    /// Since when the phase is as it is: a mark that two statuses can be compared by, not a time to reckon with.
+    since: Time,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -64,12 +66,13 @@ impl Status {
                 .map(|at| at.since(now).0),
             version: view.version,
             healthy: view.healthy,
+            since: view.since,
         }
     }
 }
 
 /// The status document: `phase`, `scene`, `stage`, `percent`, `elapsed_ms`, `eta`, `retry_after`, `failure`,
-/// `next_try_ms`, `version`, `healthy`. Times are lengths from `now` on, because clocks differ.
+/// `next_try_ms`, `version`, `healthy`, `since`. Times but `since` are lengths from `now` on, because clocks differ.
 #[must_use]
 pub fn status_json(view: &View, now: Time) -> Bytes {
     json(&Status::of(view, now)).into()

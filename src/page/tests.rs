@@ -231,7 +231,7 @@ fn only_an_app_that_answers_is_ready() {
             let ready = phase == Phase::Awake && healthy;
             assert_eq!(status["scene"] == "ready", ready);
             assert_eq!(status["percent"] == 100, ready);
-            assert_eq!(shown(&view).contains("blog.test is ready</h1>"), ready);
+            assert_eq!(shown(&view).contains("test</bdi> is ready</h1>"), ready);
         }
     }
     let unwell = View {
@@ -299,17 +299,47 @@ fn without_a_script_there_is_a_button_where_a_press_helps() {
         assert!(head.contains("method=\"post\" action=\"/__anteroom/wake\""));
         assert_eq!(form.contains("<button"), helps, "{phase:?}");
         assert!(form.contains("name=\"nonce\" value=\"v1.1c7.nonce\""));
-        assert!(page.contains("<noscript><p><a href=\"\">Check again</a></p></noscript>"));
+        assert!(page.contains("<noscript><p class=\"ways\"><a href=\"\">Check again</a>"));
     }
 }
 
 #[test]
-fn only_a_wake_under_way_is_looked_at_again_without_a_script() {
-    let refresh = "<noscript><meta http-equiv=\"refresh\"";
+fn without_a_script_what_changes_by_itself_is_looked_at_again() {
+    let after = |view: &View| {
+        let page = shown(view);
+        let (_, rest) = page.split_once("<noscript><meta http-equiv=\"refresh\" content=\"")?;
+        Some(rest.split_once('"').unwrap().0.to_owned())
+    };
     for phase in PHASES {
-        assert_eq!(
-            shown(&view(phase)).contains(refresh),
-            phase == Phase::Waking
+        let seconds = match phase {
+            Phase::Asleep | Phase::Stopping => None,
+            // The next try is in 12 s.
+            Phase::Failed => Some("12"),
+            _ => Some("5"),
+        };
+        assert_eq!(after(&view(phase)).as_deref(), seconds, "{phase:?}");
+    }
+    let mut given_up = view(Phase::Failed);
+    given_up.failure.as_mut().unwrap().retry_at = None;
+    assert_eq!(after(&given_up), None);
+}
+
+#[test]
+fn without_a_script_the_looking_again_can_be_turned_off_and_on() {
+    let (off, on) = (
+        "href=\"/__anteroom/still\">Pause updates",
+        "href=\"/a?b=c\">Continue automatically",
+    );
+    for phase in PHASES {
+        let usual = shown(&view(phase));
+        let moves = usual.contains("http-equiv");
+        assert_eq!(usual.contains(off), moves, "{phase:?}");
+        assert!(!usual.contains(on), "{phase:?}");
+        let page = still(&view(phase), NOW, &ask("blog.test", WakeBy::Page), "/a?b=c");
+        let page = html(&page);
+        assert!(
+            !page.contains("http-equiv") && page.contains(on),
+            "{phase:?}"
         );
     }
 }

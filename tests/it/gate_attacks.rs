@@ -154,7 +154,7 @@ fn on_the_nonce(good: &str, now: Time) -> Vec<Row> {
             post(JSON, &format!("{{\"nonce\":\"{good}\"")),
             400,
         ),
-        ("a page's form without one", post(FORM, "by=click"), 409),
+        ("a page's form without one", post(FORM, "by=click"), 303),
     ]
 }
 

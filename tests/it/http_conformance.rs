@@ -191,7 +191,8 @@ impl Row {
             "own-405-get" | "own-405-post" => ("405", "text/plain; charset=utf-8", "text"),
             "own-404" => ("404", "text/plain; charset=utf-8", "text"),
             "own-stale" => ("409", problem, "json"),
-            "own-stale-page" => ("409", html, "html"),
+            // Back to a page, as it is now.
+            "own-back" => ("303", "", "empty"),
             "own-forbidden" => ("403", problem, "json"),
             other => panic!("no such form: {other}"),
         };

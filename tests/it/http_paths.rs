@@ -8,7 +8,7 @@ use anteroom::engine::time::Span;
 use anteroom::engine::view::Phase;
 use anteroom::http::Limits;
 
-use crate::support::app::App;
+use crate::support::app::{App, nowhere};
 use crate::support::house::House;
 use crate::support::visitor::{Visitor, soon};
 
@@ -74,10 +74,11 @@ async fn a_wake_without_the_pages_nonce_is_refused() {
     let old = nonce(&mut visitor).await;
     house.later(Span::mins(24 * 60));
     for (body, lines, status) in [
-        (format!("nonce={old}"), FORM, 409),
+        // Without a script: back to the page as it is now.
+        (format!("nonce={old}"), FORM, 303),
         (format!("nonce={old}"), "x-anteroom-page: 1\r\n", 409),
-        ("nonce=guess".to_owned(), FORM, 409),
-        (String::new(), FORM, 409),
+        ("nonce=guess".to_owned(), FORM, 303),
+        (String::new(), FORM, 303),
     ] {
         let answer = visitor.post("/__anteroom/wake", lines, &body).await;
         assert_eq!(answer.status, status, "{body} {lines}");
@@ -108,6 +109,63 @@ async fn a_page_that_stood_open_for_long_gets_a_fresh_nonce_and_wakes() {
     assert_eq!(taken.status, 202);
     assert!(taken.body.contains("\"scene\":"), "{}", taken.body);
     assert_eq!(house.trigger().await.by, TriggerBy::Click);
+}
+
+#[tokio::test]
+async fn the_page_that_stands_still_keeps_the_place_and_leads_there_in_the_end() {
+    let house = House::asleep().await;
+    let mut visitor = house.visitor().await;
+    let still = "/__anteroom/still";
+    // From a page that is looked at again by itself.
+    let lines = format!("{BROWSER}referer: http://blog.test/a?b=c&d=%20\r\n");
+    let there = visitor.get(still, &lines).await;
+    let here = "/__anteroom/still?to=/a%3Fb%3Dc%26d%3D%2520";
+    assert_eq!((there.status, there.header("location")), (303, here));
+    house.show(|view| view.phase = Phase::Waking);
+    let page = visitor.get(here, BROWSER).await;
+    assert_eq!(page.status, 503);
+    assert!(!page.body.contains("http-equiv"), "{}", page.body);
+    assert!(
+        page.body.contains("href=\"/a?b=c&#38;d=%20\""),
+        "{}",
+        page.body
+    );
+    // The button leads back to it.
+    let lines = format!("{FORM}referer: http://blog.test{here}\r\n");
+    let stale = visitor.post("/__anteroom/wake", &lines, "nonce=old").await;
+    assert_eq!((stale.status, stale.header("location")), (303, here));
+    house.wake(nowhere().await);
+    let inside = visitor.get(here, BROWSER).await;
+    assert_eq!(
+        (inside.status, inside.header("location")),
+        (303, "/a?b=c&d=%20")
+    );
+}
+
+#[tokio::test]
+async fn the_page_that_stands_still_leads_nowhere_else() {
+    let house = House::asleep().await;
+    let mut visitor = house.visitor().await;
+    for to in [
+        "//evil.test/",
+        "/%5Cevil.test/",
+        "/%09/evil.test/",
+        "https://evil.test/",
+        "javascript:alert(1)",
+        "/%0d%0aset-cookie:%20a=b",
+        "/__anteroom/still?to=/",
+        "",
+    ] {
+        let path = format!("/__anteroom/still?to={to}");
+        let answer = visitor.get(&path, BROWSER).await;
+        let front = "/__anteroom/still?to=/";
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (303, front),
+            "{to}"
+        );
+        assert_eq!(answer.header("set-cookie"), "", "{to}");
+    }
 }
 
 #[tokio::test]

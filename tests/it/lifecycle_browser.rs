@@ -61,3 +61,31 @@ async fn without_script_the_button_wakes_and_the_page_leads_to_the_app() {
     browser.close().await;
     assert_eq!(anteroom.view("blog").await["run_by"]["by"], "click");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn without_script_a_visitor_can_have_the_page_stand_still_and_come_in_where_it_wanted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::new(Duration::from_secs(4)).await;
+    let (anteroom, url) = house(&machine, &dir).await;
+    let browser = Browser::start(&["--blink-settings=scriptEnabled=false"]).await;
+    browser.go(&url).await;
+    browser.presses("form button").await;
+    browser.reads("127.0.0.1 is waking up").await;
+    browser.presses("a[href='/__anteroom/still']").await;
+    // It is another page now, which is not loaded again by itself.
+    browser
+        .sees("//a[.='Continue automatically when ready' and @href='/deep?once=7']")
+        .await;
+    let again = browser
+        .asks("document.querySelectorAll('meta[http-equiv]').length")
+        .await;
+    assert_eq!(again, 0);
+    anteroom.phase("blog", "awake", SOON).await;
+    browser.reads("127.0.0.1 is waking up").await;
+    browser.presses("a[href='']").await;
+    browser.sees(&the_app()).await;
+    let now = browser.client.current_url().await.expect("an address");
+    assert_eq!(now.as_str(), url);
+    browser.close().await;
+}

@@ -1,7 +1,5 @@
 //! The waiting page in a real browser: what its script does, seen from the room and from the screen.
 
-use std::time::{Duration, Instant};
-
 use anteroom::engine::contract::Stage;
 use anteroom::page::WakeBy;
 
@@ -144,25 +142,6 @@ async fn a_form_that_was_not_sent_is_not_sent_by_the_page_either() {
     browser.has_title("The app").await;
     assert_eq!(browser.client.current_url().await.unwrap().path(), "/write");
     assert_eq!(room.count("POST /form said=hello"), 1);
-    browser.close().await;
-}
-
-#[tokio::test]
-#[ignore = "needs chromium and chromium-driver: run tests/run"]
-async fn a_visitor_who_is_thrown_back_is_not_sent_in_circles() {
-    let room = Room::open(Ways {
-        throws_back: true,
-        ..Ways::default()
-    })
-    .await;
-    room.is_awake();
-    let browser = Browser::start(&[]).await;
-    let began = Instant::now();
-    browser.go(&room.url("/deep")).await;
-    room.was_asked("GET /deep", 3).await;
-    // The first opening is at once, the next one two to four seconds later.
-    assert!(began.elapsed() >= Duration::from_secs(2));
-    assert_eq!(room.count("GET /deep"), 3);
     browser.close().await;
 }
 

@@ -8,7 +8,7 @@ fn the_status_tells_a_wake_in_full() {
     let expected = serde_json::json!({
         "phase": "waking", "scene": "waking", "stage": "machine_up", "percent": 40, "elapsed_ms": 12_000,
         "eta": { "median_ms": 24_000, "p90_ms": 41_000 }, "retry_after": 12, "failure": null,
-        "next_try_ms": null, "version": 7, "healthy": true,
+        "next_try_ms": null, "version": 7, "healthy": true, "since": 1_790_000_000_000_u64,
     });
     assert_eq!(status, expected);
     let status = json(&status_json(&view(Phase::Failed), NOW));

@@ -141,8 +141,9 @@ async fn browsers_of_text_show_every_state_in_words() {
             let stages = shown.contains("App answering");
             let on_its_way = ["waking", "crashed"].contains(&scene);
             assert_eq!(stages, on_its_way, "{program}, {name}: {shown}");
+            // What only a script can do.
             assert!(
-                !shown.contains("Pause updates"),
+                !shown.contains("Continue automatically"),
                 "{program}, {name}: {shown}"
             );
         }

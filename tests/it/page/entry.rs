@@ -135,3 +135,56 @@ async fn a_press_on_the_box_holds_the_way_in_open_or_shut() {
     browser.has_title("The app").await;
     browser.close().await;
 }
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn a_visitor_who_is_thrown_back_is_sent_in_once_for_each_wake() {
+    let room = Room::open(Ways {
+        throws_back: true,
+        ..Ways::default()
+    })
+    .await;
+    room.is_awake();
+    let browser = Browser::start(&[]).await;
+    browser.go(&room.url("/deep")).await;
+    room.was_asked("GET /deep", 2).await;
+    // Back in the room: from now on by hand.
+    browser.sees(OPEN).await;
+    browser.presses("#start").await;
+    room.was_asked("GET /deep", 3).await;
+    browser.sees(OPEN).await;
+    assert_eq!(room.count("GET /deep"), 3);
+    // It is another wake, and another chance.
+    room.falls_asleep();
+    browser.reads("blog.test is asleep").await;
+    room.is_awake();
+    room.was_asked("GET /deep", 4).await;
+    browser.sees(OPEN).await;
+    assert_eq!(room.count("GET /deep"), 4);
+    browser.close().await;
+}
+
+const OPEN: &str = "//form[not(@hidden)]/button[.='Open it']";
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn without_a_storage_nobody_is_sent_in_circles_either() {
+    let room = Room::open(Ways {
+        throws_back: true,
+        ..Ways::default()
+    })
+    .await;
+    room.is_awake();
+    let browser = Browser::start(&[]).await;
+    let source = "Object.defineProperty(window, 'sessionStorage', { get: () => { throw new DOMException('no', 'SecurityError'); } });";
+    browser
+        .commands(
+            "Page.addScriptToEvaluateOnNewDocument",
+            json!({ "source": source }),
+        )
+        .await;
+    browser.go(&room.url("/deep")).await;
+    browser.sees(OPEN).await;
+    assert_eq!(room.count("GET /deep"), 1);
+    browser.close().await;
+}

@@ -20,6 +20,7 @@ pub(super) struct Gallery {
 /// What hangs there, and what was asked since.
 struct Hung {
     sample: Sample,
+    lang: Lang,
     asked: Vec<String>,
 }
 
@@ -29,6 +30,7 @@ impl Gallery {
         let address = listener.local_addr().unwrap();
         let hung = Arc::new(Mutex::new(Hung {
             sample: first,
+            lang: Lang::ENGLISH,
             asked: Vec::new(),
         }));
         let shared = Arc::clone(&hung);
@@ -42,10 +44,16 @@ impl Gallery {
         Gallery { address, hung }
     }
 
-    /// Hangs this one, and says where it can be seen.
+    /// Hangs this one in English, and says where it can be seen.
     pub(super) fn hangs(&self, sample: &Sample) -> String {
+        self.hangs_in(sample, Lang::ENGLISH)
+    }
+
+    /// Hangs this one in this language.
+    pub(super) fn hangs_in(&self, sample: &Sample, lang: Lang) -> String {
         let mut hung = self.hung.lock().unwrap();
         hung.sample = sample.clone();
+        hung.lang = lang;
         hung.asked.clear();
         format!("http://{}/{}?once=7", self.address, sample.name)
     }
@@ -58,10 +66,10 @@ impl Gallery {
 
 async fn serve(mut stream: TcpStream, hung: &Mutex<Hung>) -> std::io::Result<()> {
     let (line, _) = read(&mut stream).await?;
-    let sample = {
+    let (sample, lang) = {
         let mut hung = hung.lock().unwrap();
         hung.asked.push(line.clone());
-        hung.sample.clone()
+        (hung.sample.clone(), hung.lang)
     };
     let status = sample.status().unwrap_or_default();
     let json = |status: &str, body: &[u8]| ours(status, "application/json", body);
@@ -81,7 +89,7 @@ async fn serve(mut stream: TcpStream, hung: &Mutex<Hung>) -> std::io::Result<()>
             }
         },
         _ if line.starts_with("GET ") && !line.starts_with("GET /__anteroom/") => {
-            html(&sample.page(Lang::ENGLISH, "v1.a.b"))
+            html(&sample.page(lang, "v1.a.b"))
         }
         _ => answer("404 Not Found", "x-anteroom: here\r\n", b""),
     };

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anteroom::page::Lang;
 use anteroom::page::samples::{self, Sample};
 
 use super::gallery::Gallery;
@@ -11,7 +12,8 @@ use crate::support::browser::Browser;
 /// The smallest window that WCAG 1.4.10 asks for, a telephone, a desktop.
 const SIZES: [(u32, u32); 3] = [(320, 640), (390, 844), (1280, 800)];
 pub(super) const SCHEMES: [&str; 2] = ["light", "dark"];
-pub(super) const DIRECTIONS: [&str; 2] = ["ltr", "rtl"];
+/// English, and Arabic: it runs the other way, has letters of its own and six plural forms.
+pub(super) const LANGUAGES: [&str; 2] = ["en", "ar"];
 
 /// What the look must find, so that it is known to look.
 const PLANTED: &str = "document.getElementById('main').insertAdjacentHTML('beforeend', '<p id=grey>Hardly to be read</p><button id=small>x</button><p id=wide>Too wide</p>');
@@ -24,12 +26,10 @@ fn pictures() -> PathBuf {
     given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pictures"))
 }
 
-/// Shows this sample in this direction, and waits until the page has come to where the sample wants it.
-pub(super) async fn show(browser: &Browser, gallery: &Gallery, sample: &Sample, direction: &str) {
-    browser.go(&gallery.hangs(sample)).await;
-    browser
-        .asks(&format!("document.documentElement.dir = '{direction}'"))
-        .await;
+/// Shows this sample in this language, and waits until the page has come to where the sample wants it.
+pub(super) async fn show(browser: &Browser, gallery: &Gallery, sample: &Sample, lang: &str) {
+    let lang = Lang::named(lang).expect("it is spoken");
+    browser.go(&gallery.hangs_in(sample, lang)).await;
     if let Some(pressed) = sample.press {
         browser.presses(&format!("#{pressed}")).await;
     }
@@ -48,7 +48,7 @@ async fn every_state_is_in_order_in_every_size_scheme_and_direction() {
     let samples = samples::all();
     let gallery = Gallery::open(samples[0].clone()).await;
     let browser = Browser::start(&["--hide-scrollbars"]).await;
-    show(&browser, &gallery, &samples[0], "ltr").await;
+    show(&browser, &gallery, &samples[0], "en").await;
     browser.runs(PLANTED).await;
     let found = browser.runs(include_str!("look.js")).await.to_string();
     for sentence in [
@@ -64,8 +64,8 @@ async fn every_state_is_in_order_in_every_size_scheme_and_direction() {
     }
     let mut wrong = Vec::new();
     for sample in &samples {
-        for direction in DIRECTIONS {
-            show(&browser, &gallery, sample, direction).await;
+        for lang in LANGUAGES {
+            show(&browser, &gallery, sample, lang).await;
             for scheme in SCHEMES {
                 browser
                     .prefers(&[
@@ -75,7 +75,7 @@ async fn every_state_is_in_order_in_every_size_scheme_and_direction() {
                     .await;
                 for (width, height) in SIZES {
                     browser.is_sized(width, height).await;
-                    let place = format!("{}-{direction}-{scheme}-{width}", sample.name);
+                    let place = format!("{}-{lang}-{scheme}-{width}", sample.name);
                     let found = browser.runs(include_str!("look.js")).await;
                     let found = found.as_array().unwrap().iter();
                     wrong.extend(found.map(|sentence| format!("{place}: {sentence}")));
@@ -123,4 +123,118 @@ fn strange(gallery: &Gallery, sample: &Sample) -> Vec<String> {
     strange
         .map(|line| format!("{}: asked for {line}", sample.name))
         .collect()
+}
+
+/// What carries meaning must differ from what is behind it, in whichever colours the system forces.
+const MARKS: &str = "const colour = (element, pseudo, what) => getComputedStyle(element, pseudo)[what];
+const ground = colour(document.body, null, 'backgroundColor');
+const [done, now, later] = ['done', 'now', 'later'].map(name => document.querySelector(`li.${name}`));
+const marks = [colour(done, '::before', 'backgroundColor'), colour(now, '::before', 'borderTopColor'), colour(later, '::before', 'borderTopColor'), colour(document.getElementById('pause'), null, 'borderTopColor'), colour(document.querySelector('.frame'), null, 'fill'), colour(document.querySelector('h1'), null, 'color')];
+return marks.filter(mark => mark === ground || mark === 'rgba(0, 0, 0, 0)').length;";
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn other_colours_and_paper_lose_nothing() {
+    let folder = pictures();
+    std::fs::create_dir_all(&folder).unwrap();
+    let sample = samples::all()
+        .into_iter()
+        .find(|sample| sample.name == "waking-up");
+    let sample = sample.unwrap();
+    let gallery = Gallery::open(sample.clone()).await;
+    let browser = Browser::start(&["--hide-scrollbars"]).await;
+    browser.is_sized(390, 844).await;
+    show(&browser, &gallery, &sample, "en").await;
+    for (name, features) in [
+        (
+            "contrast-light",
+            [
+                ("prefers-contrast", "more"),
+                ("prefers-color-scheme", "light"),
+            ],
+        ),
+        (
+            "contrast-dark",
+            [
+                ("prefers-contrast", "more"),
+                ("prefers-color-scheme", "dark"),
+            ],
+        ),
+        (
+            "forced-light",
+            [
+                ("forced-colors", "active"),
+                ("prefers-color-scheme", "light"),
+            ],
+        ),
+        (
+            "forced-dark",
+            [
+                ("forced-colors", "active"),
+                ("prefers-color-scheme", "dark"),
+            ],
+        ),
+    ] {
+        browser.prefers(&features).await;
+        assert_eq!(
+            browser.runs(MARKS).await,
+            0,
+            "{name}: marks that can't be seen"
+        );
+        if name.starts_with("contrast") {
+            let found = browser.runs(include_str!("look.js")).await;
+            assert_eq!(found, serde_json::json!([]), "{name}");
+        }
+        let picture = browser.picture().await;
+        std::fs::write(folder.join(format!("other-{name}.png")), picture).unwrap();
+    }
+    let paper = serde_json::json!({ "media": "print", "features": [] });
+    browser.commands("Emulation.setEmulatedMedia", paper).await;
+    let left = browser
+        .asks("[...document.querySelectorAll('button, svg, input')].filter(e => e.checkVisibility()).length")
+        .await;
+    assert_eq!(left, 0, "nothing to press on paper");
+    std::fs::write(folder.join("other-paper.png"), browser.picture().await).unwrap();
+    browser.close().await;
+}
+
+/// The states whose words are the longest.
+const WORDY: [&str; 4] = [
+    "waking-up",
+    "waking-longer",
+    "unsent",
+    "failed-creation-cap",
+];
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn every_language_has_room_on_the_smallest_window() {
+    let folder = pictures();
+    std::fs::create_dir_all(&folder).unwrap();
+    let samples = samples::all().into_iter();
+    let samples: Vec<_> = samples
+        .filter(|sample| WORDY.contains(&sample.name))
+        .collect();
+    assert_eq!(samples.len(), WORDY.len());
+    let gallery = Gallery::open(samples[0].clone()).await;
+    let browser = Browser::start(&["--hide-scrollbars"]).await;
+    browser.is_sized(320, 900).await;
+    let mut wrong = Vec::new();
+    for lang in Lang::all() {
+        for sample in &samples {
+            show(&browser, &gallery, sample, lang.tag()).await;
+            let place = format!("{}-{}", lang.tag(), sample.name);
+            let found = browser.runs(include_str!("look.js")).await;
+            let found = found.as_array().unwrap().iter();
+            wrong.extend(found.map(|sentence| format!("{place}: {sentence}")));
+            let said = browser.asks("document.documentElement.lang").await;
+            assert_eq!(said, lang.tag());
+            if sample.name == "waking-up" {
+                let picture = browser.picture().await;
+                std::fs::write(folder.join(format!("lang-{}.png", lang.tag())), picture).unwrap();
+            }
+        }
+    }
+    browser.close().await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

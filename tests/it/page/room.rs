@@ -111,6 +111,7 @@ impl Room {
         self.view.send_modify(|view| {
             view.version += 1;
             view.phase = Phase::Awake;
+            view.since = NOW + Span::millis(view.version);
             view.wake = None;
             view.healthy = true;
             view.upstreams = vec![Upstream {

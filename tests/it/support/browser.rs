@@ -71,8 +71,19 @@ impl Browser {
 
     /// Waits until the page has an element.
     pub(crate) async fn sees(&self, xpath: &str) {
-        let wait = self.client.wait().at_most(PATIENCE);
-        if let Err(error) = wait.for_element(Locator::XPath(xpath)).await {
+        // The page may be left for another one while it is looked at: the driver calls that an error.
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let wait = self.client.wait().at_most(PATIENCE);
+                match wait.for_element(Locator::XPath(xpath)).await {
+                    Err(error) if error.to_string().contains("aborted by navigation") => {}
+                    other => break other,
+                }
+            }
+        });
+        let found = found.await.map_err(|late| late.to_string());
+        let found = found.and_then(|found| found.map_err(|error| error.to_string()));
+        if let Err(error) = found {
             let source = self.client.source().await.unwrap();
             let body = source.split("<script").next().unwrap_or_default();
             let body = body.split("</style>").last().unwrap_or_default();
