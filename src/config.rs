@@ -10,6 +10,8 @@
 
 mod across;
 pub mod added;
+pub mod challenge;
+mod ignore;
 mod keys;
 mod problem;
 pub mod prometheus;
@@ -34,6 +36,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+pub use self::challenge::{Challenge, ChallengeKind, Pow};
 pub use self::problem::Problem;
 pub use self::prometheus::{Prometheus, PrometheusLogin, PrometheusServer};
 pub use self::provider::{MachineAddress, Provider};

@@ -12,6 +12,7 @@ pub mod room;
 
 mod balance;
 mod body;
+mod challenge;
 mod copies;
 mod events;
 mod forward;
@@ -33,4 +34,5 @@ mod wait;
 mod wake;
 mod workers;
 
+pub use challenge::Challenger;
 pub use room::{Clock, Limits, Room, Setup, Site, Sites};

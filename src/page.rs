@@ -23,6 +23,7 @@
 //! Each with `X-Anteroom`: an answer without it came from the app.
 
 pub mod accept;
+pub mod challenge;
 mod host;
 pub mod html;
 pub mod lang;
@@ -32,6 +33,7 @@ pub mod sheet;
 pub mod status;
 pub mod text;
 
+pub use challenge::{Carried, challenge};
 pub use html::{Page, denied, limited, render, still, unavailable, unknown, unsent};
 pub use lang::Lang;
 pub use scene::{Scene, retry_after};
@@ -65,7 +67,7 @@ pub enum WakeBy {
     Click,
     /// Nothing: a request is enough.
     Request,
-    /// Solve a challenge. Until there is one, this is a press of the button.
+    /// Open the page: its script asks, and works for it where it must; or its button, and a wait.
     Challenge,
 }
 

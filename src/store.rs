@@ -126,7 +126,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// 1. A ban, then `deny`, then `allow` refuse for good.
     /// 2. If a wake is wanted, everybody else joins it: [`Verdict::Joined`] with its number.
-    /// 3. All limits of `rules` are asked, the daily budget last. If any refuses, the one that lasts longest (of equals the
+    /// 3. All limits of `rules` are asked, the nonce that the applicant brings before them and the daily budget last. If any refuses, the one that lasts longest (of equals the
     ///    first, in the order of [`Rule`](crate::engine::admit::Rule)) is told, and nothing changes.
     /// 4. Else all are charged, the service's wake number rises by one, and the wake is wanted, with the applicant's
     ///    trigger, until a [`save`](Store::save) says that it is over: [`Verdict::Wake`].

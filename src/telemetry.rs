@@ -53,6 +53,7 @@ pub struct Metrics {
     wakes_failed: Family<OfService, Counter>,
     wakes_joined: Family<OfService, Counter>,
     wakes_refused: Family<OfKind, Counter>,
+    traps_sprung: Family<OfService, Counter>,
     stops: Family<OfKind, Counter>,
     awake_seconds: Family<OfService, Counter<f64, AtomicU64>>,
     stops_cancelled: Family<OfService, Counter>,
@@ -124,6 +125,9 @@ impl Metrics {
         let wakes_refused = Family::default();
         let help = "Requests for a wake that were refused, by rule";
         r.register("wakes_refused", help, Clone::clone(&wakes_refused));
+        let traps_sprung = Family::default();
+        let help = "Networks that opened a trap, and may wake nothing for a while";
+        r.register("traps_sprung", help, Clone::clone(&traps_sprung));
         let stops = Family::default();
         r.register(
             "stops",
@@ -226,6 +230,7 @@ impl Metrics {
             wakes_failed,
             wakes_joined,
             wakes_refused,
+            traps_sprung,
             stops,
             awake_seconds,
             stops_cancelled,
@@ -289,6 +294,10 @@ impl Metrics {
         self.wakes_refused
             .get_or_create(&of_kind(service, rule))
             .inc();
+    }
+
+    pub(crate) fn trapped(&self, service: &ServiceName) {
+        self.traps_sprung.get_or_create(&of(service)).inc();
     }
 
     pub(crate) fn slept(&self, service: &ServiceName, why: &'static str, awake: Span) {

@@ -8,7 +8,8 @@ var root = '/__anteroom/', stageNames = ['asked', 'machine_starting', 'machine_u
 var state = data.state, since = now();   // the last status, and when it came
 var shown = 0;                           // the bar never falls below this
 var said = {}, saidAt = [], begun = false; // what was announced, and when lately; what is there first is read anyway
-var wantsWake = data.wake_by === 'page'; // it asks once by itself, without a press
+var wantsWake = data.wake_by === 'page' || data.wake_by === 'challenge'; // it asks once by itself, without a press
+var proof = '', proving = false;         // what the room's challenge asked for
 var walked = false;                      // it has shown a wake under way
 var asking = false, askingEnds = 0, asks = 0, refusal = null, opening = false, byHand = data.unsent;
 var paused = false, source = null, pollTimer = 0, checkTimer = 0, failures = 0, checks = 0, streamed = 0;
@@ -115,6 +116,7 @@ function icon() {
   return state.scene === 'failed' || state.scene === 'unhealthy' ? data.icons.fault : data.icons.shut;
 }
 function nextTry() {
+  if (proving) { return text.challenge.working; }
   if (state.scene !== 'failed' || refusal) { return ''; }
   if (state.next_try_ms === null) { return asking ? text.next_try_now : text.next_try_none; }
   var left = state.next_try_ms - (now() - since);
@@ -273,13 +275,14 @@ function ask(by) {
   fetch(root + 'wake', {
     method: 'POST', cache: 'no-store',
     headers: { Accept: 'application/json', 'Content-Type': 'application/x-www-form-urlencoded', 'X-Anteroom-Page': '1' },
-    body: 'nonce=' + encodeURIComponent(nonce) + '&by=' + by
+    body: 'nonce=' + encodeURIComponent(nonce) + '&by=' + by + proof
   }).then(function (response) {
     if (!marked(response)) { if (response.status < 500) { check(); } throw 0; }
     return response.json().then(function (answer) { answered(response, answer, by, asked); });
   }).then(null, function () { again(by); });
 }
 function answered(response, answer, by, asked) {
+  if (response.status === 409 && answer.challenge && window.prove && asks < 5) { return prove(answer, by); }
   if (response.status === 409) {
     if (answer.nonce && answer.nonce !== nonce) { nonce = answer.nonce; return again(by); }
     if (!data.unsent && leap('reload', 60000) < 2) { return reload(); }
@@ -291,9 +294,33 @@ function answered(response, answer, by, asked) {
   asks = 0;
   asking = response.ok;
   // The wake is taken; that it is under way is told a moment later.
-  if (asking) { take(answer, asked); }
+  if (asking) { take(answer, asked); if (answer.owed && window.prove) { pay(answer.owed); } }
   if (asking) { askingEnds = later(5000, function () { asking = false; draw(); }); }
   draw();
+}
+// Works for the wake, unless it comes without.
+function prove(answer, by) {
+  var challenge = answer.challenge;
+  nonce = answer.nonce;
+  proving = true;
+  draw();
+  window.prove(challenge, function () { return canBeAsked() && !paused; }, function (number) {
+    proving = false;
+    if (number === null) { asking = false; asks = 0; return draw(); }
+    proof = '&challenge=' + encodeURIComponent(challenge.text) + '&answer=' + number;
+    ask(by);
+  });
+}
+// The machine boots already: the work for it is done meanwhile.
+function pay(owed) {
+  var body = 'nonce=' + encodeURIComponent(nonce) + '&challenge=' + encodeURIComponent(owed.text) + '&answer=';
+  window.prove(owed, function () { return true; }, function (number) {
+    fetch(root + 'proof', {
+      method: 'POST', cache: 'no-store', keepalive: true,
+      headers: { Accept: 'application/json', 'Content-Type': 'application/x-www-form-urlencoded', 'X-Anteroom-Page': '1' },
+      body: body + number
+    }).then(null, function () {});
+  });
 }
 // Trouble on the way: a few more tries, then the button is there again.
 function again(by) {

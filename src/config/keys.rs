@@ -2,8 +2,8 @@
 
 use super::schema::Fallback::{Nothing, Required, Value};
 use super::schema::Kind::{
-    Choice, Duration, Integer, List, Listen, Map, Named, Number, Path, Provider, Secret, Section,
-    Signal, Special, Text, Truth, Url,
+    Challenge, Choice, Duration, Integer, List, Listen, Map, Named, Number, Path, Provider, Secret,
+    Section, Signal, Special, Text, Truth, Url,
 };
 use super::schema::{Fallback, Key, Kind, SectionText};
 
@@ -24,6 +24,9 @@ pub(super) const PROVIDER_KINDS: &[&str] = &[
 
 /// The kinds of signals of load.
 pub(super) const SIGNAL_KINDS: &[&str] = &["node-exporter", "prometheus", "provider", "webhook"];
+
+/// The kinds of challenges.
+pub(super) const CHALLENGE_KINDS: &[&str] = &["pow"];
 
 /// The sections of the file, in the order of the reference page.
 pub(super) const SECTIONS: &[SectionText] = &[
@@ -75,6 +78,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "One service. NAME is 1 to 40 of a-z, 0-9 and `-`, and starts and ends with a letter or a digit. `[defaults]` takes the same keys; what a service writes itself wins, key by key, also inside the tables below.",
     ),
     part(
+        "ignore",
+        "A rule in `ignore`",
+        "Who does not count. A client must be all that the rule says.",
+    ),
+    part(
         "health",
         "[service.NAME.health]",
         "How the room asks the app itself whether it is ready.",
@@ -83,6 +91,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "wake",
         "[service.NAME.wake]",
         "What a client must do, and who it must be, to wake the service.",
+    ),
+    part(
+        "challenge pow",
+        "challenge: pow",
+        "Proof of work: the visitor's browser looks for a number. It is friction for those who come in masses, and no wall; see [security.md](security.md).",
     ),
     part(
         "scale",
@@ -266,10 +279,17 @@ pub(super) const KEYS: &[Key] = &[
     key("service", "app_errors", List("statuses"), Value(r#"["502-504"]"#), "The answers that Traefik brings to the room as errors. Leave 503 out when the app's own 503 pages are to pass.", r#"["502", "504"]"#),
     key("service", "provider", Provider, Required, "Where the machine lives.", r#"{ kind = "docker", container = "blog" }"#),
     key("service", "wake", Section("wake"), Nothing("all its defaults"), "Who may wake the service, and how.", "{}"),
-    key("service", "ignore", List("parts of user agents"), Value("[]"), "A request whose `User-Agent` holds one of these, in any case of letters, neither wakes the service nor keeps it awake.", r#"["UptimeRobot"]"#),
     key("service", "copies", List("paths"), Value(r#"["/robots.txt", "/favicon.ico", "/apple-touch-icon*.png", "/sitemap.xml", "/.well-known/*"]"#), "Paths of which the room keeps the last good copy, and answers with it while the app can't: each may have one `*`. `[]` keeps none.", r#"["/robots.txt", "/ads.txt"]"#),
+    key("service", "ignore", Special("a list of parts of user agents, or of rules"), Value("[]"), "Whose requests neither wake the service nor keep it awake: those whose `User-Agent` holds such a text, in any case of letters, or those that a rule holds (the next table).", r#"["UptimeRobot", { agent = "Pingdom", networks = ["203.0.113.0/24"], answer = 200 }]"#),
+    key("service", "traps", List("paths"), Value(r#"["/.env", "/.git/", "/.aws/", "/.ssh/", "/.svn/", "/.htpasswd", "/wp-config.php", "/wp-config.php.bak", "/vendor/phpunit/", "/cgi-bin/luci", "/boaform/"]"#), "Paths that no honest visitor opens. Whoever asks for one while the service sleeps is banned from waking anything, with its network (/24, /48), for `trap_ban`; what is awake it may visit. One that ends with `/` holds all below it. `[]` for none. Where nobody uses WordPress, add `/wp-login.php` and `/xmlrpc.php`.", r#"["/.env", "/wp-login.php"]"#),
+    key("service", "trap_ban", Duration("1m", "30d"), Value(r#""1h""#), "How long that lasts.", r#""1h""#),
     key("service", "scale", Section("scale"), Nothing("one instance"), "How many instances there may be.", "{}"),
     key("service", "cost", Section("cost"), Nothing("not known"), "What a running machine costs.", "{ per_hour = 0.0288 }"),
+
+    key("ignore", "agent", Text, Nothing("any"), "A part of the `User-Agent`, in any case of letters.", r#""UptimeRobot""#),
+    key("ignore", "networks", List("networks"), Nothing("any address"), "Where it comes from; not written: from anywhere.", r#"["203.0.113.0/24"]"#),
+    key("ignore", "answer", Integer(200, 200), Nothing("503, as for everybody"), "`200`: while the service is not there, and its last wake did not fail, a GET or HEAD is answered 200 with `X-Anteroom`. Needs `networks`.", "200"),
+    key("ignore", "trust_agent", Truth, Value("false"), "With `answer = 200`, the user agent is enough. Anybody can write it.", "false"),
 
     key("health", "path", Special("a path that starts with /"), Value(r#""/""#), "What is asked for, by GET.", r#""/healthz""#),
     key("health", "status", Special("a list of statuses"), Value(r#""200-399""#), "The answers that mean ready: statuses and ranges with commas between.", r#""200-299,401""#),
@@ -277,13 +297,19 @@ pub(super) const KEYS: &[Key] = &[
     key("health", "timeout", Duration("100ms", "5m"), Value(r#""2s""#), "How long the app may take to answer a probe.", r#""2s""#),
     key("health", "host", Special("a hostname"), Nothing("the first of `hosts`"), "The `Host` header of the probe.", r#""blog.example.com""#),
 
-    key("wake", "by", Choice(&["page", "click", "request"]), Value(r#""page""#), "`page`: the waiting page's script or its button. `click`: only the button. `request`: any request, also from scanners and link previews.", r#""page""#),
+    key("wake", "by", Choice(&["page", "click", "request", "challenge"]), Value(r#""page""#), "`page`: the waiting page's script or its button. `click`: only the button. `request`: any request, also from scanners and link previews. `challenge`: whoever solves what `challenge` asks for.", r#""page""#),
+    key("wake", "challenge", Challenge, Nothing("with `by = \"challenge\"`, proof of work"), "What a visitor must solve. Looked at only with `by = \"challenge\"`.", r#"{ kind = "pow" }"#),
     key("wake", "deny", List("networks"), Value("[]"), "Clients that may not wake the service.", r#"["203.0.113.0/24"]"#),
     key("wake", "allow", List("networks"), Value("[]"), "When not empty, only these clients may wake the service. `deny` still wins.", r#"["198.51.100.0/24"]"#),
     key("wake", "per_client", Special("a rate"), Value(r#""24/1d""#), "Wakes by each IPv4 address or IPv6 /64. Visitors who come to a sleep that somebody else ends, and everybody's requests to the awake app, cost nothing.", r#""24/1d""#),
     key("wake", "per_network", Special("a rate"), Value(r#""48/1d""#), "Wakes by each IPv4 /24 or IPv6 /48.", r#""48/1d""#),
     key("wake", "per_service", Special("a rate"), Value(r#""96/1d""#), "Wakes of this service by all clients together.", r#""96/1d""#),
     key("wake", "per_day", Integer(1, 1_000_000), Nothing("no budget"), "Wakes of this service from midnight to midnight, UTC: a budget that is there again all at once.", "48"),
+
+    key("challenge pow", "kind", Choice(CHALLENGE_KINDS), Required, "What a visitor must solve.", r#""pow""#),
+    key("challenge pow", "bits", Integer(8, 24), Value("17"), "How many zero bits the hash begins with, while few ask: each one doubles the work. 17 are some 130,000 hashes, a fraction of a second in a browser.", "17"),
+    key("challenge pow", "bits_max", Integer(8, 24), Nothing("`bits` + 5, 24 at most"), "How many under load, at most: one more for each doubling of the wishes to wake the service.", "22"),
+    key("challenge pow", "patience", Duration("5s", "5m"), Value(r#""15s""#), "The other way in, without a script: to press the button, wait so long, and press again. Under load it doubles with each bit.", r#""15s""#),
 
     key("scale", "seed", Choice(&["serves", "template"]), Value(r#""serves""#), "`serves`: the machine itself takes requests, beside its clones. `template`: clones alone do, which a wake makes and a sleep deletes; the machine itself is neither started nor stopped. See [scaling.md](scaling.md).", r#""template""#),
     key("scale", "min", Integer(1, 50), Value("1"), "Instances at least, while the service is awake.", "1"),

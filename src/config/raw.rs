@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::Problem;
 use super::schema::{self, Kind};
-use super::signal;
+use super::{challenge, signal};
 
 /// A table: its keys with their values.
 pub(super) type Table = BTreeMap<String, Node>;
@@ -207,6 +207,7 @@ pub(super) fn lay_under(section: &mut Table, defaults: &Table, id: &str) {
             Some(Kind::Section(id)) => lay_under(written, default, id),
             Some(Kind::Map) => lay_under(written, default, "any name"),
             Some(Kind::Provider) => lay_under_kind(written, default, |kind| kind),
+            Some(Kind::Challenge) => lay_under_kind(written, default, challenge::section_of),
             Some(Kind::Signal) => lay_under_kind(written, default, signal::section_of),
             _ => {}
         }

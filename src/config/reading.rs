@@ -16,6 +16,8 @@ use super::secret::Secret;
 use super::value::{self, Parsed};
 use crate::engine::time::Span;
 
+static EMPTY: Table = Table::new();
+
 /// One table of the file, being read.
 pub(super) struct Reading<'a> {
     pub(super) reader: &'a Reader<'a>,
@@ -118,9 +120,13 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// A table of this section that holds nothing but defaults, in the place of this one.
+    pub(super) fn all_defaults(&self, id: &'static str) -> Reading<'a> {
+        Reading::new(self.reader, id, self.path.clone(), self.line, &EMPTY)
+    }
+
     /// A table inside this one; one that is not written holds nothing but defaults.
     pub(super) fn section_or_empty(&self, name: &str) -> Option<Reading<'a>> {
-        static EMPTY: Table = Table::new();
         let key = schema::key(self.id, name).expect("a key that is read is in the table of keys");
         match key.kind {
             Kind::Section(id) if !self.has(name) => Some(Reading {
@@ -241,11 +247,35 @@ impl<'a> Reading<'a> {
             self.reader.wrong_kind(key, &node);
             return Vec::new();
         };
-        let item = |node: &Node| {
-            self.is_text(key, node)
-                .then(|| self.reader.parse(key, node, &parse))?
-        };
+        let item = |node: &Node| self.one(key, node, &parse);
         items.iter().filter_map(item).collect()
+    }
+
+    /// A list whose values need not be texts.
+    pub(super) fn each<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&'static Key, &Node) -> Option<T>,
+    ) -> Vec<T> {
+        let Some((key, node)) = self.find(name) else {
+            return Vec::new();
+        };
+        let Value::List(items) = &node.value else {
+            self.reader.wrong_kind(key, &node);
+            return Vec::new();
+        };
+        items.iter().filter_map(|item| read(key, item)).collect()
+    }
+
+    /// One value of a list that is made of a text.
+    pub(super) fn one<T>(
+        &self,
+        key: &Key,
+        node: &Node,
+        parse: impl Fn(&str) -> Parsed<T>,
+    ) -> Option<T> {
+        self.is_text(key, node)
+            .then(|| self.reader.parse(key, node, &parse))?
     }
 
     /// Whether one value of a list or a map is, or points at, a text.

@@ -70,6 +70,8 @@ pub(super) enum Kind {
     Provider,
     /// The table of a signal, whose `kind` says which section describes it.
     Signal,
+    /// The table of a challenge, whose `kind` says which section describes it.
+    Challenge,
 }
 
 impl Kind {
@@ -89,7 +91,9 @@ impl Kind {
             Kind::Truth => "true or false".into(),
             Kind::List(of) => format!("a list of {of}"),
             Kind::Map => "a table of texts".into(),
-            Kind::Section(_) | Kind::Named(_) | Kind::Provider | Kind::Signal => "a table".into(),
+            Kind::Section(_) | Kind::Named(_) | Kind::Provider | Kind::Signal | Kind::Challenge => {
+                "a table".into()
+            }
         }
     }
 
@@ -107,6 +111,7 @@ impl Kind {
             Kind::Section(id) | Kind::Named(id) => format!("a table: {}", title(id)),
             Kind::Provider => "a table: see the providers".into(),
             Kind::Signal => "a table: see the signals".into(),
+            Kind::Challenge => "a table: see the challenges".into(),
             other => other.noun(),
         }
     }
@@ -159,8 +164,10 @@ mod tests {
         ("publish", "traefik.publish"),
         ("prometheus", "prometheus"),
         ("service", "service.a"),
+        ("ignore", "[service.b.ignore]"),
         ("health", "service.a.health"),
         ("wake", "service.a.wake"),
+        ("challenge pow", "service.a.wake.challenge"),
         ("scale", "service.a.scale"),
         ("wake instances", "service.a.scale.wake_instances"),
         ("signal node-exporter", "service.a.scale.signal"),
@@ -224,7 +231,7 @@ mod tests {
     fn is_table(key: &Key) -> bool {
         matches!(
             key.kind,
-            Kind::Section(_) | Kind::Named(_) | Kind::Provider | Kind::Signal
+            Kind::Section(_) | Kind::Named(_) | Kind::Provider | Kind::Signal | Kind::Challenge
         )
     }
 
@@ -287,7 +294,7 @@ mod tests {
                     false => Some(key.example.to_owned()),
                 });
                 let problems = parse(&text).expect_err("a date is no value of any key");
-                let name = format!("{place}.{}", wrong.name);
+                let name = format!("{}.{}", place.trim_matches(['[', ']']), wrong.name);
                 assert!(
                     problems.iter().any(|it| it.key == name),
                     "{name}: {problems:?}"
@@ -304,7 +311,7 @@ mod tests {
                 let text =
                     file(|key| (!std::ptr::eq(key, missing)).then(|| key.example.to_owned()));
                 let problems = parse(&text).expect_err("a required key is missing");
-                let near = format!("{place}.{}", missing.name);
+                let near = format!("{}.{}", place.trim_matches(['[', ']']), missing.name);
                 assert!(
                     problems.iter().any(|it| near.starts_with(&it.key)),
                     "{near}: {problems:?}"

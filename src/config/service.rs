@@ -2,12 +2,14 @@
 
 use std::ops::RangeInclusive;
 
+use super::challenge::Challenge;
 use super::provider::Provider;
 use super::reading::Reading;
 use super::scale::Scale;
 use super::{Around, value};
 use crate::engine::admit::Rules;
 use crate::engine::id::ServiceName;
+use crate::engine::ignore;
 use crate::engine::time::Span;
 
 /// The largest body of a request that may be held while its service wakes, in bytes. A larger one is answered
@@ -45,10 +47,14 @@ pub struct Service {
     pub provider: Provider,
     /// Who may wake it, and how.
     pub wake: Wake,
-    /// Parts of user agents, in lower case, whose requests neither wake it nor keep it awake.
-    pub ignore: Vec<String>,
     /// Paths of which the room keeps the last good copy, each with one `*` at most.
     pub copies: Vec<String>,
+    /// Whose requests neither wake it nor keep it awake.
+    pub ignore: Vec<ignore::Rule>,
+    /// Paths that no honest visitor opens while it sleeps; see [`trap`](crate::engine::trap).
+    pub traps: Vec<String>,
+    /// How long the network of somebody who opened one may not wake it; 1 min to 30 d.
+    pub trap_ban: Span,
     /// How it is scaled; none where one instance is all there may be.
     pub scale: Option<Scale>,
     /// What a running machine costs.
@@ -92,6 +98,8 @@ impl Health {
 pub struct Wake {
     /// What a client must do.
     pub by: WakeBy,
+    /// What is to be solved; there with [`WakeBy::Challenge`], and only there.
+    pub challenge: Option<Challenge>,
     /// Who may, and how often. The limit over all services is none here: it is the deployment's.
     pub rules: Rules,
 }
@@ -105,6 +113,8 @@ pub enum WakeBy {
     Click,
     /// Ask for anything.
     Request,
+    /// Solve a challenge.
+    Challenge,
 }
 
 /// What a running machine costs.
@@ -148,8 +158,10 @@ impl Service {
             value::status(text).map(|_| text.to_owned())
         });
         let wake = wake(section);
-        let ignore = section.list("ignore", |text| value::words(&text.to_lowercase()));
         let copies = section.list("copies", value::copied);
+        let ignore = super::ignore::read(section);
+        let traps = section.list("traps", value::request_path);
+        let trap_ban = section.span("trap_ban");
         let scale = section
             .section("scale")
             .and_then(|scale| Scale::read(&scale, provider.as_ref(), around));
@@ -171,6 +183,8 @@ impl Service {
             wake: wake?,
             ignore,
             copies,
+            traps,
+            trap_ban: trap_ban?,
             scale,
             cost,
         })
@@ -194,25 +208,22 @@ fn health(service: &Reading<'_>) -> Option<Health> {
 
 fn wake(service: &Reading<'_>) -> Option<Wake> {
     let section = service.section_or_empty("wake")?;
-    let challenge = section.table.get("by").map(|node| node.shown());
-    let by = match challenge.as_deref() {
-        Some("\"challenge\"") => {
-            let words = "\"page\", \"click\" or \"request\"";
-            section.fault(
-                "by",
-                format!("\"challenge\" comes in a later version; write {words}"),
-            );
-            None
-        }
-        _ => section.choice(
-            "by",
-            &[
-                ("page", WakeBy::Page),
-                ("click", WakeBy::Click),
-                ("request", WakeBy::Request),
-            ],
-        ),
+    let by = section.choice(
+        "by",
+        &[
+            ("page", WakeBy::Page),
+            ("click", WakeBy::Click),
+            ("request", WakeBy::Request),
+            ("challenge", WakeBy::Challenge),
+        ],
+    );
+    let challenge = match by == Some(WakeBy::Challenge) || section.has("challenge") {
+        true => Some(Challenge::read(&section)?),
+        false => None,
     };
+    if by != Some(WakeBy::Challenge) && challenge.is_some() {
+        section.warn("challenge", "is looked at only with by = \"challenge\"");
+    }
     let rate = |name| section.read(name, value::rate).flatten();
     let rules = Rules {
         deny: section.list("deny", value::network),
@@ -223,7 +234,12 @@ fn wake(service: &Reading<'_>) -> Option<Wake> {
         over_all: None,
         per_day: section.integer("per_day").and_then(|n| n.try_into().ok()),
     };
-    Some(Wake { by: by?, rules })
+    let by = by?;
+    Some(Wake {
+        by,
+        challenge: challenge.filter(|_| by == WakeBy::Challenge),
+        rules,
+    })
 }
 
 fn read_cost(section: &Reading<'_>) -> Option<Cost> {

@@ -16,16 +16,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::bans::Bans;
 use super::handle::{Admitted, Handle};
 use super::names::Clients;
 use super::own::Own;
-use crate::engine::admit::{Applicant, Rule, Rules, Verdict};
+use crate::engine::admit::{Applicant, Rate, Rule, Rules, Verdict, gcra};
 use crate::engine::contract::{Trigger, TriggerBy};
+use crate::engine::id::ServiceName;
 use crate::engine::privacy::Forgotten;
-use crate::engine::time::Time;
+use crate::engine::time::{Span, Time};
+use crate::engine::trap::Trapped;
 use crate::engine::triggerers;
 use crate::engine::view::Phase;
 use crate::store::Store;
@@ -36,6 +39,13 @@ pub use super::own::Refusal;
 /// How long the store may take: a visitor waits no longer for it.
 pub const ADMIT_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// Bans that this room writes by itself: 60 at once, and then one a second. Whoever has more networks than that to
+/// scan from shall not fill the store.
+const BANS_WRITTEN: Rate = match Rate::new(60, Span::mins(1)) {
+    Ok(rate) => rate,
+    Err(_) => panic!("sixty a minute are a rate"),
+};
+
 /// How long charging one late wake may take; nobody waits for it.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,6 +54,8 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Wish<'a> {
     /// The client's true address.
     pub address: IpAddr,
+    /// The serial of the page's nonce, where it brings one: it pays for one wake.
+    pub nonce: Option<&'a str>,
     /// What asks.
     pub by: TriggerBy,
     /// What for, without its query.
@@ -52,11 +64,22 @@ pub struct Wish<'a> {
     pub agent: &'a str,
 }
 
+/// What became of a wish that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It woke the service.
+    Woke,
+    /// The service is awake, or on its way by another wish.
+    Joined,
+}
+
 /// The door, shared by all services.
 pub struct Admission {
     store: Arc<dyn Store>,
     clients: Clients,
     bans: ArcSwap<Bans>,
+    trapped: Mutex<Trapped>,
+    bans_written: Mutex<Option<Time>>,
     own: Mutex<Own>,
     away: AtomicBool,
 }
@@ -69,6 +92,8 @@ impl Admission {
             store,
             clients,
             bans: ArcSwap::default(),
+            trapped: Mutex::default(),
+            bans_written: Mutex::default(),
             own: Mutex::default(),
             away: AtomicBool::new(false),
         }
@@ -77,6 +102,29 @@ impl Admission {
     /// Replaces the bans. Whoever is in one of them wakes nothing from now on.
     pub fn set_bans(&self, bans: Bans) {
         self.bans.store(Arc::new(bans));
+    }
+
+    /// Somebody of this network opened a trap of this service: nobody there wakes anything from now on, for this long.
+    /// In a store that others read too, it is written as a ban, at most [`BANS_WRITTEN`]; what is beyond that holds in
+    /// this room alone.
+    pub async fn catch(&self, service: &ServiceName, network: IpNet, now: Time, length: Span) {
+        if !locked(&self.trapped).catch(network, now, length) {
+            return;
+        }
+        metrics().trapped(service);
+        tracing::info!(%service, %network, "somebody opened a trap; its network wakes nothing for {length}");
+        let Some(surface) = self.store.surface() else {
+            return;
+        };
+        let may_write = {
+            let mut written = locked(&self.bans_written);
+            let mark = gcra(*written, BANS_WRITTEN, now);
+            mark.map(|mark| *written = Some(mark)).is_ok()
+        };
+        if may_write {
+            // Where it fails, it holds here all the same.
+            let _ = timeout(ADMIT_TIMEOUT, surface.ban(network, length)).await;
+        }
     }
 
     /// Asks for a wake. A service that is awake or on its way costs nobody anything. Waits for the store at most
@@ -90,11 +138,13 @@ impl Admission {
         rules: &Rules,
         now: Time,
         wish: Wish<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Taken, Refusal> {
         let names = self.clients.names(now, wish.address, rules);
         let applicant = Applicant {
             address: wish.address,
-            banned: self.bans.load().hold(wish.address),
+            nonce: wish.nonce.map(str::to_owned),
+            banned: self.bans.load().hold(wish.address)
+                || locked(&self.trapped).holds(wish.address, now),
             trigger: Trigger {
                 by: wish.by,
                 who: names.who.clone(),
@@ -104,7 +154,7 @@ impl Admission {
             names,
         };
         let wake = self.rule(handle, rules, now, &applicant).await;
-        let wake = wake.inspect_err(|refusal| {
+        let (taken, wake) = wake.inspect_err(|refusal| {
             let (service, rule) = (handle.service(), refusal.rule.as_str());
             metrics().refused(service, rule);
             let client = &*applicant.names.who;
@@ -112,17 +162,17 @@ impl Admission {
         })?;
         let trigger = applicant.trigger;
         handle.trigger(Admitted { trigger, wake });
-        Ok(())
+        Ok(taken)
     }
 
-    /// The number of the wake, or the refusal.
+    /// Whether it wakes, with the number of the wake; or the refusal.
     async fn rule(
         &self,
         handle: &Handle,
         rules: &Rules,
         now: Time,
         applicant: &Applicant,
-    ) -> Result<u64, Refusal> {
+    ) -> Result<(Taken, u64), Refusal> {
         // For good, so also where a wake costs nothing.
         let ban = applicant.banned.then_some(Rule::Banned);
         if let Some(rule) = ban.or_else(|| rules.lists(applicant.address)) {
@@ -130,7 +180,7 @@ impl Admission {
             return Err(Refusal { rule, retry_after });
         }
         if matches!(handle.view().phase, Phase::Waking | Phase::Awake) {
-            return Ok(0);
+            return Ok((Taken::Joined, 0));
         }
         let deadline = Instant::now() + ADMIT_TIMEOUT;
         let service = handle.service();
@@ -155,10 +205,10 @@ impl Admission {
         }
         self.tell(away);
         match verdict {
-            Verdict::Wake(number) => Ok(number),
+            Verdict::Wake(number) => Ok((Taken::Woke, number)),
             Verdict::Joined(number) => {
                 metrics().joined(service);
-                Ok(number)
+                Ok((Taken::Joined, number))
             }
             Verdict::Refused { rule, retry_after } => Err(Refusal { rule, retry_after }),
         }
@@ -199,8 +249,7 @@ impl Admission {
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {
-        // The value is whole at every moment, so a panic of another holder changes nothing.
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.own)
     }
 
     /// Charges what was let in while the store was away, if it is back. Call it now and then; one call at a time.
@@ -254,4 +303,9 @@ impl Admission {
             (false, None) | (true, Some(_)) => {}
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The value is whole at every moment, so a panic of another holder changes nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -233,6 +233,8 @@ pub struct Applicant {
     pub address: IpAddr,
     /// What it may be called where it is written down.
     pub names: Names,
+    /// The serial of the page's nonce that it brings, where it brings one: that pays for one wake, and for no second.
+    pub nonce: Option<String>,
     /// Whether a ban covers it. Bans are looked up by the caller, who has them at hand.
     pub banned: bool,
     /// What is kept of the request when it is the one that wakes.
@@ -248,6 +250,7 @@ impl Applicant {
         Applicant {
             address,
             names: Names::plain(address),
+            nonce: None,
             banned: false,
             trigger,
             agent: String::new(),
@@ -265,6 +268,8 @@ pub enum Rule {
     Denied,
     /// The list `allow`, which has others.
     NotAllowed,
+    /// The page's nonce: it has paid for a wake.
+    Spent,
     /// The rate of the client.
     PerClient,
     /// The rate of its network.
@@ -285,6 +290,7 @@ impl Rule {
             Rule::Banned => "banned",
             Rule::Denied => "denied",
             Rule::NotAllowed => "not_allowed",
+            Rule::Spent => "spent",
             Rule::PerClient => "per_client",
             Rule::PerNetwork => "per_network",
             Rule::PerService => "per_service",

@@ -143,10 +143,11 @@ impl Triggerers {
         match outcome {
             Outcome::Joined { wake } => self.joins.0 != wake || self.joins.1 < JOINS_MAX,
             Outcome::Woke { .. } => true,
-            // Nobody asks a store about these.
-            Outcome::Refused { rule } => {
-                !matches!(rule, Rule::Banned | Rule::Denied | Rule::NotAllowed)
-            }
+            // Nobody asks a store about these; and one nonce can be sent again as often as anybody likes.
+            Outcome::Refused { rule } => !matches!(
+                rule,
+                Rule::Banned | Rule::Denied | Rule::NotAllowed | Rule::Spent
+            ),
         }
     }
 

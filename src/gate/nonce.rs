@@ -20,6 +20,8 @@ use subtle::ConstantTimeEq;
 use crate::engine::id::ServiceName;
 use crate::engine::time::{Span, Time};
 
+mod seal;
+
 /// How long a nonce counts, to the minute. A page that has stood open for longer asks for a fresh one.
 pub const LIVES: Span = Span::mins(10);
 

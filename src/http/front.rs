@@ -146,7 +146,10 @@ fn answer(room: &Arc<Room>, peer: IpAddr, get: &PlainGet<'_>) -> Option<Get> {
         return None;
     }
     let seen = visit::see(room, peer, get, &found.site);
-    let rules = found.site.rules(seen.hop.client, seen.ignored);
+    if seen.is_special() {
+        return None;
+    }
+    let rules = found.site.rules(seen.hop.client, seen.ignored());
     let page = found.site.handle.with_view(|view| {
         let waits = match route::decide(view, seen.kind, &rules) {
             Decision::Wait { form, wake } => form == Form::Page && !wake,

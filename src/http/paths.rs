@@ -55,7 +55,10 @@ where
         ("still", true) => still::answer(room, &visit, &request.into_parts().0),
         ("error", true) => error(room, &visit, &request),
         ("wake", _) if *request.method() == Method::POST => wake::ask(room, visit, request).await,
-        ("wake", _) => reply::wrong_method(view.phase, "POST"),
+        ("proof", _) if *request.method() == Method::POST => {
+            wake::prove(room, visit, request).await
+        }
+        ("wake" | "proof", _) => reply::wrong_method(view.phase, "POST"),
         ("ping" | "status" | "events" | "still" | "error", false) => {
             reply::wrong_method(view.phase, "GET")
         }

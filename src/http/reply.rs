@@ -8,6 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::body::{Body, Frames};
+use super::challenge::Puzzle;
 use super::copies::Copy;
 use super::manner::Manner;
 use super::room::Found;
@@ -17,6 +18,10 @@ use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
 use crate::page::sheet::Coding;
 use crate::page::{self, Lang, Page};
+
+mod gate;
+
+pub(super) use gate::{challenge, challenge_page, proof_taken, proof_wrong};
 
 /// Marks our answers; an app's never carry it.
 pub(super) const MARK: HeaderName = HeaderName::from_static("x-anteroom");
@@ -328,6 +333,11 @@ fn plain(status: StatusCode, mark: &'static str, text: &'static str) -> Reply {
     spoken(reply, Lang::ENGLISH)
 }
 
+/// The service is not there, and that is well: for a monitor that is known.
+pub(super) fn asleep_and_well(phase: Phase) -> Reply {
+    plain(StatusCode::OK, phase.as_str(), "asleep\n")
+}
+
 /// A document for scripts.
 pub(super) fn json(phase: Phase, body: Bytes) -> Reply {
     typed(StatusCode::OK, phase.as_str(), JSON, body)
@@ -338,9 +348,15 @@ pub(super) fn pong(phase: Phase) -> Reply {
     json(phase, Bytes::from_static(b"{\"room\":true}"))
 }
 
-/// The wake is asked for: the script is told so.
-pub(super) fn wake_taken(view: &View, now: Time) -> Reply {
-    let body = page::status_json(view, now);
+/// The wake is asked for: the script is told so, and what it owes for it.
+pub(super) fn wake_taken(view: &View, now: Time, owed: Option<&Puzzle>) -> Reply {
+    let mut body = page::status_json(view, now);
+    if let Some(owed) = owed {
+        let mut status: serde_json::Value =
+            serde_json::from_slice(&body).expect("it was written just now");
+        status["owed"] = serde_json::json!(owed);
+        body = status.to_string().into();
+    }
     typed(StatusCode::ACCEPTED, view.phase.as_str(), JSON, body)
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::challenge::Challenger;
 use super::copies::Copies;
 use super::forward;
 use super::forward::link::Links;
@@ -28,6 +29,7 @@ use crate::driver::handle::Handle;
 use crate::engine::admit::{self, Rate};
 use crate::engine::client;
 use crate::engine::id::ServiceName;
+use crate::engine::ignore;
 use crate::engine::route::{ByRequest, Rules};
 use crate::engine::time::{Span, Time};
 use crate::gate::Keeper;
@@ -197,6 +199,8 @@ pub struct Site {
     pub hosts: Vec<String>,
     /// What a visitor must do to wake it.
     pub wake_by: WakeBy,
+    /// What must be solved to wake it; none: nothing.
+    pub challenger: Option<Challenger>,
     /// How long a client that takes no HTML is kept waiting for the app; none: not at all.
     pub hold: Option<Span>,
     /// The largest body that is kept, in bytes.
@@ -205,10 +209,14 @@ pub struct Site {
     pub admit: admit::Rules,
     /// Those who wait are counted, each client for so many at most; none: nobody asks how many they are.
     pub waits_per_client: Option<u32>,
-    /// Parts of user agents, in lower case, that neither wake it nor keep it awake.
-    pub ignore: Vec<String>,
     /// The paths of which copies are kept, each with one `*` at most.
     pub copies: Vec<String>,
+    /// Who neither wakes it nor keeps it awake.
+    pub ignore: Vec<ignore::Rule>,
+    /// Paths that no honest visitor opens while it sleeps.
+    pub traps: Vec<String>,
+    /// How long the network of somebody who opened one wakes nothing.
+    pub trap_ban: Span,
     /// What Traefik says in `X-Anteroom-Key` to prove `X-Anteroom-Service`; none: found by host alone.
     pub key: Option<String>,
 }
@@ -228,6 +236,7 @@ impl Site {
             handle,
             hosts: service.hosts.clone(),
             wake_by: service.wake.by,
+            challenger: service.wake.challenge.clone().map(Challenger::new),
             hold: service.hold,
             hold_body_max: service.hold_body_max,
             admit: admit::Rules {
@@ -237,6 +246,8 @@ impl Site {
             waits_per_client: crowd.map(|crowd| crowd.each),
             ignore: service.ignore.clone(),
             copies: service.copies.clone(),
+            traps: service.traps.clone(),
+            trap_ban: service.trap_ban,
             key,
         }
     }
@@ -249,18 +260,9 @@ impl Site {
     /// Counts a client among those who wait, if it may wake the service and isn't a monitor.
     pub(super) fn waits(&self, seen: &Seen) -> Option<Wait> {
         let most = self.waits_per_client?;
-        let counts = !seen.ignored && self.may_wake(seen.hop.client);
+        let counts = !seen.ignored() && self.may_wake(seen.hop.client);
         let client = client::household(seen.hop.client);
         counts.then(|| self.handle.edge().wait(client, most))
-    }
-
-    /// Whether this user agent is one of those that don't count.
-    pub(super) fn ignores(&self, agent: Option<&str>) -> bool {
-        let Some(agent) = agent.filter(|_| !self.ignore.is_empty()) else {
-            return false;
-        };
-        let agent = agent.to_ascii_lowercase();
-        self.ignore.iter().any(|part| agent.contains(part.as_str()))
     }
 
     /// The rules for one request.
@@ -268,7 +270,7 @@ impl Site {
         Rules {
             by_request: match self.wake_by {
                 WakeBy::Page => ByRequest::Held,
-                WakeBy::Click => ByRequest::Never,
+                WakeBy::Click | WakeBy::Challenge => ByRequest::Never,
                 WakeBy::Request => ByRequest::Always,
             },
             hold: self.hold.is_some(),

@@ -22,11 +22,14 @@ use super::paths;
 use super::reply::{self, Reply, Trouble};
 use super::room::{Found, Room, Site, Sites};
 use super::unread;
-use crate::driver::admission::{Refusal, Wish};
+use crate::driver::admission::{Refusal, Taken, Wish};
 use crate::engine::client;
 use crate::engine::contract::TriggerBy;
+use crate::engine::ignore::{self, Counts};
 use crate::engine::route::{self, Decision, Form, Kind, Shape};
 use crate::engine::time::Span;
+use crate::engine::trap;
+use crate::engine::view::Phase;
 use crate::signal::edge::{Stay, Use, Wait};
 use crate::telemetry::metrics;
 
@@ -40,8 +43,22 @@ pub(super) struct Seen {
     pub(super) manner: Manner,
     /// Whether Traefik itself asks, on its errors path.
     pub(super) by_errors_path: bool,
+    /// Whether it counts, or is a monitor that neither wakes the service nor keeps it awake.
+    pub(super) counts: Counts,
+    /// Whether it opens, of its own accord, what no honest visitor opens.
+    pub(super) in_trap: bool,
+}
+
+impl Seen {
     /// Whether it is a monitor that neither wakes the service nor keeps it awake.
-    pub(super) ignored: bool,
+    pub(super) fn ignored(&self) -> bool {
+        self.counts != Counts::Fully
+    }
+
+    /// Whether the closed gate has something of its own to say to it.
+    pub(super) fn is_special(&self) -> bool {
+        self.in_trap || self.counts == Counts::NotAndToldWell
+    }
 }
 
 /// What is known of a request.
@@ -61,6 +78,7 @@ static SERVICE: HeaderName = HeaderName::from_static("x-anteroom-service");
 static KEY: HeaderName = HeaderName::from_static("x-anteroom-key");
 static REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 static FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// Where a browser says that it only guesses, the present name first.
@@ -144,7 +162,9 @@ pub(super) fn see(room: &Room, peer: IpAddr, head: &impl Head, site: &Site) -> S
         kind,
         manner: Manner::of(head, kind.form()),
         by_errors_path: on_errors_path && peer_trusted && forwarded_for.is_empty(),
-        ignored: site.ignores(head.line(&header::USER_AGENT)),
+        counts: ignore::counts(&site.ignore, head.line(&header::USER_AGENT), client),
+        in_trap: trap::is_trap(&site.traps, head.path())
+            && trap::is_own_doing(head.line(&FETCH_SITE)),
     }
 }
 
@@ -211,7 +231,7 @@ impl Visit {
         let rules = self
             .found
             .site
-            .rules(self.seen.hop.client, self.seen.ignored);
+            .rules(self.seen.hop.client, self.seen.ignored());
         let decision = match route::decide(&handle.view(), self.seen.kind, &rules) {
             Decision::Forward => match handle.enter(self.what(), self.stay()) {
                 Some(entered) => {
@@ -234,7 +254,7 @@ impl Visit {
 
     /// What the request is to the idle clock.
     fn what(&self) -> Use {
-        match self.seen.ignored || self.seen.kind == Kind::Prefetch {
+        match self.seen.ignored() || self.seen.kind == Kind::Prefetch {
             true => Use::Passing,
             false => Use::Qualifying,
         }
@@ -257,6 +277,12 @@ impl Visit {
         if let Some(reply) = self.held_off(room) {
             return unread::after(request, reply).await;
         }
+        if self.seen.in_trap {
+            self.spring(room).await;
+        }
+        if let Some(reply) = self.told_well(request.method()) {
+            return unread::after(request, reply).await;
+        }
         let (method, uri) = (request.method(), request.uri());
         let copy = room
             .copies
@@ -271,7 +297,7 @@ impl Visit {
                     // Refused: the page is right all the same.
                     let by = TriggerBy::Request;
                     let (path, agent) = (request.uri().path(), agent(request.headers()));
-                    let _ = self.ask(room, by, path, agent).await;
+                    let _ = self.ask(room, by, path, agent, None).await;
                 }
                 self.wait(room, form)
             }
@@ -293,7 +319,8 @@ impl Visit {
         let outgoing = Outgoing::new(request, self.seen.hop);
         let wakes = async || {
             if wake {
-                self.ask(room, TriggerBy::Request, &path, &agent).await?;
+                self.ask(room, TriggerBy::Request, &path, &agent, None)
+                    .await?;
             }
             Ok(wake)
         };
@@ -317,6 +344,26 @@ impl Visit {
         }
     }
 
+    /// Whoever opens a trap wakes nothing for a while, and hears nothing of it.
+    async fn spring(&self, room: &Room) {
+        let site = &self.found.site;
+        if let Some(network) = trap::caught(self.seen.hop.client, &room.trusted()) {
+            let (service, length) = (site.handle.service(), site.trap_ban);
+            room.admission
+                .catch(service, network, room.now(), length)
+                .await;
+        }
+    }
+
+    /// The answer to a monitor that is told that all is well while the service sleeps; none where it is not.
+    fn told_well(&self, method: &Method) -> Option<Reply> {
+        let phase = self.found.site.handle.view().phase;
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let is_well = !matches!(phase, Phase::Failed | Phase::Awake);
+        let told = self.seen.counts == Counts::NotAndToldWell && reads && is_well;
+        told.then(|| reply::asleep_and_well(phase))
+    }
+
     /// The answer to a client that has had too many of ours.
     fn held_off(&self, room: &Room) -> Option<Reply> {
         let wait = room.holds_off(self.seen.hop.client)?;
@@ -324,18 +371,21 @@ impl Visit {
         Some(reply::held_off(phase, wait))
     }
 
-    /// Asks for a wake.
+    /// Asks for a wake. `serial` is that of the page's nonce, which pays for one.
     pub(super) async fn ask(
         &self,
         room: &Room,
         by: TriggerBy,
         path: &str,
         agent: &str,
-    ) -> Result<(), Refusal> {
+        serial: Option<u64>,
+    ) -> Result<Taken, Refusal> {
         let site = &self.found.site;
         let path = paths::ledger_path(path);
+        let serial = serial.map(|serial| format!("{serial:016x}"));
         let wish = Wish {
             address: self.seen.hop.client,
+            nonce: serial.as_deref(),
             by,
             path: &path,
             agent,

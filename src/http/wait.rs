@@ -221,6 +221,7 @@ impl Found {
                 WakeBy::Page => page::WakeBy::Page,
                 WakeBy::Click => page::WakeBy::Click,
                 WakeBy::Request => page::WakeBy::Request,
+                WakeBy::Challenge => page::WakeBy::Challenge,
             },
         }
     }

@@ -2,7 +2,8 @@
 //! what it is told.
 //!
 //! In this order: it comes from this site's own page, from an address that the lists let through; it is one of our
-//! forms, whole and in time; its nonce is ours. Then [`admission`](crate::driver::admission) rules.
+//! forms, whole and in time; its nonce is ours, and what the service's challenge asks for is there. Then
+//! [`admission`](crate::driver::admission) rules.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::body::BodyError;
+use super::challenge::{self, Brought, Passed};
 use super::head::Head;
 use super::manner::Manner;
 use super::paths::PREFIX;
@@ -21,19 +23,24 @@ use super::reply::{self, Reply};
 use super::room::Room;
 use super::still;
 use super::visit::{self, Visit};
-use crate::driver::admission::Refusal;
+use crate::driver::admission::{Refusal, Taken};
+use crate::engine::admit::Rule;
 use crate::engine::client;
 use crate::engine::contract::TriggerBy;
 use crate::engine::route::{Form, Kind};
+use crate::page::Carried;
 use crate::telemetry::metrics;
 
 const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
 
-/// The longest body of a wake: a nonce and, some day, a challenge's answer.
+/// The longest body of a wake: a nonce, a challenge and its answer, and the way back.
 pub(super) const BODY_MAX: usize = 4 * 1024;
 
 /// The time in which it must be here.
 pub(super) const BODY_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest way back, in bytes.
+const BACK_MAX: usize = 2_000;
 
 /// What a form or a JSON object says. What is not there is empty; what else it says means nothing.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -41,6 +48,9 @@ pub(super) const BODY_WAIT: Duration = Duration::from_secs(5);
 struct Said {
     nonce: String,
     by: String,
+    challenge: String,
+    answer: String,
+    back: String,
 }
 
 /// Who posts, and how.
@@ -74,34 +84,88 @@ where
         Err(reply) => return reply,
     };
     let now = room.now();
-    let back = back_to(sender.referer.as_deref(), &sender.host);
+    let back = way_back(&sender, &said);
     let host = &visit.found.host;
     let checked = room.keeper.check(handle.service(), host, &said.nonce, now);
-    if checked.is_err() {
-        let view = handle.view();
-        return match sender.as_page {
-            // To the page as it is now, at its own address: here it would be at one that nobody can load again.
-            true => reply::see_other(view.phase, &back),
-            false => {
-                let nonce = room.keeper.nonce(handle.service(), host, now);
-                reply::nonce_stale(&view, nonce.as_str())
-            }
-        };
-    }
+    let Ok(serial) = checked else {
+        return stale(room, &visit, &sender, &back);
+    };
+    let passed = match challenge::look(room, &visit, said.brought(&sender)) {
+        Ok(passed) => passed,
+        Err(demand) => {
+            let view = handle.view();
+            return match sender.as_page {
+                true => {
+                    let carried = Carried {
+                        nonce: &said.nonce,
+                        challenge: &demand.or.text,
+                        back: &back,
+                    };
+                    let lang = sender.manner(&visit).lang;
+                    reply::challenge_page(&visit.found, view.phase, lang, carried, &demand)
+                }
+                false => reply::challenge(&view, &said.nonce, &demand),
+            };
+        }
+    };
     // The script says which it was: its own doing, or a press of the button.
     let by = match sender.by_script && said.by != "click" {
         true => TriggerBy::Page,
         false => TriggerBy::Click,
     };
     let path = back.split('?').next().unwrap_or_default();
-    let asked = visit.ask(room, by, path, &sender.agent).await;
+    let asked = visit.ask(room, by, path, &sender.agent, Some(serial)).await;
+    let owed = match (passed, asked) {
+        (Passed::Owing(puzzle), Ok(Taken::Woke)) => Some(puzzle),
+        (Passed::Owing(puzzle), _) => {
+            if let Some(challenger) = &visit.found.site.challenger {
+                challenger.forgive(&puzzle, now);
+            }
+            None
+        }
+        (Passed::Free, _) => None,
+    };
+    if asked.is_err_and(|refusal| refusal.rule == Rule::Spent) {
+        return stale(room, &visit, &sender, &back);
+    }
     let view = handle.view();
     if let Err(refusal) = asked {
         return reply::refused(&visit.found, &view, sender.manner(&visit), refusal);
     }
     match sender.as_page {
         true => reply::see_other(view.phase, &back),
-        false => reply::wake_taken(&view, now),
+        false => reply::wake_taken(&view, now, owed.as_ref()),
+    }
+}
+
+/// The nonce does not count, or not any more: here is a fresh one, which the page's script uses by itself.
+fn stale(room: &Room, visit: &Visit, sender: &Sender, back: &str) -> Reply {
+    let (handle, now) = (&visit.found.site.handle, room.now());
+    let view = handle.view();
+    match sender.as_page {
+        // To the page as it is now, at its own address: here it would be at one that nobody can load again.
+        true => reply::see_other(view.phase, back),
+        false => {
+            let host = &visit.found.host;
+            let nonce = room.keeper.nonce(handle.service(), host, now);
+            reply::nonce_stale(&view, nonce.as_str())
+        }
+    }
+}
+
+/// Somebody proves what was owed for a wake on credit.
+pub(super) async fn prove<B>(room: &Room, visit: Visit, request: Request<B>) -> Reply
+where
+    B: Body<Data = Bytes, Error: Into<BodyError>>,
+{
+    let (sender, said) = match posted(room, &visit, request).await {
+        Ok(posted) => posted,
+        Err(reply) => return reply,
+    };
+    let view = visit.found.site.handle.view();
+    match challenge::settles(room, &visit, said.brought(&sender)) {
+        true => reply::proof_taken(view.phase),
+        false => reply::proof_wrong(&view, room.now()),
     }
 }
 
@@ -154,6 +218,15 @@ where
 }
 
 impl Said {
+    fn brought<'a>(&'a self, sender: &Sender) -> Brought<'a> {
+        Brought {
+            nonce: &self.nonce,
+            challenge: &self.challenge,
+            answer: &self.answer,
+            by_script: sender.by_script,
+        }
+    }
+
     /// Reads a form or a JSON object; none where it is neither, or says one thing twice.
     fn read(body: &[u8]) -> Option<Said> {
         let text = std::str::from_utf8(body).ok()?;
@@ -168,6 +241,9 @@ impl Said {
         Some(Said {
             nonce: one("nonce")?,
             by: one("by")?,
+            challenge: one("challenge")?,
+            answer: one("answer")?,
+            back: one("back")?,
         })
     }
 }
@@ -182,6 +258,14 @@ fn is_form_of_ours(headers: &http::HeaderMap) -> bool {
     let ours = ["application/x-www-form-urlencoded", "application/json"];
     let more = headers.get_all(header::CONTENT_TYPE).iter().count() > 1;
     !more && ours.iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// Where the form's sender came from: what the challenge's page took along, else the page that it says it was on.
+fn way_back(sender: &Sender, said: &Said) -> String {
+    match is_place(&said.back) {
+        true => said.back.clone(),
+        false => back_to(sender.referer.as_deref(), &sender.host),
+    }
 }
 
 /// Whether the request was made by this site's own page. Browsers say so in `Sec-Fetch-Site` or `Origin`; who
@@ -220,7 +304,8 @@ pub(super) fn back_to(referer: Option<&str>, host: &str) -> String {
 /// A path on this host that may stand in `Location`. "//elsewhere" would be another host, and so would "/\elsewhere"
 /// and, to a browser, "/", a tab, "/elsewhere"; our own paths are no place to be.
 pub(super) fn is_place(path: &str) -> bool {
-    path.starts_with('/')
+    path.len() <= BACK_MAX
+        && path.starts_with('/')
         && !path.starts_with("//")
         && !path.starts_with(PREFIX)
         && path

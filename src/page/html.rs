@@ -34,26 +34,39 @@ pub struct Page {
     pub coding: Coding,
 }
 
-const STYLE: &str = include_str!("../../templates/waiting.css");
+pub(super) const STYLE: &str = include_str!("../../templates/waiting.css");
 
 /// The script as it is sent: without the lines that are only for its readers, and without indentation.
-static SCRIPT: LazyLock<String> = LazyLock::new(|| {
-    let lines = include_str!("../../templates/waiting.js").lines();
-    let lines = lines.map(str::trim).filter(|line| !line.starts_with("//"));
+static SCRIPT: LazyLock<String> =
+    LazyLock::new(|| sent(include_str!("../../templates/waiting.js")));
+
+/// What works for the page where its service asks for proof of work; it stands before [`SCRIPT`].
+static WORK: LazyLock<String> =
+    LazyLock::new(|| sent(include_str!("../../templates/challenge.js")));
+
+fn sent(script: &str) -> String {
+    let lines = script.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with("//"));
     lines.flat_map(|line| [line, "\n"]).collect()
-});
+}
 
 /// The policy of all pages (CSP level 2): hashes, because the bytes are shared and a nonce would be too.
-static CSP: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+static CSP: LazyLock<HeaderValue> = LazyLock::new(|| policy(&[&SCRIPT]));
+
+/// The same, where the page has work to do.
+static CSP_WITH_WORK: LazyLock<HeaderValue> = LazyLock::new(|| policy(&[&WORK, &SCRIPT]));
+
+fn policy(scripts: &[&str]) -> HeaderValue {
+    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
+    let scripts: Vec<_> = scripts.iter().copied().map(hash).collect();
     let policy = format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; \
+        "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; \
          img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        hash(&SCRIPT),
+        scripts.join(" "),
         hash(STYLE)
     );
     HeaderValue::from_str(&policy).expect("words and base64 are visible ASCII")
-});
+}
 
 /// The tab's picture, by how it stands: a door, shut, ajar, open, or marked.
 #[derive(Debug, Serialize)]
@@ -87,6 +100,11 @@ const ICONS: Icons = Icons {
         "%3Cpath d='M9 27V12a7 7 0 0 1 14 0v15z' fill='%23586580'/%3E%3Ccircle cx='24' cy='8' r='6' fill='%23ff6b5e'/%3E"
     ),
 };
+
+/// The picture of a service that sleeps.
+pub(super) const fn door_shut() -> &'static str {
+    ICONS.shut
+}
 
 impl Icons {
     const fn of(&self, scene: Scene) -> &'static str {
@@ -130,6 +148,7 @@ struct Waiting<'a> {
     refresh: Option<u32>,
     pace: Option<(&'a str, &'a str)>,
     style: &'static str,
+    work: Option<&'static str>,
     script: &'static str,
     data: String,
 }
@@ -253,6 +272,7 @@ pub fn unavailable(lang: Lang, host: &str) -> Page {
 
 fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
     let text = ask.lang.text();
+    let works = ask.wake_by == super::WakeBy::Challenge;
     let scene = Scene::of(view);
     let words = text.scene(scene);
     let host = Host::of(&ask.host);
@@ -291,11 +311,19 @@ fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
             _ => None,
         },
         style: STYLE,
+        work: works.then_some(&**WORK),
         script: &SCRIPT,
         // In a script element only "<" could end it; the rest is the JSON's own.
         data: json(&data).replace('<', "\\u003c"),
     };
-    finish(ask.lang, page.render())
+    let page = finish(ask.lang, page.render());
+    match works {
+        true => Page {
+            csp: CSP_WITH_WORK.clone(),
+            ..page
+        },
+        false => page,
+    }
 }
 
 fn plain(lang: Lang, host: &str, wait: Span, sort: Sort<'_>) -> Page {
@@ -328,7 +356,7 @@ fn plain(lang: Lang, host: &str, wait: Span, sort: Sort<'_>) -> Page {
     finish(lang, page.render())
 }
 
-fn finish(lang: Lang, html: askama::Result<String>) -> Page {
+pub(super) fn finish(lang: Lang, html: askama::Result<String>) -> Page {
     Page {
         html: html
             .expect("writing texts to a string does not fail")

@@ -53,6 +53,8 @@ pub struct Text {
     pub failures: Failures,
     /// Buttons, boxes and links.
     pub controls: Controls,
+    /// What a challenge asks for.
+    pub challenge: Challenges,
     /// What was sent is not lost by us silently.
     pub unsent: Unsent,
     /// Pages without a script.
@@ -134,6 +136,20 @@ pub struct Controls {
     pub pause: String,
     pub resume: String,
     pub paused: String,
+}
+
+/// Where a service asks for a challenge.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenges {
+    /// The script is at work.
+    pub working: String,
+    /// Without a script: to wait, and to press again.
+    #[serde(skip_serializing)]
+    pub wait: Words,
+    /// It was pressed too soon.
+    #[serde(skip_serializing)]
+    pub early: Words,
 }
 
 /// The notice that a submission was not sent.

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
+
 use super::Answer;
 use crate::engine::time::Span;
 
@@ -23,6 +25,9 @@ pub trait Surface: Send + Sync {
     /// little by little, so it may take longer than other calls, and others wait about half a millisecond at a time for
     /// it.
     fn bans(&self) -> Answer<'_, Bans>;
+
+    /// Bans a network for this long, unless it is banned already: what an admin wrote stays as it is.
+    fn ban(&self, network: IpNet, length: Span) -> Answer<'_, ()>;
 
     /// The services that were added, unless they are the ones that were `seen`: what [`Services::seen`] said of them.
     ///

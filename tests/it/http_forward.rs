@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use anteroom::driver::handle::Command;
 use anteroom::engine::id::InstanceId;
+use anteroom::engine::ignore::Rule;
 use anteroom::http::Limits;
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -351,7 +352,7 @@ async fn an_apps_event_stream_is_a_long_connection() {
 async fn a_monitor_passes_and_keeps_nothing_awake() {
     let app = App::echo().await;
     let house = House::with(Limits::default(), |site| {
-        site.ignore = vec!["uptimebot".to_owned()];
+        site.ignore = vec![Rule::by_agent("uptimebot".to_owned())];
     })
     .await;
     house.wake(app.address);

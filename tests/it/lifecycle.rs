@@ -12,7 +12,7 @@ use crate::support::machine::{APP, Machine};
 use crate::support::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
-const HOST: &str = "blog.example.com";
+pub(crate) const HOST: &str = "blog.example.com";
 
 pub(crate) fn service(machine: &Machine, more: &str) -> String {
     format!(

@@ -16,6 +16,7 @@ mod history;
 mod late;
 mod limits;
 mod samples;
+mod spent;
 
 /// A kind's name, and a way to an empty store of it.
 type Kind = (&'static str, fn() -> Arc<dyn Store>);

@@ -191,6 +191,7 @@ async fn ask(door: Arc<Admission>, handle: Handle, number: usize, end: Cancellat
         tick.tick().await;
         let wish = Wish {
             address: IpAddr::from([203, 0, 113, u8::try_from(number).unwrap()]),
+            nonce: None,
             by: TriggerBy::Page,
             path: "/",
             agent: "storm/1",

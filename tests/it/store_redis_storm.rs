@@ -354,6 +354,7 @@ async fn call(room: Arc<Room>, number: usize, calm: Arc<AtomicBool>) {
         let version = handle.view().version.to_string();
         let wish = Wish {
             address,
+            nonce: None,
             by: TriggerBy::Page,
             path: &version,
             agent: "storm/1",

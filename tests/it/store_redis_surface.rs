@@ -333,3 +333,37 @@ async fn the_secret_outlives_a_wiped_server_and_another_ones_is_taken_up() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs redis-server: run tests/run"]
+async fn whoever_opens_a_trap_in_one_room_is_banned_in_all_and_what_an_admin_wrote_stays() {
+    let server = Server::start().await;
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let machine = Machine::new(Duration::from_millis(50)).await;
+    let first = room(one.path(), &url(&server), &machine).await;
+    let second =
+        Anteroom::start_on(other.path(), &url(&server), "", free_port(), free_port()).await;
+    let by_hand = "anteroom:ban:198.51.100.0/24";
+    let _: () = server.ask(&["SET", by_hand, "a scanner"]).await;
+    bans(&first, 1).await;
+    for address in ["203.0.113.9", "198.51.100.9"] {
+        let url = format!("http://{}/.env", first.room);
+        let scan = client().get(url).header("host", crate::lifecycle::HOST);
+        let answer = scan.header("x-forwarded-for", address).send().await;
+        assert_eq!(answer.expect("an answer").status().as_u16(), 503);
+    }
+    bans(&second, 2).await;
+    let by_trap = "anteroom:ban:203.0.113.0/24";
+    let (word, left): (String, i64) = (
+        server.ask(&["GET", by_trap]).await,
+        server.ask(&["PTTL", by_trap]).await,
+    );
+    assert_eq!(word, "trap");
+    assert!((3_500_000..=3_600_000).contains(&left), "{left} ms");
+    let (word, left): (String, i64) = (
+        server.ask(&["GET", by_hand]).await,
+        server.ask(&["PTTL", by_hand]).await,
+    );
+    assert_eq!((&*word, left), ("a scanner", -1));
+    assert_eq!(machine.starts(), 0);
+}

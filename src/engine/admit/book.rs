@@ -15,11 +15,11 @@ mod late;
 
 pub use late::{Late, gcra_late};
 
-/// Clients and networks that are remembered at a time, in all services: 12 MB at most.
+/// Clients, networks and spent nonces that are remembered at a time, in all services: 12 MB at most.
 ///
-/// An address gets in only by an admitted wake, and out as soon as its timestamp means nothing any more, so a
+/// Each gets in only by an admitted wake, and out as soon as its timestamp means nothing any more, so a
 /// flood of refused ones adds none. When the book is full all the same, what would be forgotten soonest goes
-/// first, and its client starts afresh; the limits of services, of all and of the day are never dropped, so the
+/// first, and its client starts afresh, or its nonce would count once more; the limits of services, of all and of the day are never dropped, so the
 /// machines' cost stays bounded.
 pub const KEYS_MAX: usize = 65_536;
 
@@ -34,13 +34,15 @@ pub enum Key {
     Service(ServiceName),
     /// All services together.
     OverAll,
+    /// A nonce of a service that has paid for a wake, by its serial.
+    Spent(ServiceName, String),
 }
 
 impl Key {
-    /// Whether it is about a client, so that there may be any number of such keys.
+    /// Whether it is about a client, or about what one brought, so that there may be any number of such keys.
     #[must_use]
     pub const fn is_of_client(&self) -> bool {
-        matches!(self, Key::Client(..) | Key::Network(..))
+        matches!(self, Key::Client(..) | Key::Network(..) | Key::Spent(..))
     }
 }
 
@@ -271,7 +273,7 @@ impl Book {
     pub fn of(&self, forgotten: &Forgotten) -> Vec<Key> {
         let covered = |key: &&Key| match key {
             Key::Client(_, name) | Key::Network(_, name) => forgotten.covers(name),
-            Key::Service(_) | Key::OverAll => false,
+            Key::Service(_) | Key::OverAll | Key::Spent(..) => false,
         };
         self.marks.keys().filter(covered).cloned().collect()
     }
@@ -318,6 +320,13 @@ impl Book {
     }
 }
 
+/// How long a nonce is remembered that has paid for a wake: longer than any nonce counts. As a limit it is a rate of one
+/// in that time, so all that holds of limits holds of it: it is charged in the same step, and lasts as they do.
+const SPENT: Rate = match Rate::new(1, Span::mins(15)) {
+    Ok(rate) => rate,
+    Err(_) => panic!("one in a quarter of an hour is a rate"),
+};
+
 /// The limits that an applicant meets, each with the key of its timestamp, in the order of asking.
 pub fn limits<'a>(
     service: &'a ServiceName,
@@ -325,6 +334,10 @@ pub fn limits<'a>(
     rules: &'a Rules,
 ) -> impl Iterator<Item = (Rule, Key, Rate)> + 'a {
     let name = || service.clone();
+    let nonce = applicant.nonce.as_ref().map(|serial| {
+        let key = Key::Spent(name(), serial.clone());
+        (Rule::Spent, key, SPENT)
+    });
     let client = rules.per_client.map(|rate| {
         let key = Key::Client(name(), applicant.names.client.clone());
         (Rule::PerClient, key, rate)
@@ -339,7 +352,7 @@ pub fn limits<'a>(
     let over_all = rules
         .over_all
         .map(|rate| (Rule::OverAll, Key::OverAll, rate));
-    [client, network, of_service, over_all]
+    [nonce, client, network, of_service, over_all]
         .into_iter()
         .flatten()
 }

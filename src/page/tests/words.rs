@@ -97,6 +97,10 @@ fn every_language_has_every_key_of_english_and_no_other() {
             .filter(|key| !is_form(key) && !words.contains_key(*key))
             .collect();
         assert!(
+            !lang.file().contains("# TRANSLATE"),
+            "templates/lang/{lang:?}.toml holds English"
+        );
+        assert!(
             lacking.is_empty(),
             "templates/lang/{lang:?}.toml lacks {lacking:?}"
         );

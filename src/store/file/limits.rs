@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `limits` | service, `client NAME`, `network NAME` or `service`; empty for all services, `over_all` | the timestamp of `engine::admit::gcra`, in ms since the epoch |
+//! | `limits` | service, `client NAME`, `network NAME`, `spent SERIAL` or `service`; empty for all services, `over_all` | the timestamp of `engine::admit::gcra`, in ms since the epoch |
 //! | `days` | service | the day, as whole days UTC since the epoch, and its wakes |
 //! | `wakes` | service | the numbers of its wakes and what is wanted, as JSON |
 
@@ -145,6 +145,7 @@ fn text_of(key: &Key) -> (&str, Cow<'static, str>) {
     match key {
         Key::Client(service, one) => (service.as_str(), format!("client {one}").into()),
         Key::Network(service, network) => (service.as_str(), format!("network {network}").into()),
+        Key::Spent(service, serial) => (service.as_str(), format!("spent {serial}").into()),
         Key::Service(service) => (service.as_str(), "service".into()),
         Key::OverAll => ("", "over_all".into()),
     }
@@ -158,6 +159,7 @@ fn key_of((service, what): (&str, &str)) -> Option<Key> {
     Some(match what.split_once(' ') {
         None if what == "service" => Key::Service(service),
         Some(("client", one)) => Key::Client(service, one.to_owned()),
+        Some(("spent", serial)) => Key::Spent(service, serial.to_owned()),
         Some(("network", network)) => Key::Network(service, network.to_owned()),
         _ => return None,
     })

@@ -70,7 +70,8 @@ if budget then
   if spent >= budget then refuse('per_day', (today + 1) * DAY - now) end
 end
 if refused then
-  if ARGV[1] == 'admit' then list_refusal(refused) end
+  -- One nonce can be sent again as often as anybody likes: that is not worth a write.
+  if ARGV[1] == 'admit' and refused ~= 'spent' then list_refusal(refused) end
   return {'refused', refused, whole(longest)}
 end
 if ARGV[1] == 'ask' then return {'free'} end

@@ -112,6 +112,9 @@ impl RedisStore {
         let Verdict::Refused { rule, .. } = verdict else {
             return;
         };
+        if rule == Rule::Spent {
+            return;
+        }
         let call = self.call_of(wish, "refused", rule.as_str(), &[]);
         let ask = Ask::Script(&call);
         let listed = self.link.ask_by(deadline, wish.service.as_str(), ask);
@@ -213,6 +216,7 @@ impl RedisStore {
         match key {
             Key::Client(service, net) => format!("{p}:{{{service}}}:limit:client:{net}"),
             Key::Network(service, net) => format!("{p}:{{{service}}}:limit:network:{net}"),
+            Key::Spent(service, serial) => format!("{p}:{{{service}}}:limit:spent:{serial}"),
             Key::Service(service) => format!("{p}:{{{service}}}:limit:service"),
             Key::OverAll => format!("{p}:{{{ALL}}}:limit:wakes"),
         }
@@ -253,8 +257,8 @@ fn settled(ruled: Ruled) -> Result<Verdict, StoreError> {
 }
 
 fn limit_named(name: &str) -> Option<Rule> {
-    use Rule::{OverAll, PerClient, PerDay, PerNetwork, PerService};
-    let limits = [PerClient, PerNetwork, PerService, OverAll, PerDay];
+    use Rule::{OverAll, PerClient, PerDay, PerNetwork, PerService, Spent};
+    let limits = [Spent, PerClient, PerNetwork, PerService, OverAll, PerDay];
     limits.into_iter().find(|rule| rule.as_str() == name)
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use ipnet::IpNet;
 use redis::{Value, cmd};
 
 use super::link::Ask;
@@ -157,6 +158,17 @@ impl Surface for RedisStore {
                 self.link.ask(&key, Ask::Command(&write)).await?;
             }
             Ok(())
+        })
+    }
+
+    fn ban(&self, network: IpNet, length: Span) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let key = self.key(&format!("ban:{network}"));
+            let mut write = cmd("SET");
+            write.arg(&key).arg("trap");
+            write.arg("NX").arg("PX").arg(length.0);
+            // Of all bans together it is known whether they can be written.
+            self.link.ask("ban", Ask::Command(&write)).await.map(drop)
         })
     }
 

@@ -101,12 +101,15 @@ impl House {
             handle,
             hosts: vec!["blog.test".to_owned(), "www.blog.test".to_owned()],
             wake_by: WakeBy::Page,
+            challenger: None,
             hold: None,
             hold_body_max: 1 << 20,
             admit: Rules::default(),
             waits_per_client: None,
             ignore: Vec::new(),
             copies: Vec::new(),
+            traps: vec!["/.env".to_owned(), "/.git/".to_owned()],
+            trap_ban: Span::mins(60),
             key: Some("secret".to_owned()),
         };
         change(&mut site);
