@@ -38,6 +38,7 @@ mod prometheus;
 mod refused;
 mod reload;
 mod surface;
+pub mod theme;
 mod traefik;
 
 /// A task that does not end by then is left behind; the next owner takes over where its record stands.

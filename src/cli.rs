@@ -13,6 +13,7 @@ mod demo;
 mod demo_app;
 mod doctor;
 mod out;
+mod preview;
 mod run;
 mod simulate;
 mod traefik;
@@ -108,6 +109,8 @@ enum Command {
     Release(Verb),
     /// Replay a trace of requests through the scaling policy, and say what it would have cost and how well it would have gone.
     Simulate(simulate::Simulate),
+    /// Show every state of every page, in every language, on loopback: for those who write a theme or a translation.
+    Preview(preview::Preview),
     /// Print the Traefik configuration that goes with a configuration file.
     Traefik(File),
     /// The app that `demo` wakes.
@@ -207,6 +210,7 @@ async fn dispatch(command: Command) -> ExitCode {
             client::command(&verb.file.config, &verb.service, "hold", Some(hold)).await
         }
         Command::Simulate(args) => simulate::simulate(args).await,
+        Command::Preview(what) => preview::preview(what).await,
         Command::Traefik(file) => traefik::print(&file.config),
         Command::DemoApp { port, start_up_ms } => {
             demo_app::serve(port, Duration::from_millis(start_up_ms))

@@ -24,6 +24,7 @@
 
 pub mod accept;
 pub mod challenge;
+mod dress;
 mod host;
 pub mod html;
 pub mod lang;
@@ -32,6 +33,7 @@ pub mod scene;
 pub mod sheet;
 pub mod status;
 pub mod text;
+pub mod theme;
 
 pub use challenge::{Carried, challenge};
 pub use html::{Page, denied, limited, render, still, unavailable, unknown, unsent};
@@ -39,6 +41,9 @@ pub use lang::Lang;
 pub use scene::{Scene, retry_after};
 pub use sheet::Sheet;
 pub use status::{event, problem_json, status_json};
+pub use theme::{Theme, ThemeError};
+
+use std::sync::Arc;
 
 /// Where the waiting page stands still without a script: `?to=` says where the visitor wants to go; without it that is
 /// where the visitor comes from.
@@ -55,6 +60,8 @@ pub struct Ask {
     pub wake_by: WakeBy,
     /// What the visitor reads.
     pub lang: Lang,
+    /// The service's own pages; none for ours.
+    pub theme: Option<Arc<Theme>>,
 }
 
 /// What a visitor must do to wake a service.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::build;
+use super::theme::Themes;
 use super::traefik::Traefik;
 use crate::config::{Ingress, Service};
 use crate::driver::clock::Clock;
@@ -147,6 +148,7 @@ pub(super) fn sites(
     secret: &[u8; 32],
     over_all: Option<Rate>,
 ) -> Sites {
+    let mut themes = Themes::default();
     let site = |live: &Live| {
         let key = build::traefik_key(secret, &live.config.name);
         Site::of(
@@ -154,6 +156,7 @@ pub(super) fn sites(
             live.running.handle.clone(),
             Some(key),
             over_all,
+            themes.of(&live.config),
         )
     };
     Sites::new(services.values().map(site).collect())

@@ -49,6 +49,10 @@ impl App {
         if let Err(error) = self.put_in_force(&file).await {
             return tracing::error!("nothing is changed: {error:#}");
         }
+        // The files of a theme may have changed though the configuration has not.
+        if self.config.services.values().any(|it| it.theme.is_some()) {
+            self.set_sites(&self.config);
+        }
         self.room
             .set_trusted_proxies(file.server.trusted_proxies.clone());
         if self.file.limits.pages_per_client != file.limits.pages_per_client {

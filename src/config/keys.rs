@@ -283,6 +283,7 @@ pub(super) const KEYS: &[Key] = &[
     key("service", "ignore", Special("a list of parts of user agents, or of rules"), Value("[]"), "Whose requests neither wake the service nor keep it awake: those whose `User-Agent` holds such a text, in any case of letters, or those that a rule holds (the next table).", r#"["UptimeRobot", { agent = "Pingdom", networks = ["203.0.113.0/24"], answer = 200 }]"#),
     key("service", "traps", List("paths"), Value(r#"["/.env", "/.git/", "/.aws/", "/.ssh/", "/.svn/", "/.htpasswd", "/wp-config.php", "/wp-config.php.bak", "/vendor/phpunit/", "/cgi-bin/luci", "/boaform/"]"#), "Paths that no honest visitor opens. Whoever asks for one while the service sleeps is banned from waking anything, with its network (/24, /48), for `trap_ban`; what is awake it may visit. One that ends with `/` holds all below it. `[]` for none. Where nobody uses WordPress, add `/wp-login.php` and `/xmlrpc.php`.", r#"["/.env", "/wp-login.php"]"#),
     key("service", "trap_ban", Duration("1m", "30d"), Value(r#""1h""#), "How long that lasts.", r#""1h""#),
+    key("service", "theme", Path, Nothing("the built-in pages"), "A folder with pages of your own. It is read at the start and at a reload. See [themes.md](themes.md).", r#""/etc/anteroom/theme""#),
     key("service", "scale", Section("scale"), Nothing("one instance"), "How many instances there may be.", "{}"),
     key("service", "cost", Section("cost"), Nothing("not known"), "What a running machine costs.", "{ per_hour = 0.0288 }"),
 

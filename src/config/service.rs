@@ -1,6 +1,7 @@
 //! One service, as configured.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use super::challenge::Challenge;
 use super::provider::Provider;
@@ -55,6 +56,8 @@ pub struct Service {
     pub traps: Vec<String>,
     /// How long the network of somebody who opened one may not wake it; 1 min to 30 d.
     pub trap_ban: Span,
+    /// The folder of its theme; none for the built-in pages.
+    pub theme: Option<PathBuf>,
     /// How it is scaled; none where one instance is all there may be.
     pub scale: Option<Scale>,
     /// What a running machine costs.
@@ -162,6 +165,7 @@ impl Service {
         let ignore = super::ignore::read(section);
         let traps = section.list("traps", value::request_path);
         let trap_ban = section.span("trap_ban");
+        let theme = section.read("theme", value::words).map(PathBuf::from);
         let scale = section
             .section("scale")
             .and_then(|scale| Scale::read(&scale, provider.as_ref(), around));
@@ -185,6 +189,7 @@ impl Service {
             copies,
             traps,
             trap_ban: trap_ban?,
+            theme,
             scale,
             cost,
         })

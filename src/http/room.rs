@@ -33,6 +33,7 @@ use crate::engine::ignore;
 use crate::engine::route::{ByRequest, Rules};
 use crate::engine::time::{Span, Time};
 use crate::gate::Keeper;
+use crate::page::theme::Theme;
 use crate::signal::edge::Wait;
 
 /// Tells the time. Tests pass their own.
@@ -217,19 +218,22 @@ pub struct Site {
     pub traps: Vec<String>,
     /// How long the network of somebody who opened one wakes nothing.
     pub trap_ban: Span,
+    /// Its own pages; none for the built-in ones.
+    pub theme: Option<Arc<Theme>>,
     /// What Traefik says in `X-Anteroom-Key` to prove `X-Anteroom-Service`; none: found by host alone.
     pub key: Option<String>,
 }
 
 impl Site {
     /// The site of a configured service. `key` is what Traefik says in `X-Anteroom-Key` for it, `over_all` the
-    /// limit of all services together.
+    /// limit of all services together, `theme` what was read from the folder that it names.
     #[must_use]
     pub fn of(
         service: &Service,
         handle: Handle,
         key: Option<String>,
         over_all: Option<Rate>,
+        theme: Option<Arc<Theme>>,
     ) -> Site {
         let crowd = service.scale.as_ref().and_then(|scale| scale.rule.crowd);
         Site {
@@ -248,6 +252,7 @@ impl Site {
             copies: service.copies.clone(),
             traps: service.traps.clone(),
             trap_ban: service.trap_ban,
+            theme,
             key,
         }
     }

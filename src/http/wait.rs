@@ -132,6 +132,7 @@ impl Found {
             csp: prepared.csp.clone(),
             lang: prepared.lang,
             coding: prepared.coding,
+            fault: None,
         }
     }
 
@@ -185,6 +186,7 @@ impl Found {
             Form::UnsentPage => page::unsent(view, now, &ask),
             _ => page::render(view, now, &ask),
         };
+        page = reply::themed(self, page);
         let packed = match manner.coding {
             Coding::Gzip => Sheet::gzip(&page.html),
             Coding::Plain => None,
@@ -216,6 +218,7 @@ impl Found {
         Ask {
             host: self.host.to_string(),
             lang,
+            theme: self.site.theme.clone(),
             nonce: GAP.into(),
             wake_by: match self.site.wake_by {
                 WakeBy::Page => page::WakeBy::Page,

@@ -1,9 +1,11 @@
 //! The page for a browser without a script, where a service asks for a challenge: a wait, and the button again.
 
 use askama::Template;
+use serde::Serialize;
 
 use super::Page;
-use super::html::{STYLE, door_shut, finish};
+use super::dress;
+use super::html::door_shut;
 use super::lang::Lang;
 use super::text::{Text, fill};
 use crate::engine::time::Span;
@@ -19,7 +21,7 @@ pub struct Carried<'a> {
     pub back: &'a str,
 }
 
-#[derive(Template)]
+#[derive(Serialize, Template)]
 #[template(path = "challenge.html")]
 struct Challenge<'a> {
     text: &'a Text,
@@ -30,7 +32,7 @@ struct Challenge<'a> {
     nonce: &'a str,
     challenge: &'a str,
     back: &'a str,
-    style: &'static str,
+    style: &'a str,
 }
 
 /// The wait before the button counts: this long yet. `early`: it was pressed too soon.
@@ -43,7 +45,7 @@ pub fn challenge(lang: Lang, host: &str, carried: Carried<'_>, wait: Span, early
     };
     let wait = text.time(wait);
     let named = |pattern: &str| fill(pattern, &[("host", host), ("time", &wait)]);
-    let page = Challenge {
+    dress::make(lang, None, "challenge.html", false, |dress| Challenge {
         text,
         title: named(&words.title),
         heading: named(&words.heading),
@@ -52,7 +54,6 @@ pub fn challenge(lang: Lang, host: &str, carried: Carried<'_>, wait: Span, early
         nonce: carried.nonce,
         challenge: carried.challenge,
         back: carried.back,
-        style: STYLE,
-    };
-    finish(lang, page.render())
+        style: &dress.style,
+    })
 }

@@ -1,22 +1,19 @@
 //! The pages, and the policy that lets their own script run and nothing else.
 
-use std::sync::LazyLock;
-
 use askama::Template;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::Ask;
+use super::dress::{self, WORK};
 use super::host::Host;
 use super::lang::Lang;
 use super::scene::{self, Scene};
 use super::sheet::Coding;
 use super::status::{Status, json};
 use super::text::{Text, Words, fill};
+use super::theme::{Theme, ThemeError};
 use crate::engine::contract::Stage;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::{Phase, View};
@@ -32,40 +29,8 @@ pub struct Page {
     pub lang: Lang,
     /// How the document is coded.
     pub coding: Coding,
-}
-
-pub(super) const STYLE: &str = include_str!("../../templates/waiting.css");
-
-/// The script as it is sent: without the lines that are only for its readers, and without indentation.
-static SCRIPT: LazyLock<String> =
-    LazyLock::new(|| sent(include_str!("../../templates/waiting.js")));
-
-/// What works for the page where its service asks for proof of work; it stands before [`SCRIPT`].
-static WORK: LazyLock<String> =
-    LazyLock::new(|| sent(include_str!("../../templates/challenge.js")));
-
-fn sent(script: &str) -> String {
-    let lines = script.lines().map(str::trim);
-    let lines = lines.filter(|line| !line.starts_with("//"));
-    lines.flat_map(|line| [line, "\n"]).collect()
-}
-
-/// The policy of all pages (CSP level 2): hashes, because the bytes are shared and a nonce would be too.
-static CSP: LazyLock<HeaderValue> = LazyLock::new(|| policy(&[&SCRIPT]));
-
-/// The same, where the page has work to do.
-static CSP_WITH_WORK: LazyLock<HeaderValue> = LazyLock::new(|| policy(&[&WORK, &SCRIPT]));
-
-fn policy(scripts: &[&str]) -> HeaderValue {
-    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
-    let scripts: Vec<_> = scripts.iter().copied().map(hash).collect();
-    let policy = format!(
-        "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; \
-         img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-        scripts.join(" "),
-        hash(STYLE)
-    );
-    HeaderValue::from_str(&policy).expect("words and base64 are visible ASCII")
+    /// Why the theme could not make it; then it is the built-in page.
+    pub fault: Option<ThemeError>,
 }
 
 /// The tab's picture, by how it stands: a door, shut, ajar, open, or marked.
@@ -128,7 +93,7 @@ struct Data<'a> {
     text: &'static Text,
 }
 
-#[derive(Template)]
+#[derive(Serialize, Template)]
 #[template(path = "waiting.html")]
 struct Waiting<'a> {
     text: &'a Text,
@@ -138,6 +103,7 @@ struct Waiting<'a> {
     unsent_lead: Option<String>,
     icon: &'static str,
     scene: Scene,
+    on_its_way: bool,
     percent: u8,
     stages: Vec<Step<'a>>,
     eta: String,
@@ -146,14 +112,23 @@ struct Waiting<'a> {
     button: Option<&'a str>,
     nonce: &'a str,
     refresh: Option<u32>,
-    pace: Option<(&'a str, &'a str)>,
-    style: &'static str,
+    pace: Option<Way<'a>>,
+    style: &'a str,
     work: Option<&'static str>,
-    script: &'static str,
-    data: String,
+    script: &'a str,
+    data: &'a str,
+}
+
+/// A link.
+#[derive(Serialize)]
+struct Way<'a> {
+    href: &'a str,
+    /// HTML.
+    label: String,
 }
 
 /// One stage in the list.
+#[derive(Serialize)]
 struct Step<'a> {
     label: &'a str,
     class: &'static str,
@@ -188,7 +163,7 @@ enum Link {
     Again,
 }
 
-#[derive(Template)]
+#[derive(Serialize, Template)]
 #[template(path = "plain.html")]
 struct Plain<'a> {
     text: &'a Text,
@@ -197,9 +172,9 @@ struct Plain<'a> {
     lead: String,
     icon: &'static str,
     scene: &'static str,
-    link: Option<(&'static str, String)>,
+    link: Option<Way<'a>>,
     foot: bool,
-    style: &'static str,
+    style: &'a str,
 }
 
 /// The waiting page, as the service stands: learning, asleep, waking, stopping, unhealthy, failed.
@@ -222,7 +197,7 @@ pub fn unsent(view: &View, now: Time, ask: &Ask) -> Page {
     waiting(view, now, ask, Kind::Unsent)
 }
 
-/// No site has this name. It goes with status 404, and does not repeat the name.
+/// No site has this name, so it has nobody's theme either. It goes with status 404, and does not repeat the name.
 #[must_use]
 pub fn unknown(lang: Lang) -> Page {
     let sort = Sort {
@@ -231,43 +206,43 @@ pub fn unknown(lang: Lang) -> Page {
         icon: ICONS.shut,
         link: Link::None,
     };
-    plain(lang, "", Span::ZERO, sort)
+    plain(lang, None, "", Span::ZERO, sort)
 }
 
 /// The service sleeps, and this client may not wake it.
 #[must_use]
-pub fn denied(lang: Lang, host: &str) -> Page {
+pub fn denied(lang: Lang, theme: Option<&Theme>, host: &str) -> Page {
     let sort = Sort {
         scene: "denied",
         words: &lang.text().plain.denied,
         icon: ICONS.shut,
         link: Link::Home,
     };
-    plain(lang, host, Span::ZERO, sort)
+    plain(lang, theme, host, Span::ZERO, sort)
 }
 
 /// The service sleeps, and this client has woken it too often; it may again after this time.
 #[must_use]
-pub fn limited(lang: Lang, host: &str, wait: Span) -> Page {
+pub fn limited(lang: Lang, theme: Option<&Theme>, host: &str, wait: Span) -> Page {
     let sort = Sort {
         scene: "limited",
         words: &lang.text().plain.limited,
         icon: ICONS.shut,
         link: Link::Home,
     };
-    plain(lang, host, wait, sort)
+    plain(lang, theme, host, wait, sort)
 }
 
 /// The app is awake and well, but this request got no good answer.
 #[must_use]
-pub fn unavailable(lang: Lang, host: &str) -> Page {
+pub fn unavailable(lang: Lang, theme: Option<&Theme>, host: &str) -> Page {
     let sort = Sort {
         scene: "unavailable",
         words: &lang.text().plain.unavailable,
         icon: ICONS.fault,
         link: Link::Again,
     };
-    plain(lang, host, Span::ZERO, sort)
+    plain(lang, theme, host, Span::ZERO, sort)
 }
 
 fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
@@ -289,7 +264,14 @@ fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
         icons: &ICONS,
         text,
     };
-    let page = Waiting {
+    // In a script element only "<" could end it; the rest is the JSON's own.
+    let data = json(&data).replace('<', "\\u003c");
+    let way = |href, label: &str| Way {
+        href,
+        label: host.html(label, &[]),
+    };
+    let theme = ask.theme.as_deref();
+    dress::make(ask.lang, theme, "waiting.html", works, |dress| Waiting {
         text,
         title: host.text(&words.title, &[]),
         heading: host.html(&words.heading, &[]),
@@ -297,6 +279,7 @@ fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
         unsent_lead: unsent.then(|| host.html(&text.unsent.lead, &[])),
         icon: ICONS.of(scene),
         scene,
+        on_its_way: scene.is_on_its_way(),
         percent: scene::percent(view, now),
         stages: steps(text, scene::stage(view)),
         eta: expectation(text, view, now),
@@ -306,27 +289,18 @@ fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
         nonce: &ask.nonce,
         refresh,
         pace: match kind {
-            Kind::Usual if refresh.is_some() => Some((super::STILL, &text.controls.pause)),
-            Kind::Still(place) => Some((place, &text.controls.auto)),
+            Kind::Usual if refresh.is_some() => Some(way(super::STILL, &text.controls.pause)),
+            Kind::Still(place) => Some(way(place, &text.controls.auto)),
             _ => None,
         },
-        style: STYLE,
+        style: &dress.style,
         work: works.then_some(&**WORK),
-        script: &SCRIPT,
-        // In a script element only "<" could end it; the rest is the JSON's own.
-        data: json(&data).replace('<', "\\u003c"),
-    };
-    let page = finish(ask.lang, page.render());
-    match works {
-        true => Page {
-            csp: CSP_WITH_WORK.clone(),
-            ..page
-        },
-        false => page,
-    }
+        script: &dress.script,
+        data: &data,
+    })
 }
 
-fn plain(lang: Lang, host: &str, wait: Span, sort: Sort<'_>) -> Page {
+fn plain(lang: Lang, theme: Option<&Theme>, host: &str, wait: Span, sort: Sort<'_>) -> Page {
     let text = lang.text();
     let Sort {
         scene,
@@ -337,7 +311,11 @@ fn plain(lang: Lang, host: &str, wait: Span, sort: Sort<'_>) -> Page {
     let host = Host::of(host);
     let wait = text.time(wait);
     let times = [("time", wait.as_str())];
-    let page = Plain {
+    let way = |href, label: &str| Way {
+        href,
+        label: host.html(label, &[]),
+    };
+    dress::make(lang, theme, "plain.html", false, |dress| Plain {
         text,
         title: host.text(&words.title, &times),
         heading: host.html(&words.heading, &times),
@@ -348,23 +326,11 @@ fn plain(lang: Lang, host: &str, wait: Span, sort: Sort<'_>) -> Page {
         foot: !matches!(link, Link::None),
         link: match link {
             Link::None => None,
-            Link::Home => Some(("/", host.html(&text.plain.home, &[]))),
-            Link::Again => Some(("", host.html(&text.controls.check, &[]))),
+            Link::Home => Some(way("/", &text.plain.home)),
+            Link::Again => Some(way("", &text.controls.check)),
         },
-        style: STYLE,
-    };
-    finish(lang, page.render())
-}
-
-pub(super) fn finish(lang: Lang, html: askama::Result<String>) -> Page {
-    Page {
-        html: html
-            .expect("writing texts to a string does not fail")
-            .into(),
-        csp: CSP.clone(),
-        lang,
-        coding: Coding::Plain,
-    }
+        style: &dress.style,
+    })
 }
 
 /// The stages, each marked as reached, reached last, or not reached. The fifth is the page's own.

@@ -6,9 +6,11 @@
 //! presses. Whoever shows samples serves [`Sample::page`] for every address and [`Sample::status`] under
 //! `/__anteroom/status` and in the events.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{Ask, Lang, Page, Scene, WakeBy};
+use super::{Ask, Lang, Page, Scene, Theme, ThemeError, WakeBy};
 use crate::engine::contract::Stage;
 use crate::engine::eta::Eta;
 use crate::engine::time::{Span, Time};
@@ -117,19 +119,27 @@ impl Sample {
     /// The page, in this language.
     #[must_use]
     pub fn page(&self, lang: Lang, nonce: &str) -> Page {
+        self.page_in(lang, None, nonce)
+    }
+
+    /// The page as it is with this theme.
+    #[must_use]
+    pub fn page_in(&self, lang: Lang, theme: Option<&Arc<Theme>>, nonce: &str) -> Page {
         let ask = |wake_by| Ask {
             host: self.host.into(),
             nonce: nonce.into(),
             wake_by,
             lang,
+            theme: theme.cloned(),
         };
+        let theme = theme.map(Arc::as_ref);
         match &self.shows {
             Shows::Waiting(view, wake_by) => super::render(view, NOW, &ask(*wake_by)),
             Shows::Unsent(view) => super::unsent(view, NOW, &ask(WakeBy::Page)),
             Shows::Unknown => super::unknown(lang),
-            Shows::Denied => super::denied(lang, self.host),
-            Shows::Limited => super::limited(lang, self.host, LIMITED_FOR),
-            Shows::Unavailable => super::unavailable(lang, self.host),
+            Shows::Denied => super::denied(lang, theme, self.host),
+            Shows::Limited => super::limited(lang, theme, self.host, LIMITED_FOR),
+            Shows::Unavailable => super::unavailable(lang, theme, self.host),
         }
     }
 
@@ -169,6 +179,22 @@ pub fn all() -> Vec<Sample> {
         Sample::of("unavailable", Shows::Unavailable),
     ]);
     all
+}
+
+/// The first sample that a theme can't make, and why; each is tried in English and in Arabic.
+#[must_use]
+pub fn fault(theme: &Arc<Theme>) -> Option<(&'static str, ThemeError)> {
+    let langs = || {
+        [Some(Lang::ENGLISH), Lang::named("ar")]
+            .into_iter()
+            .flatten()
+    };
+    let tried = |(sample, lang): (Sample, Lang)| {
+        let page = sample.page_in(lang, Some(theme), "v2.0.0.0");
+        Some((sample.name, page.fault?))
+    };
+    let each = |sample: Sample| langs().map(move |lang| (sample.clone(), lang));
+    all().into_iter().flat_map(each).find_map(tried)
 }
 
 fn before_a_wake() -> Vec<Sample> {

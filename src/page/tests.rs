@@ -7,6 +7,7 @@ use crate::engine::time::{Span, Time};
 use crate::engine::view::{Failure, FailureView, Phase, View, WakeView};
 
 mod programs;
+mod themes;
 mod words;
 
 const NOW: Time = Time(1_790_000_000_000);
@@ -70,6 +71,7 @@ fn waking(stage: Stage, elapsed: Span) -> View {
 
 fn ask(host: &str, wake_by: WakeBy) -> Ask {
     Ask {
+        theme: None,
         host: host.into(),
         nonce: "v1.1c7.nonce".into(),
         wake_by,
@@ -103,9 +105,9 @@ fn all(host: &str) -> Vec<Page> {
     let of_views = views.flat_map(|view| [render(&view, NOW, &ask), unsent(&view, NOW, &ask)]);
     let plain = [
         unknown(Lang::ENGLISH),
-        denied(Lang::ENGLISH, host),
-        limited(Lang::ENGLISH, host, Span::mins(3)),
-        unavailable(Lang::ENGLISH, host),
+        denied(Lang::ENGLISH, None, host),
+        limited(Lang::ENGLISH, None, host, Span::mins(3)),
+        unavailable(Lang::ENGLISH, None, host),
     ];
     of_views.chain(plain).collect()
 }
@@ -379,16 +381,17 @@ fn the_script_learns_who_has_to_ask() {
 fn the_plain_pages_carry_no_script() {
     for page in [
         unknown(Lang::ENGLISH),
-        denied(Lang::ENGLISH, "b.test"),
-        limited(Lang::ENGLISH, "b.test", Span::mins(3)),
-        unavailable(Lang::ENGLISH, "b.test"),
+        denied(Lang::ENGLISH, None, "b.test"),
+        limited(Lang::ENGLISH, None, "b.test", Span::mins(3)),
+        unavailable(Lang::ENGLISH, None, "b.test"),
     ] {
         assert!(!html(&page).contains("<script"));
     }
     assert!(
-        html(&limited(Lang::ENGLISH, "b.test", Span::mins(3))).contains("asked again in 3 minutes")
+        html(&limited(Lang::ENGLISH, None, "b.test", Span::mins(3)))
+            .contains("asked again in 3 minutes")
     );
-    assert!(html(&unavailable(Lang::ENGLISH, "b.test")).contains("temporarily unavailable"));
+    assert!(html(&unavailable(Lang::ENGLISH, None, "b.test")).contains("temporarily unavailable"));
 }
 
 #[test]

@@ -88,4 +88,5 @@ mod store_redis_failover;
 mod store_redis_rooms;
 mod store_redis_storm;
 mod store_redis_surface;
+mod themes;
 mod tidy;

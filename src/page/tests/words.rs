@@ -214,6 +214,7 @@ fn given(forms: &Forms) -> impl Iterator<Item = (&'static str, &str)> {
 fn every_page_speaks_one_language() {
     for lang in Lang::all() {
         let ask = Ask {
+            theme: None,
             lang,
             ..ask("blog.test", WakeBy::Page)
         };

@@ -183,6 +183,7 @@ impl Shared {
         self.asked.send_modify(|asked| asked.push(said));
         let view = self.view.borrow().clone();
         let ask = Ask {
+            theme: None,
             host: "blog.test".into(),
             nonce: "v1.a.b".into(),
             wake_by: self.ways.wake_by,
