@@ -113,22 +113,6 @@ fn html(status: StatusCode, mark: &'static str, page: &Page) -> Reply {
     with(reply, header::CONTENT_SECURITY_POLICY, page.csp.clone())
 }
 
-/// A page as it was made, after it is told that the theme could not make it.
-pub(super) fn themed(found: &Found, page: Page) -> Page {
-    let first = || {
-        found
-            .site
-            .theme
-            .as_ref()
-            .is_some_and(|theme| theme.is_first_fault())
-    };
-    if let Some(fault) = page.fault.as_ref().filter(|_| first()) {
-        let service = found.site.handle.service();
-        tracing::error!(%service, %fault, "the theme fails, the built-in page is served");
-    }
-    page
-}
-
 fn later(reply: Reply, seconds: u32) -> Reply {
     with(reply, header::RETRY_AFTER, HeaderValue::from(seconds))
 }
@@ -168,10 +152,7 @@ pub(super) fn wait(
 /// The service sleeps, and this client may not wake it.
 pub(super) fn deny(found: &Found, view: &View, now: Time, manner: Manner) -> Reply {
     wait(found, view, now, manner, || {
-        themed(
-            found,
-            page::denied(manner.lang, found.site.theme.as_deref(), &found.host),
-        )
+        found.themed(page::denied(manner.lang, found.theme(), &found.host))
     })
 }
 
@@ -222,10 +203,7 @@ pub(super) fn trouble(
 
 /// The app is awake and well, but this request got no good answer.
 pub(super) fn unavailable(found: &Found, view: &View, now: Time, lang: Lang) -> Reply {
-    let page = themed(
-        found,
-        page::unavailable(lang, found.site.theme.as_deref(), &found.host),
-    );
+    let page = found.themed(page::unavailable(lang, found.theme(), &found.host));
     let reply = html(StatusCode::SERVICE_UNAVAILABLE, view.phase.as_str(), &page);
     later(reply, page::retry_after(view, now))
 }
@@ -426,8 +404,8 @@ pub(super) fn refused(found: &Found, view: &View, manner: Manner, refusal: Refus
     let wait_s = u32::try_from(wait.0.div_ceil(1_000)).unwrap_or(u32::MAX);
     match manner.form {
         Form::Page | Form::UnsentPage => {
-            let page = page::limited(manner.lang, found.site.theme.as_deref(), &found.host, wait);
-            let page = themed(found, page);
+            let page = page::limited(manner.lang, found.theme(), &found.host, wait);
+            let page = found.themed(page);
             later(html(status, mark, &page), wait_s)
         }
         Form::Problem | Form::UnsentProblem => {
@@ -446,10 +424,7 @@ fn denied(found: &Found, view: &View, manner: Manner) -> Reply {
         Form::Page | Form::UnsentPage => html(
             status,
             mark,
-            &themed(
-                found,
-                page::denied(manner.lang, found.site.theme.as_deref(), &found.host),
-            ),
+            &found.themed(page::denied(manner.lang, found.theme(), &found.host)),
         ),
         Form::Problem | Form::UnsentProblem => {
             let detail = "Your network may not wake this service.";

@@ -21,7 +21,7 @@ use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
 use crate::gate::{Keeper, Nonce};
 use crate::page::sheet::{Coding, GAP, GAP_LENGTH};
-use crate::page::{self, Ask, Lang, Page, Sheet};
+use crate::page::{self, Ask, Lang, Page, Sheet, Theme};
 use crate::telemetry::metrics;
 
 // A nonce fills the gap.
@@ -186,7 +186,7 @@ impl Found {
             Form::UnsentPage => page::unsent(view, now, &ask),
             _ => page::render(view, now, &ask),
         };
-        page = reply::themed(self, page);
+        page = self.themed(page);
         let packed = match manner.coding {
             Coding::Gzip => Sheet::gzip(&page.html),
             Coding::Plain => None,
@@ -211,6 +211,21 @@ impl Found {
             prepared = Some(page);
         });
         prepared.expect("the stock puts what it keeps")
+    }
+
+    /// The site's own pages, if it has any.
+    pub(super) fn theme(&self) -> Option<&Theme> {
+        self.site.theme.as_deref()
+    }
+
+    /// A page as it was made, after it is told that the theme could not make it.
+    pub(super) fn themed(&self, page: Page) -> Page {
+        let first = || self.theme().is_some_and(Theme::is_first_fault);
+        if let Some(fault) = page.fault.as_ref().filter(|_| first()) {
+            let service = self.site.handle.service();
+            tracing::error!(%service, %fault, "the theme fails, the built-in page is served");
+        }
+        page
     }
 
     /// What a page of this host needs to know besides the view.
