@@ -9,8 +9,8 @@
 //! The page says only what is true (I14): a stage when it is reached, "ready" when the app answers. Without a
 //! script it still works, by a form and a link.
 //!
-//! Read [`scene`] (what is shown when), [`text`] (the words), [`lang`] (the languages), [`accept`] (who reads which), [`html`] (the page), [`sheet`] (its gap),
-//! [`status`] (for programs), then `templates/waiting.js`. All states that there are stand in [`samples`].
+//! Read [`scene`] (what is shown when), [`text`] (the words), [`lang`] (the languages), [`accept`] (who reads which), [`html`] (the page), `dress` (its style and
+//! script, and its policy), [`theme`] (an operator's own pages), [`sheet`] (its gap), [`status`] (for programs), then `templates/waiting.js`. All states that there are stand in [`samples`].
 //!
 //! # What the script expects of the room
 //!
