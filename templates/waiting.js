@@ -147,9 +147,11 @@ function draw() {
   show(id('stages'), onItsWay() || (isReady() && walked));
   drawStages();
   // The door opens as far as the bar is.
-  var door = id('door').style, way = onItsWay() ? shown / 100 : isReady() ? 1 : 0;
-  door.setProperty('--open', isReady() ? 1 : way * 0.55);
-  door.setProperty('--light', way ? Math.min(1, 0.5 + way * 0.6) : 0);
+  var door = id('door'), way = onItsWay() ? shown / 100 : isReady() ? 1 : 0;
+  if (door) { // A theme has none.
+    door.style.setProperty('--open', isReady() ? 1 : way * 0.55);
+    door.style.setProperty('--light', way ? Math.min(1, 0.5 + way * 0.6) : 0);
+  }
 
   put(id('elapsed'), onItsWay() ? fill(text.elapsed, { time: time(Math.floor(elapsed() / 1000) * 1000) }) : '');
   put(id('eta'), refusal ? '' : eta());

@@ -9,9 +9,9 @@ use crate::support::machine::{APP, Machine};
 
 const SOON: Duration = Duration::from_secs(20);
 
-async fn house(machine: &Machine, dir: &tempfile::TempDir) -> (Anteroom, String) {
+async fn house(machine: &Machine, dir: &tempfile::TempDir, more: &str) -> (Anteroom, String) {
     let services = format!(
-        "[service.blog]\nhosts = [\"127.0.0.1\"]\nport = {}\ningress = \"proxy\"\nhealth = {{ interval = \"100ms\" }}\n{}\n",
+        "[service.blog]\nhosts = [\"127.0.0.1\"]\nport = {}\ningress = \"proxy\"\nhealth = {{ interval = \"100ms\" }}\n{}\n{more}\n",
         machine.app_port(),
         machine.provider(),
     );
@@ -30,7 +30,7 @@ fn the_app() -> String {
 async fn a_browser_comes_cold_and_gets_the_app_without_a_key_being_touched() {
     let dir = tempfile::tempdir().expect("a folder");
     let machine = Machine::new(Duration::from_secs(2)).await;
-    let (anteroom, url) = house(&machine, &dir).await;
+    let (anteroom, url) = house(&machine, &dir, "").await;
     let browser = Browser::start(&[]).await;
     browser.go(&url).await;
     browser.sees(&the_app()).await;
@@ -43,10 +43,26 @@ async fn a_browser_comes_cold_and_gets_the_app_without_a_key_being_touched() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn the_theme_of_the_docs_asks_for_the_wake_and_opens_the_app() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let machine = Machine::new(Duration::from_secs(2)).await;
+    let theme = concat!("theme = \"", env!("CARGO_MANIFEST_DIR"), "/docs/theme\"");
+    let (_anteroom, url) = house(&machine, &dir, theme).await;
+    let browser = Browser::start(&[]).await;
+    browser.go(&url).await;
+    let paused = "//main[not(descendant::*[@id='door'])]//button[@id='pause' and string()]";
+    browser.sees(paused).await;
+    browser.sees(&the_app()).await;
+    assert_eq!(machine.starts(), 1);
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn without_script_the_button_wakes_and_the_page_leads_to_the_app() {
     let dir = tempfile::tempdir().expect("a folder");
     let machine = Machine::new(Duration::from_millis(500)).await;
-    let (anteroom, url) = house(&machine, &dir).await;
+    let (anteroom, url) = house(&machine, &dir, "").await;
     let browser = Browser::start(&["--blink-settings=scriptEnabled=false"]).await;
     browser.go(&url).await;
     browser.reads("127.0.0.1 is asleep").await;
@@ -67,7 +83,7 @@ async fn without_script_the_button_wakes_and_the_page_leads_to_the_app() {
 async fn without_script_a_visitor_can_have_the_page_stand_still_and_come_in_where_it_wanted() {
     let dir = tempfile::tempdir().expect("a folder");
     let machine = Machine::new(Duration::from_secs(4)).await;
-    let (anteroom, url) = house(&machine, &dir).await;
+    let (anteroom, url) = house(&machine, &dir, "").await;
     let browser = Browser::start(&["--blink-settings=scriptEnabled=false"]).await;
     browser.go(&url).await;
     browser.presses("form button").await;
