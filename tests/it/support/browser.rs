@@ -1,39 +1,94 @@
 //! A real browser without a window, driven over WebDriver, and over Chromium's own protocol where that says more.
 
+use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::visitor::soon;
+use super::wait::LOOK_EVERY;
 
 /// A browser may need this long on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What was killed is gone after this long, even on a busy machine.
+const END: Duration = Duration::from_secs(5);
+
 /// A browser with a profile of its own.
 pub(crate) struct Browser {
     pub(crate) client: Client,
-    _driver: Child,
+    family: Family,
+}
+
+/// The driver, the browser that it starts and all the browser's processes, which are one process group, and the folder
+/// that is the temporary one to them. When it is dropped, also by a test that fails, all of it is gone.
+struct Family {
+    driver: Child,
+    group: Pid,
+    folder: TempDir,
+}
+
+impl Family {
+    fn start() -> Family {
+        let folder = tempfile::Builder::new().prefix("browser-").tempdir();
+        let folder = folder.expect("a folder");
+        let driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .env("TMPDIR", folder.path())
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver is installed (see tests/run)");
+        let id = driver.id().expect("it runs").cast_signed();
+        Family {
+            driver,
+            group: Pid::from_raw(id).expect("a process id"),
+            folder,
+        }
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        // The driver is ours and not yet waited for, so that the id of its group can't be anybody else's.
+        let _ = kill_process_group(self.group, Signal::KILL);
+        let killed = Instant::now();
+        while is_alive(self.group) && killed.elapsed() < END {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// Whether a process of this group runs; one that has ended and that nobody has waited for does not.
+fn is_alive(group: Pid) -> bool {
+    let group = group.as_raw_nonzero().to_string();
+    let processes = std::fs::read_dir("/proc").expect("Linux");
+    processes.flatten().any(|process| {
+        // What it is called stands in brackets, then: state, parent, group (proc_pid_stat(5)).
+        let stat = std::fs::read_to_string(process.path().join("stat"));
+        let stat = stat.unwrap_or_default();
+        let rest = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let fields: Vec<&str> = rest.split(' ').take(3).collect();
+        matches!(fields[..], [state, _, of] if of == group && !["Z", "X"].contains(&state))
+    })
 }
 
 impl Browser {
     /// Starts one, with these extra arguments.
     pub(crate) async fn start(more: &[&str]) -> Browser {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("chromedriver is installed (see tests/run)");
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let mut family = Family::start();
+        let mut lines = BufReader::new(family.driver.stdout.take().unwrap()).lines();
         let port = loop {
             let line = soon(lines.next_line()).await.unwrap().expect("a port");
             if let Some((_, port)) = line.split_once("successfully on port ") {
@@ -61,7 +116,7 @@ impl Browser {
         let client = tokio::time::timeout(PATIENCE, builder.connect(&url)).await;
         Browser {
             client: client.expect("it starts in time").unwrap(),
-            _driver: driver,
+            family,
         }
     }
 
@@ -184,6 +239,17 @@ impl Browser {
         lines.map(|line| line["message"].to_string()).collect()
     }
 
+    /// The folder that is the temporary one to it, with its profile.
+    pub(crate) fn folder(&self) -> &Path {
+        self.family.folder.path()
+    }
+
+    /// Whether one of its processes runs, in answers that outlive it.
+    pub(crate) fn pulse(&self) -> impl Fn() -> bool + use<> {
+        let group = self.family.group;
+        move || is_alive(group)
+    }
+
     pub(crate) async fn close(self) {
         self.client.close().await.unwrap();
     }
@@ -206,4 +272,25 @@ impl WebDriverCompatibleCommand for Own {
     fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
         (http::Method::POST, Some(self.1.to_string()))
     }
+}
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn of_a_test_that_fails_no_browser_is_left_and_no_file_of_it() {
+    let (told, traces) = tokio::sync::oneshot::channel();
+    let test = tokio::spawn(async {
+        let browser = Browser::start(&[]).await;
+        let pulse = browser.pulse();
+        assert!(pulse(), "it runs");
+        let folder = browser.folder().to_owned();
+        let profile = std::fs::read_dir(&folder).unwrap().count();
+        assert!(profile > 0, "its files are in its own folder");
+        told.send((pulse, folder)).unwrap_or_default();
+        std::panic::resume_unwind(Box::new("as a failed test does"));
+    });
+    let failed = test.await.is_err_and(|error| error.is_panic());
+    assert!(failed);
+    let (pulse, folder) = traces.await.unwrap();
+    assert!(!pulse(), "a process is left");
+    assert!(!folder.exists(), "a file is left");
 }
