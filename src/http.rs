@@ -14,6 +14,7 @@ mod balance;
 mod body;
 mod challenge;
 mod copies;
+mod cors;
 mod events;
 mod forward;
 mod front;

@@ -56,6 +56,8 @@ pub struct Service {
     pub traps: Vec<String>,
     /// How long the network of somebody who opened one may not wake it; 1 min to 30 d.
     pub trap_ban: Span,
+    /// Whose pages, by their origins as browsers write them, may read what the room answers in its place.
+    pub origins: Vec<String>,
     /// The folder of its theme; none for the built-in pages.
     pub theme: Option<PathBuf>,
     /// How it is scaled; none where one instance is all there may be.
@@ -165,6 +167,7 @@ impl Service {
         let ignore = super::ignore::read(section);
         let traps = section.list("traps", value::request_path);
         let trap_ban = section.span("trap_ban");
+        let origins = section.list("origins", value::page_origin);
         let theme = section.read("theme", value::words).map(PathBuf::from);
         let scale = section
             .section("scale")
@@ -189,6 +192,7 @@ impl Service {
             copies,
             traps,
             trap_ban: trap_ban?,
+            origins,
             theme,
             scale,
             cost,

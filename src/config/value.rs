@@ -95,6 +95,35 @@ pub(super) fn origin(text: &str) -> Parsed<String> {
     }
 }
 
+/// The origin of a page, as browsers write it (RFC 6454 §6.2): in lower case, without the scheme's own port. A star is
+/// refused: whoever may read may also send what is held for the app, and that is for pages with a name.
+pub(super) fn page_origin(text: &str) -> Parsed<String> {
+    match text {
+        "*" => return Err("is every page of the world; write each origin by its name".into()),
+        "null" => {
+            return Err("is what every page has that hides its origin; nobody is named".into());
+        }
+        _ => {}
+    }
+    let wrong = || "is not an origin; write it like \"https://app.example.com\"".to_owned();
+    let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
+    let scheme = scheme.to_ascii_lowercase();
+    let own_port = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return Err(wrong()),
+    };
+    if rest.contains(['/', '?', '#']) {
+        return Err("has a path; write only the scheme, the host and the port".into());
+    }
+    let whole = address(rest, own_port)
+        .map_err(|_| wrong())?
+        .to_ascii_lowercase();
+    let suffix = format!(":{own_port}");
+    let host = whole.strip_suffix(&suffix).unwrap_or(&whole);
+    Ok(format!("{scheme}://{host}"))
+}
+
 /// A hostname, in lower case.
 pub(super) fn hostname(text: &str) -> Parsed<String> {
     let say = |mend: &str| Err(format!("is not a hostname: {mend}"));
@@ -299,6 +328,41 @@ mod tests {
             "", "a..b", "-a.b", "a:80", "http://a", "*.a", "ä.de", "a.", "a b", "a_b",
         ] {
             assert!(hostname(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_written_as_browsers_write_it() {
+        for (text, origin) in [
+            ("https://app.example.com", "https://app.example.com"),
+            ("HTTPS://App.Example.com:443", "https://app.example.com"),
+            ("http://app.example.com:80", "http://app.example.com"),
+            ("http://app.example.com:443", "http://app.example.com:443"),
+            ("http://localhost:5173", "http://localhost:5173"),
+            ("http://10.0.0.7", "http://10.0.0.7"),
+            ("http://[FD00::7]:8080", "http://[fd00::7]:8080"),
+        ] {
+            assert_eq!(page_origin(text).as_deref(), Ok(origin), "{text}");
+        }
+        for bad in [
+            "",
+            "*",
+            "null",
+            "app.example.com",
+            "https://",
+            "https://*.example.com",
+            "https://a/",
+            "https://a/b",
+            "https://a?b",
+            "https://u@a",
+            "ftp://a",
+            "https://a:0",
+            "https://a b",
+            "https://a:99999",
+            "https://a,https://b",
+            "https://ä.de",
+        ] {
+            assert!(page_origin(bad).is_err(), "{bad}");
         }
     }
 

@@ -285,6 +285,11 @@ pub(super) fn no_copy(phase: Phase) -> Reply {
     no_such_path(phase)
 }
 
+/// The request that a browser asks for beforehand may come.
+pub(super) fn preflight(phase: Phase) -> Reply {
+    ours(StatusCode::NO_CONTENT, phase.as_str(), Body::empty())
+}
+
 /// No site has this host.
 pub(super) fn unknown_host(lang: Lang) -> Reply {
     html(StatusCode::NOT_FOUND, "unknown", &page::unknown(lang))

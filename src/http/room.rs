@@ -218,6 +218,8 @@ pub struct Site {
     pub traps: Vec<String>,
     /// How long the network of somebody who opened one wakes nothing.
     pub trap_ban: Span,
+    /// Whose pages, by their origins, may read what the room answers in its place.
+    pub origins: Vec<String>,
     /// Its own pages; none for the built-in ones.
     pub theme: Option<Arc<Theme>>,
     /// What Traefik says in `X-Anteroom-Key` to prove `X-Anteroom-Service`; none: found by host alone.
@@ -252,6 +254,7 @@ impl Site {
             copies: service.copies.clone(),
             traps: service.traps.clone(),
             trap_ban: service.trap_ban,
+            origins: service.origins.clone(),
             theme,
             key,
         }

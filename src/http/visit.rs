@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 
 use super::balance;
 use super::body::BodyError;
+use super::cors::Reader;
 use super::forward::Outgoing;
 use super::head::Head;
 use super::headers::Hop;
@@ -47,6 +48,8 @@ pub(super) struct Seen {
     pub(super) counts: Counts,
     /// Whether it opens, of its own accord, what no honest visitor opens.
     pub(super) in_trap: bool,
+    /// Who reads what it is answered.
+    pub(super) reader: Reader,
 }
 
 impl Seen {
@@ -57,7 +60,8 @@ impl Seen {
 
     /// Whether the closed gate has something of its own to say to it.
     pub(super) fn is_special(&self) -> bool {
-        self.in_trap || self.counts == Counts::NotAndToldWell
+        let by_name = matches!(self.reader, Reader::Listed(_));
+        self.in_trap || by_name || self.counts == Counts::NotAndToldWell
     }
 }
 
@@ -113,11 +117,15 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     }
     let site = Arc::clone(&visit.found.site);
     let kind = visit.seen.kind.form().as_str();
+    let reader = visit.seen.reader.clone();
     let reply = visit.go(&room, request).await;
-    if reply.headers().contains_key(reply::MARK) {
-        metrics().answered(site.handle.service(), kind);
+    match reply.headers().contains_key(reply::MARK) {
+        true => {
+            metrics().answered(site.handle.service(), kind);
+            reader.shown(reply)
+        }
+        false => reply,
     }
-    reply
 }
 
 /// Answers a request for one of our own paths that is here with its whole body.
@@ -165,6 +173,7 @@ pub(super) fn see(room: &Room, peer: IpAddr, head: &impl Head, site: &Site) -> S
         counts: ignore::counts(&site.ignore, head.line(&header::USER_AGENT), client),
         in_trap: trap::is_trap(&site.traps, head.path())
             && trap::is_own_doing(head.line(&FETCH_SITE)),
+        reader: Reader::of(&site.origins, head),
     }
 }
 
@@ -198,7 +207,10 @@ fn without_port(host: &str) -> &str {
 fn shape(head: &impl Head) -> Shape<'_> {
     let by_script = head
         .line(&REQUESTED_WITH)
-        .is_some_and(|by| by.eq_ignore_ascii_case("xmlhttprequest"));
+        .is_some_and(|by| by.eq_ignore_ascii_case("xmlhttprequest"))
+        // What reads sends an `Origin` only where a script, or a part of a page, asks another origin for it (the Fetch
+        // standard, "append a request `Origin` header").
+        || (matches!(head.method(), "GET" | "HEAD") && head.line(&header::ORIGIN).is_some());
     Shape {
         method: head.method(),
         path: head.path(),
@@ -218,12 +230,17 @@ impl Visit {
         B: HttpBody<Data = Bytes, Error: Into<BodyError>>,
     {
         let site = Arc::clone(&self.found.site);
+        // Traefik shows the answer of this path to whoever called the app.
+        let reader = match request.uri().path() == paths::ERROR {
+            true => self.seen.reader.clone(),
+            false => Reader::Unasked,
+        };
         let (reply, kind) = match self.held_off(room) {
             Some(reply) => (reply, "held_off"),
             None => (Box::pin(paths::answer(room, self, request)).await, OWN_PATH),
         };
         metrics().answered(site.handle.service(), kind);
-        reply
+        reader.shown(reply)
     }
 
     async fn go(self, room: &Arc<Room>, request: Request<Incoming>) -> Reply {
@@ -284,6 +301,10 @@ impl Visit {
             return unread::after(request, reply).await;
         }
         let (method, uri) = (request.method(), request.uri());
+        let view = self.found.site.handle.view();
+        if let Some(reply) = self.seen.reader.lets(method, request.headers(), view.phase) {
+            return unread::after(request, reply).await;
+        }
         let copy = room
             .copies
             .answer(&self.found, method, uri, request.headers(), room.now());

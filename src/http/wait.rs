@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use prometheus_client::metrics::counter::Counter;
 
+use super::cors::Reader;
 use super::front::Wire;
 use super::manner::Manner;
 use super::reply;
@@ -196,7 +197,12 @@ impl Found {
         }
         let (csp, lang, coding) = (page.csp.clone(), page.lang, page.coding);
         let sheet = packed.unwrap_or_else(|| Sheet::cut(&page.html));
-        let wire = Wire::new(&reply::wait(self, view, now, manner, || page), sheet);
+        let reader = match self.site.origins.is_empty() {
+            true => Reader::Unasked,
+            false => Reader::Own,
+        };
+        let reply = reader.shown(reply::wait(self, view, now, manner, || page));
+        let wire = Wire::new(&reply, sheet);
         let mut prepared = None;
         stock.keep(&self.shelf, place(manner), wire.weight(), |weight| {
             let page = Arc::new(Prepared {

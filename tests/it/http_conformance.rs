@@ -7,6 +7,7 @@ use anteroom::engine::contract::Stage;
 use anteroom::engine::story::Failure;
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::{FailureView, Phase, WakeView};
+use anteroom::http::{Limits, Site};
 use tokio::time::timeout;
 
 use crate::support::app::App;
@@ -319,6 +320,16 @@ async fn every_kind_of_request_gets_exactly_its_answer() {
         let faults = faults_in(state, &mut house, &app, at).await;
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
+}
+
+#[tokio::test]
+async fn pages_elsewhere_that_may_read_change_nothing_for_all_others() {
+    let app = App::echo().await;
+    let named = |site: &mut Site| site.origins = vec!["https://app.test".to_owned()];
+    let mut house = House::with(Limits::default(), named).await;
+    let at = house.address;
+    let faults = faults_in(State::Asleep, &mut house, &app, at).await;
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

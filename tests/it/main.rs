@@ -53,6 +53,7 @@ mod http_hold;
 mod http_limits;
 mod http_links;
 mod http_listen;
+mod http_origins;
 mod http_paths;
 mod http_visitors;
 mod http_wait;

@@ -108,6 +108,7 @@ impl House {
             waits_per_client: None,
             ignore: Vec::new(),
             copies: Vec::new(),
+            origins: Vec::new(),
             theme: None,
             traps: vec!["/.env".to_owned(), "/.git/".to_owned()],
             trap_ban: Span::mins(60),
