@@ -35,7 +35,7 @@ pub mod status;
 pub mod text;
 pub mod theme;
 
-pub use challenge::{Carried, challenge};
+pub use challenge::{Asked, Puzzle, Tried, challenge};
 pub use html::{Page, denied, limited, render, still, unavailable, unknown, unsent};
 pub use lang::Lang;
 pub use scene::{Scene, retry_after};

@@ -284,7 +284,10 @@ function ask(by) {
   }).then(null, function () { again(by); });
 }
 function answered(response, answer, by, asked) {
-  if (response.status === 409 && answer.challenge && window.prove && asks < 5) { return prove(answer, by); }
+  if (response.status === 409 && answer.challenge) {
+    if (answer.challenge.kind !== 'pow') { return leave(answer, by); }
+    if (window.prove && asks < 5) { return prove(answer, by); }
+  }
   if (response.status === 409) {
     if (answer.nonce && answer.nonce !== nonce) { nonce = answer.nonce; return again(by); }
     if (!data.unsent && leap('reload', 60000) < 2) { return reload(); }
@@ -299,6 +302,14 @@ function answered(response, answer, by, asked) {
   if (asking) { take(answer, asked); if (answer.owed && window.prove) { pay(answer.owed); } }
   if (asking) { askingEnds = later(5000, function () { asking = false; draw(); }); }
   draw();
+}
+// What a person must solve is on a page of its own. The form leads there, as without a script, for who pressed it.
+function leave(answer, by) {
+  asking = false;
+  asks = 0;
+  draw();
+  form.elements.nonce.value = nonce = answer.nonce;
+  if (by === 'click') { form.submit(); }
 }
 // Works for the wake, unless it comes without.
 function prove(answer, by) {

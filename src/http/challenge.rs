@@ -4,6 +4,10 @@
 //! page's script may owe its proof: the wake begins at once, and the visitor's browser works while the machine
 //! boots. What is owed and how hard it is, [`engine::toll`](crate::engine::toll) says; whether it is solved,
 //! [`gate::challenge`](crate::gate::challenge).
+//!
+//! A kind that people solve stands on the challenge's own page ([`page::challenge`](crate::page::challenge)). It adds a
+//! variant to [`Puzzle`] and an arm to [`Challenger::check`], which may ask a server elsewhere: nothing is locked meanwhile,
+//! and whoever is there when the service is on its way by then passes, whatever was answered.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +21,7 @@ use crate::engine::time::{Span, Time};
 use crate::engine::toll::Toll;
 use crate::engine::view::Phase;
 use crate::gate::{Bound, ChallengeError, Task};
+use crate::page::{self, Tried};
 
 /// What a site asks of those who would wake it, and what is remembered of them. A reload begins anew.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(super) struct Brought<'a> {
     pub(super) nonce: &'a str,
     pub(super) challenge: &'a str,
     pub(super) answer: &'a str,
+    /// The challenge of the other way in, beside one that is answered.
+    pub(super) or: &'a str,
     /// It is the page's script that asks: it can prove later what it owes now.
     pub(super) by_script: bool,
 }
@@ -44,26 +51,28 @@ pub(super) enum Passed {
     Owing(Puzzle),
 }
 
-/// A piece of work, as the page's script gets it.
+/// What is to be solved, as a script or a program gets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Puzzle {
-    kind: &'static str,
-    /// What is to be solved and sent back.
-    text: String,
-    /// How many zero bits.
-    bits: u8,
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(super) enum Puzzle {
+    /// Work for the page's script.
+    Pow {
+        /// What is to be solved and sent back.
+        text: String,
+        /// How many zero bits.
+        bits: u8,
+    },
 }
 
 /// What is asked of a visitor who does not pass.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Demand {
     /// The challenge.
-    pub(super) challenge: Puzzle,
+    pub(super) puzzle: Puzzle,
     /// The other way in.
     pub(super) or: Wait,
-    /// It was taken, but too soon.
-    #[serde(skip)]
-    pub(super) early: bool,
+    /// What the visitor has tried.
+    pub(super) tried: Tried,
 }
 
 /// A time to wait before the wish is sent again with this text.
@@ -75,6 +84,38 @@ pub(super) struct Wait {
     /// How long from now.
     #[serde(rename = "wait_ms")]
     pub(super) wait: Span,
+}
+
+/// What became of what a visitor brought.
+enum Checked {
+    Solved,
+    /// Not solved; and a wait of the visitor's that is not over, if there is one.
+    Not(Tried, Option<Wait>),
+}
+
+impl Puzzle {
+    /// What is sent back; empty where the challenge has no text of ours.
+    fn text(&self) -> &str {
+        match self {
+            Puzzle::Pow { text, .. } => text,
+        }
+    }
+}
+
+impl Demand {
+    /// The same for the challenge's page.
+    pub(super) fn asked<'a>(&'a self, nonce: &'a str, back: &'a str) -> page::Asked<'a> {
+        page::Asked {
+            nonce,
+            back,
+            puzzle: match self.puzzle {
+                Puzzle::Pow { .. } => page::Puzzle::None,
+            },
+            or: &self.or.text,
+            wait: self.or.wait,
+            tried: self.tried,
+        }
+    }
 }
 
 impl Challenger {
@@ -94,16 +135,52 @@ impl Challenger {
 
     /// What was owed is not any more: nothing came of the wish.
     pub(super) fn forgive(&self, puzzle: &Puzzle, now: Time) {
-        self.toll().pay(&puzzle.text, now);
+        self.toll().pay(puzzle.text(), now);
     }
 
-    fn work(&self, room: &Room, bound: Bound<'_>, now: Time, extra: u8) -> Puzzle {
-        let ChallengeKind::Pow(pow) = self.rules.kind;
-        let bits = pow.bits.saturating_add(extra).min(pow.bits_max);
-        Puzzle {
-            kind: "pow",
-            text: room.keeper.challenge(bound, Task::Work(bits), now),
-            bits,
+    /// Whether it is solved by people, on a page of its own, and not by the waiting page's script.
+    pub(super) fn is_for_people(&self) -> bool {
+        match self.rules.kind {
+            ChallengeKind::Pow(_) => false,
+        }
+    }
+
+    /// Whether what was brought solves it. A kind that asks a server elsewhere does so here.
+    async fn check(&self, room: &Room, bound: Bound<'_>, brought: Brought<'_>) -> Checked {
+        let now = room.now();
+        let solved = |challenge, answer| room.keeper.solved(bound, challenge, answer, now);
+        let early = |text: &str, wait| {
+            Some(Wait {
+                kind: "wait",
+                text: text.to_owned(),
+                wait,
+            })
+        };
+        let tried = match solved(brought.challenge, brought.answer) {
+            Ok(_) => return Checked::Solved,
+            Err(ChallengeError::Early(left)) => {
+                return Checked::Not(Tried::TooSoon, early(brought.challenge, left));
+            }
+            Err(ChallengeError::Unsolved) => Tried::Wrong,
+            Err(_) => Tried::Nothing,
+        };
+        // Who waits does not wait anew because of a wrong answer, and may come in when it is over.
+        match solved(brought.or, "") {
+            Ok(_) => Checked::Solved,
+            Err(ChallengeError::Early(left)) => Checked::Not(tried, early(brought.or, left)),
+            Err(_) => Checked::Not(tried, None),
+        }
+    }
+
+    fn puzzle(&self, room: &Room, bound: Bound<'_>, now: Time, extra: u8) -> Puzzle {
+        match self.rules.kind {
+            ChallengeKind::Pow(pow) => {
+                let bits = pow.bits.saturating_add(extra).min(pow.bits_max);
+                Puzzle::Pow {
+                    text: room.keeper.challenge(bound, Task::Work(bits), now),
+                    bits,
+                }
+            }
         }
     }
 
@@ -121,48 +198,47 @@ impl Challenger {
 ///
 /// # Errors
 /// What is asked of the visitor first.
-pub(super) fn look(room: &Room, visit: &Visit, brought: Brought<'_>) -> Result<Passed, Demand> {
-    let (found, now) = (&visit.found, room.now());
-    let Some(challenger) = &found.site.challenger else {
+pub(super) async fn look(
+    room: &Room,
+    visit: &Visit,
+    brought: Brought<'_>,
+) -> Result<Passed, Demand> {
+    let Some(challenger) = &visit.found.site.challenger else {
         return Ok(Passed::Free);
     };
-    let view = found.site.handle.view();
-    if route::is_on_its_way(&view) || view.phase == Phase::Awake {
+    if is_under_way(visit) {
         return Ok(Passed::Free);
     }
     let bound = bound(visit, brought.nonce);
-    let (challenge, answer) = (brought.challenge, brought.answer);
-    let early = match room.keeper.solved(bound, challenge, answer, now) {
-        Ok(_) => return Ok(Passed::Free),
-        Err(ChallengeError::Early(left)) => Some(left),
-        Err(_) => None,
+    let (tried, waits) = match challenger.check(room, bound, brought).await {
+        Checked::Solved => return Ok(Passed::Free),
+        Checked::Not(tried, waits) => (tried, waits),
     };
-    let most = challenger.rules.extra_max();
+    if is_under_way(visit) {
+        return Ok(Passed::Free);
+    }
+    let (now, most) = (room.now(), challenger.rules.extra_max());
     let mut toll = challenger.toll();
     // Whoever is there too early has been counted before.
-    let extra = match early {
-        Some(_) => toll.extra(now, most),
-        None => toll.wish(now, most),
+    let extra = match tried {
+        Tried::TooSoon => toll.extra(now, most),
+        Tried::Nothing | Tried::Wrong => toll.wish(now, most),
     };
-    let puzzle = challenger.work(room, bound, now, extra);
-    if brought.by_script && early.is_none() && toll.gives_credit(now) {
-        toll.owe(puzzle.text.clone(), now);
+    let puzzle = challenger.puzzle(room, bound, now, extra);
+    let may_owe = brought.by_script && tried != Tried::TooSoon && !challenger.is_for_people();
+    if may_owe && toll.gives_credit(now) {
+        toll.owe(puzzle.text().to_owned(), now);
         return Ok(Passed::Owing(puzzle));
     }
     drop(toll);
-    let or = match early {
-        Some(left) => Wait {
-            kind: "wait",
-            text: challenge.to_owned(),
-            wait: left,
-        },
-        None => challenger.wait(room, bound, now, extra),
-    };
-    Err(Demand {
-        challenge: puzzle,
-        or,
-        early: early.is_some(),
-    })
+    let or = waits.unwrap_or_else(|| challenger.wait(room, bound, now, extra));
+    Err(Demand { puzzle, or, tried })
+}
+
+/// Whether somebody has woken the service already.
+fn is_under_way(visit: &Visit) -> bool {
+    let view = visit.found.site.handle.view();
+    route::is_on_its_way(&view) || view.phase == Phase::Awake
 }
 
 /// Whether this proves what was owed.

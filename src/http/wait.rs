@@ -245,7 +245,11 @@ impl Found {
                 WakeBy::Page => page::WakeBy::Page,
                 WakeBy::Click => page::WakeBy::Click,
                 WakeBy::Request => page::WakeBy::Request,
-                WakeBy::Challenge => page::WakeBy::Challenge,
+                // What people solve is on a page of its own, and the button leads there.
+                WakeBy::Challenge => match &self.site.challenger {
+                    Some(challenger) if challenger.is_for_people() => page::WakeBy::Click,
+                    _ => page::WakeBy::Challenge,
+                },
             },
         }
     }

@@ -28,7 +28,6 @@ use crate::engine::admit::Rule;
 use crate::engine::client;
 use crate::engine::contract::TriggerBy;
 use crate::engine::route::{Form, Kind};
-use crate::page::Carried;
 use crate::telemetry::metrics;
 
 const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
@@ -50,6 +49,7 @@ struct Said {
     by: String,
     challenge: String,
     answer: String,
+    or: String,
     back: String,
 }
 
@@ -90,19 +90,15 @@ where
     let Ok(serial) = checked else {
         return stale(room, &visit, &sender, &back);
     };
-    let passed = match challenge::look(room, &visit, said.brought(&sender)) {
+    let passed = match challenge::look(room, &visit, said.brought(&sender)).await {
         Ok(passed) => passed,
         Err(demand) => {
             let view = handle.view();
             return match sender.as_page {
                 true => {
-                    let carried = Carried {
-                        nonce: &said.nonce,
-                        challenge: &demand.or.text,
-                        back: &back,
-                    };
                     let lang = sender.manner(&visit).lang;
-                    reply::challenge_page(&visit.found, view.phase, lang, carried, &demand)
+                    let asked = demand.asked(&said.nonce, &back);
+                    reply::challenge_page(&visit.found, view.phase, lang, asked)
                 }
                 false => reply::challenge(&view, &said.nonce, &demand),
             };
@@ -223,6 +219,7 @@ impl Said {
             nonce: &self.nonce,
             challenge: &self.challenge,
             answer: &self.answer,
+            or: &self.or,
             by_script: sender.by_script,
         }
     }
@@ -243,6 +240,7 @@ impl Said {
             by: one("by")?,
             challenge: one("challenge")?,
             answer: one("answer")?,
+            or: one("or")?,
             back: one("back")?,
         })
     }

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use serde::Serialize;
 
 use super::Ask;
-use super::dress::{self, WORK};
+use super::dress::{self, Needs, WORK};
 use super::host::Host;
 use super::lang::Lang;
 use super::scene::{self, Scene};
@@ -271,7 +271,11 @@ fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
         label: host.html(label, &[]),
     };
     let theme = ask.theme.as_deref();
-    dress::make(ask.lang, theme, "waiting.html", works, |dress| Waiting {
+    let needs = match works {
+        true => Needs::Work,
+        false => Needs::Script,
+    };
+    dress::make(ask.lang, theme, "waiting.html", needs, |dress| Waiting {
         text,
         title: host.text(&words.title, &[]),
         heading: host.html(&words.heading, &[]),
@@ -315,7 +319,7 @@ fn plain(lang: Lang, theme: Option<&Theme>, host: &str, wait: Span, sort: Sort<'
         href,
         label: host.html(label, &[]),
     };
-    dress::make(lang, theme, "plain.html", false, |dress| Plain {
+    dress::make(lang, theme, "plain.html", Needs::Script, |dress| Plain {
         text,
         title: host.text(&words.title, &times),
         heading: host.html(&words.heading, &times),

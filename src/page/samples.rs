@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Ask, Lang, Page, Scene, Theme, ThemeError, WakeBy};
+use super::{Ask, Asked, Lang, Page, Puzzle, Scene, Theme, ThemeError, Tried, WakeBy};
 use crate::engine::contract::Stage;
 use crate::engine::eta::Eta;
 use crate::engine::time::{Span, Time};
@@ -64,6 +64,8 @@ pub enum Shows {
     Limited,
     /// The app is well, and gave no good answer.
     Unavailable,
+    /// The challenge's own page.
+    Challenge(Puzzle, Tried),
 }
 
 /// What the room answers to a wake.
@@ -140,6 +142,17 @@ impl Sample {
             Shows::Denied => super::denied(lang, theme, self.host),
             Shows::Limited => super::limited(lang, theme, self.host, LIMITED_FOR),
             Shows::Unavailable => super::unavailable(lang, theme, self.host),
+            Shows::Challenge(puzzle, tried) => {
+                let asked = Asked {
+                    nonce,
+                    back: "/a?b=c",
+                    puzzle: *puzzle,
+                    or: "c1.w.1.2.3",
+                    wait: Span::secs(15),
+                    tried: *tried,
+                };
+                super::challenge(lang, theme, self.host, asked)
+            }
         }
     }
 
@@ -169,6 +182,7 @@ impl Sample {
 #[must_use]
 pub fn all() -> Vec<Sample> {
     let mut all = before_a_wake();
+    all.extend(challenges());
     all.extend(during_a_wake());
     all.extend(after_a_wake());
     all.extend(failures());
@@ -211,6 +225,15 @@ fn before_a_wake() -> Vec<Sample> {
         answered("limited", Answer::Limited),
         answered("denied", Answer::Denied),
         Sample::page_of("stopping", view(Phase::Stopping)),
+    ]
+}
+
+/// The pages of challenges, and their second tries.
+fn challenges() -> Vec<Sample> {
+    let page = |name, puzzle, tried| Sample::of(name, Shows::Challenge(puzzle, tried));
+    vec![
+        page("challenge-wait", Puzzle::None, Tried::Nothing),
+        page("challenge-wait-early", Puzzle::None, Tried::TooSoon),
     ]
 }
 

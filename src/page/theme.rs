@@ -35,7 +35,7 @@ pub const PAGE_BYTES_MAX: usize = 512 * 1024;
 pub const FUEL: u64 = 100_000;
 
 /// The pages that a theme may have; other templates are only there to be included.
-pub const PAGES: [&str; 2] = ["waiting.html", "plain.html"];
+pub const PAGES: [&str; 3] = ["waiting.html", "plain.html", "challenge.html"];
 
 /// In place of the built-in style.
 pub const STYLE: &str = "style.css";
@@ -53,7 +53,7 @@ pub enum ThemeError {
     #[error("{0} is longer than {FILE_BYTES_MAX} bytes")]
     TooLong(String),
     /// Neither a page nor a style nor a script is in it.
-    #[error("it has none of waiting.html, plain.html, style.css and script.js")]
+    #[error("it has none of waiting.html, plain.html, challenge.html, style.css and script.js")]
     Empty,
     /// A template can't be read, or did not come to its end. Names the file and the line.
     #[error("{0}")]

@@ -277,6 +277,29 @@ async fn a_proof_is_for_one_nonce_host_and_time_and_nothing_else_wakes() {
 }
 
 #[tokio::test]
+async fn who_waits_and_answers_wrongly_does_not_wait_anew_and_comes_in_when_it_is_over() {
+    let mut house = without_credit().await;
+    let nonce = nonce(&house).await;
+    let first = json(&ask(&house, PROGRAM, &format!("nonce={nonce}")).await);
+    let or = first["or"]["text"].as_str().unwrap().to_owned();
+    let wrong = |asked: &Value| {
+        let text = asked["challenge"]["text"].as_str().unwrap();
+        format!("nonce={nonce}&challenge={text}&answer=x&or={or}")
+    };
+    house.later(Span::secs(10));
+    let second = json(&ask(&house, PROGRAM, &wrong(&first)).await);
+    assert_eq!(second["or"]["text"].as_str(), Some(&*or));
+    assert_eq!(second["or"]["wait_ms"].as_u64(), Some(5_000));
+    let detail = second["detail"].as_str().unwrap();
+    assert!(detail.starts_with("That was wrong."), "{detail}");
+    assert!(house.is_left_alone());
+    house.later(Span::secs(5));
+    let taken = ask(&house, PROGRAM, &wrong(&second)).await;
+    assert_eq!(taken.status, 202);
+    let _ = house.trigger().await;
+}
+
+#[tokio::test]
 async fn it_gets_harder_with_the_load_up_to_its_most_and_easier_again() {
     let house = without_credit().await;
     let nonce = nonce(&house).await;
@@ -390,7 +413,7 @@ async fn a_browser_without_a_script_waits_and_presses_again() {
     browser.presses("form button").await;
     browser.reads("One more step for 127.0.0.1").await;
     browser.presses("form button").await;
-    browser.reads("Not quite yet").await;
+    browser.sees("//strong[.='Not quite yet']").await;
     assert!(house.is_left_alone());
     house.later(Span::secs(15));
     browser.presses("form button").await;

@@ -114,6 +114,43 @@ async fn a_site_that_wants_a_press_is_left_asleep_until_then() {
 
 #[tokio::test]
 #[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn what_only_a_person_can_solve_is_on_a_page_of_its_own() {
+    let room = Room::open(Ways {
+        wake_by: WakeBy::Click,
+        asks: true,
+        ..Ways::default()
+    })
+    .await;
+    let browser = Browser::start(&[]).await;
+    browser.go(&room.url("/deep")).await;
+    browser.presses("#start").await;
+    browser.reads("One more step for blog.test").await;
+    // By the script, and with the nonce that it was given, as a form.
+    let form = "POST /__anteroom/wake nonce=v1.a.c&by=click";
+    assert_eq!((room.count(PRESSED), room.count(form)), (1, 1));
+    browser.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn a_page_that_was_not_pressed_is_not_left_for_a_challenge() {
+    let room = Room::open(Ways {
+        asks: true,
+        ..Ways::default()
+    })
+    .await;
+    let browser = Browser::start(&[]).await;
+    browser.go(&room.url("/deep")).await;
+    browser
+        .sees("//form[not(@hidden)]/button[@id='start']")
+        .await;
+    assert_eq!(room.count(WAKE), 1);
+    assert_eq!(browser.client.current_url().await.unwrap().path(), "/deep");
+    browser.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
 async fn without_a_script_the_button_sends_the_form() {
     let room = Room::open(Ways::default()).await;
     let browser = Browser::start(&["--blink-settings=scriptEnabled=false"]).await;

@@ -8,33 +8,37 @@ use crate::engine::view::{Phase, View};
 use crate::http::body::Body;
 use crate::http::challenge::Demand;
 use crate::http::room::Found;
-use crate::page::{self, Lang};
+use crate::page::{self, Lang, Tried};
 
 /// The wake must be asked for with the solution of a challenge: the script, or a program, gets it with the nonce that it
 /// is for.
 pub(in crate::http) fn challenge(view: &View, nonce: &str, demand: &Demand) -> Reply {
+    let detail = match demand.tried {
+        Tried::Nothing => "Solve the challenge, or wait, and ask again.",
+        Tried::TooSoon => "It is too soon. Wait, or solve the challenge, and ask again.",
+        Tried::Wrong => "That was wrong. Solve this challenge, or wait, and ask again.",
+    };
     let body = serde_json::json!({
         "type": "urn:anteroom:challenge",
         "title": "Conflict",
         "status": 409,
-        "detail": "Solve the challenge, or wait, and ask again.",
+        "detail": detail,
         "nonce": nonce,
-        "challenge": demand.challenge,
+        "challenge": demand.puzzle,
         "or": demand.or,
     });
     let body = body.to_string().into();
     typed(StatusCode::CONFLICT, view.phase.as_str(), PROBLEM, body)
 }
 
-/// The same for a browser without our script: it gets the other way in.
+/// The same for a browser without our script: it gets the challenge's own page.
 pub(in crate::http) fn challenge_page(
     found: &Found,
     phase: Phase,
     lang: Lang,
-    carried: page::Carried<'_>,
-    demand: &Demand,
+    asked: page::Asked<'_>,
 ) -> Reply {
-    let page = page::challenge(lang, &found.host, carried, demand.or.wait, demand.early);
+    let page = found.themed(page::challenge(lang, found.theme(), &found.host, asked));
     html(StatusCode::CONFLICT, phase.as_str(), &page)
 }
 

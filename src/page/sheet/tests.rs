@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
+use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use proptest::prelude::*;
 
@@ -54,6 +55,12 @@ fn what_has_no_clear_gap_is_not_compressed() {
 /// What issue 6 asks for: the first flight of a connection takes it.
 const PAGE_MAX: usize = 14_000;
 
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(bytes).unwrap();
+    packer.finish().unwrap()
+}
+
 #[test]
 fn every_page_in_every_language_is_light_and_reads_the_same_compressed() {
     let nonce = nonce();
@@ -62,6 +69,12 @@ fn every_page_in_every_language_is_light_and_reads_the_same_compressed() {
         for sample in samples::all() {
             let document = sample.page(lang, GAP).html;
             let whole = sample.page(lang, &nonce).html;
+            // That of a challenge may have the nonce in several forms: it is made for one visitor.
+            if sample.status().is_none() && gap(&document).is_some() {
+                let bytes = packed(&whole).len();
+                largest = largest.max((bytes, format!("{lang:?} {}", sample.name)));
+                continue;
+            }
             // A page without a script has no nonce, and is sent as it is.
             let sheet = Sheet::gzip(&document).unwrap_or_else(|| Sheet::cut(&document));
             let bytes = sheet.whole(&nonce);

@@ -51,6 +51,24 @@ fn a_theme_that_fails_gives_way_to_our_page() {
 }
 
 #[test]
+fn a_theme_may_have_its_own_page_of_a_challenge() {
+    let theme = theme(&[(
+        "challenge.html",
+        "{{ nonce }} {{ or }} {{ back }} {{ nonce }}",
+    )]);
+    let asked = Asked {
+        nonce: "v2",
+        back: "/<a",
+        puzzle: Puzzle::None,
+        or: "c1",
+        wait: Span::secs(15),
+        tried: Tried::Nothing,
+    };
+    let page = challenge(Lang::ENGLISH, Some(&theme), "blog.test", asked);
+    assert_eq!((html(&page), &page.fault), ("v2 c1 &#x2f;&lt;a v2", &None));
+}
+
+#[test]
 fn a_theme_puts_the_nonce_in_one_place() {
     let mut ask = ask("blog.test", WakeBy::Page);
     ask.nonce = sheet::GAP.into();

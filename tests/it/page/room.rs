@@ -8,7 +8,7 @@ use anteroom::engine::eta::Eta;
 use anteroom::engine::id::InstanceId;
 use anteroom::engine::time::{Span, Time};
 use anteroom::engine::view::{Phase, View, WakeView};
-use anteroom::page::{self, Ask, Lang, Page, WakeBy};
+use anteroom::page::{self, Ask, Asked, Lang, Page, Puzzle, Tried, WakeBy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -29,6 +29,8 @@ pub(super) struct Ways {
     pub(super) answers_late: bool,
     /// Whether visitors meet the room until the test lets them in, however awake the app is.
     pub(super) shut: bool,
+    /// Whether it asks for what only a person can solve: the script is told so, and a form gets the challenge's page.
+    pub(super) asks: bool,
 }
 
 impl Default for Ways {
@@ -39,6 +41,7 @@ impl Default for Ways {
             throws_back: false,
             answers_late: false,
             shut: false,
+            asks: false,
         }
     }
 }
@@ -147,6 +150,18 @@ fn count(asked: &[String], line: &str) -> usize {
     asked.iter().filter(|known| *known == line).count()
 }
 
+fn challenge() -> Page {
+    let asked = Asked {
+        nonce: "v1.a.c",
+        back: "/deep",
+        puzzle: Puzzle::None,
+        or: "c1.w.1.2.3",
+        wait: Span::secs(15),
+        tried: Tried::Nothing,
+    };
+    page::challenge(Lang::ENGLISH, None, "blog.test", asked)
+}
+
 fn asleep() -> View {
     View {
         service: "blog".parse().unwrap(),
@@ -197,6 +212,16 @@ impl Shared {
             "GET /__anteroom/events" => ours("404 Not Found", "text/plain", b""),
             "GET /__anteroom/status" => {
                 ours("200 OK", "application/json", &page::status_json(&view, NOW))
+            }
+            "POST /__anteroom/wake" if self.ways.asks => {
+                // The script brings the page's nonce, and the form the one that the script was given.
+                match body.contains("v1.a.c") {
+                    true => html(&challenge()),
+                    false => {
+                        let body = br#"{"challenge":{"kind":"riddle"},"nonce":"v1.a.c"}"#;
+                        ours("409 Conflict", "application/problem+json", body)
+                    }
+                }
             }
             "POST /__anteroom/wake" => {
                 if self.ways.answers_late {
