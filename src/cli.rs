@@ -90,6 +90,16 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Let those wake services again who opened a trap; a ban of the same network is taken away as well.
+    Pardon {
+        /// An address, or a network; all whose network touches it are free.
+        network: String,
+        #[command(flatten)]
+        file: File,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Wake a service.
     Wake(Verb),
     /// Put a service to sleep once its running requests have ended.
@@ -192,6 +202,11 @@ async fn dispatch(command: Command) -> ExitCode {
             file,
             json,
         } => client::forget(&file.config, &address, json).await,
+        Command::Pardon {
+            network,
+            file,
+            json,
+        } => client::pardon(&file.config, &network, json).await,
         Command::Wake(verb) => {
             client::command(&verb.file.config, &verb.service, "wake", None).await
         }

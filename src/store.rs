@@ -22,7 +22,7 @@ use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
 use crate::engine::time::Time;
-use crate::engine::triggerers::Asked;
+use crate::engine::triggerers::{Asked, Outcome};
 use shared::Shared;
 use surface::Surface;
 
@@ -146,6 +146,16 @@ pub trait Store: Send + Sync + 'static {
         applicant: &'a Applicant,
         rules: &'a Rules,
     ) -> Answer<'a, Verdict>;
+
+    /// Lists one of whom nobody asked the store, as it lists those who are refused: who opened a trap, or proved nothing.
+    /// To be called seldom; the caller sees to that. Where the limits can't be asked, this can't either.
+    fn note<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        applicant: &'a Applicant,
+        outcome: Outcome,
+    ) -> Answer<'a, ()>;
 
     /// Charges a wake that was let in while this store could not be asked: all limits of its applicant, and the day's
     /// budget, whether or not there is room for it; it is listed as one that woke. It wakes nothing and ends nothing. Charged once, however often it is called;

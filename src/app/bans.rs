@@ -1,11 +1,12 @@
 //! The bans as they were read last, and what of them is in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::refused::shortened;
 use crate::driver::admission::Admission;
 use crate::driver::bans::{Bans, ban};
+use crate::engine::time::Time;
 use crate::store::surface::{self, BANS_MAX};
 use crate::telemetry::metrics;
 
@@ -24,7 +25,7 @@ pub(super) struct KnownBans {
 
 impl KnownBans {
     /// Puts in force what was read, if it is not what was read before.
-    pub(super) fn take(&mut self, read: surface::Bans, admission: &Admission) {
+    pub(super) fn take(&mut self, read: surface::Bans, admission: &Admission, now: Time) {
         let (mut names, more) = (read.names, read.more);
         if read.partly {
             // What was read last holds for the part that is away.
@@ -40,6 +41,11 @@ impl KnownBans {
         let mark = Some((names.len(), sum, more));
         if self.mark == mark {
             return;
+        }
+        if !more {
+            let left: HashSet<&str> = names.iter().map(String::as_str).collect();
+            let gone = self.names.iter().filter(|name| !left.contains(&***name));
+            admission.bans_gone(gone.filter_map(|name| ban(name).ok()), now);
         }
         let (mut bad, mut good) = (Vec::new(), Vec::new());
         for name in &names {

@@ -138,7 +138,7 @@ impl Watch {
     async fn search(&mut self, surface: &dyn Surface) {
         let begun = Instant::now();
         if let Ok(read) = surface.bans().await {
-            self.bans.take(read, &self.admission);
+            self.bans.take(read, &self.admission, self.clock.now());
         }
         let ended = Instant::now();
         self.search_at = (begun + SEARCH_EVERY).max(ended + (ended - begun) * PAUSES);

@@ -156,6 +156,9 @@ pub(super) async fn why(path: &Path, service: &str, json: bool) -> anyhow::Resul
         text(&body["phase"]),
         text(&body["why"])
     ));
+    for line in gate_lines(&body) {
+        out::line(&line);
+    }
     if let Some(wanted) = body["scale"]["wanted"].as_u64() {
         let why = text(&body["scale"]["why"]);
         out::line(&format!("Instances wanted: {wanted} ({why})."));
@@ -166,6 +169,34 @@ pub(super) async fn why(path: &Path, service: &str, json: bool) -> anyhow::Resul
         out::line(&format!("The number changed last at {when}, {what}."));
     }
     Ok(())
+}
+
+/// Who may not wake it: for a trap that it opened, and how many were refused.
+fn gate_lines(body: &Value) -> Vec<String> {
+    let trapped = body["trapped"].as_array().into_iter().flatten();
+    let mut lines: Vec<String> = trapped.map(trapped_line).collect();
+    let refused = body["refused"].as_object().into_iter().flatten();
+    let refused: Vec<_> = refused.map(|(rule, n)| format!("{n} by {rule}")).collect();
+    if !refused.is_empty() {
+        lines.push(format!("Refused in the last 24h: {}.", refused.join(", ")));
+    }
+    lines
+}
+
+fn trapped_line(asked: &Value) -> String {
+    let (who, path) = (text(&asked["who"]), text(&asked["path"]));
+    let (when, until) = (moment(&asked["when"]), moment(&asked["banned_until"]));
+    let whose = match asked["address"].as_str() {
+        Some(address) => format!("{address} of {who}"),
+        None => who.clone(),
+    };
+    let lift = match who.parse::<ipnet::IpNet>() {
+        Ok(_) => who,
+        Err(_) => "ADDRESS".into(),
+    };
+    format!(
+        "{whose} opened the trap {path} at {when}; its network wakes nothing until {until}, or `anteroom pardon {lift}`."
+    )
 }
 
 pub(super) async fn ledger(
@@ -220,6 +251,25 @@ pub(super) async fn forget(path: &Path, address: &str, json: bool) -> anyhow::Re
     Ok(())
 }
 
+pub(super) async fn pardon(path: &Path, network: &str, json: bool) -> anyhow::Result<()> {
+    let client = Client::of(path)?;
+    let request = client.http.post(format!("{}/pardon", client.base));
+    let body = client.ask(request.json(&json!({ "network": network })));
+    let body = body.await?;
+    if json {
+        out::line(&body.to_string());
+        return Ok(());
+    }
+    let count = |what: &str| body[what].as_u64().unwrap_or(0);
+    out::line(&format!(
+        "{} may wake services again: {} held for a trap and {} bans are lifted",
+        text(&body["pardoned"]),
+        count("held"),
+        count("bans"),
+    ));
+    Ok(())
+}
+
 fn ledger_row(entry: &Value) -> Vec<String> {
     let says = match entry["event"].as_str() {
         Some("scaled") => scaled(entry),
@@ -267,6 +317,7 @@ fn triggerer_row(asked: &Value) -> Vec<String> {
     let outcome = match asked["outcome"].as_str() {
         Some("woke") => format!("woke it (wake {wake})"),
         Some("joined") => format!("joined wake {wake}"),
+        Some("trapped") => format!("trapped until {}", moment(&asked["banned_until"])),
         _ => format!("refused by {}", text(&asked["rule"])),
     };
     let address = asked["address"].as_str().or(asked["who"].as_str());

@@ -24,14 +24,15 @@ use super::handle::{Admitted, Handle};
 use super::names::Clients;
 use super::own::Own;
 use crate::engine::admit::{Applicant, Rate, Rule, Rules, Verdict, gcra};
+use crate::engine::client;
 use crate::engine::contract::{Trigger, TriggerBy};
 use crate::engine::id::ServiceName;
 use crate::engine::privacy::Forgotten;
 use crate::engine::time::{Span, Time};
 use crate::engine::trap::Trapped;
-use crate::engine::triggerers;
+use crate::engine::triggerers::{self, Outcome};
 use crate::engine::view::Phase;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::metrics;
 
 pub use super::own::Refusal;
@@ -39,9 +40,9 @@ pub use super::own::Refusal;
 /// How long the store may take: a visitor waits no longer for it.
 pub const ADMIT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Bans that this room writes by itself: 60 at once, and then one a second. Whoever has more networks than that to
-/// scan from shall not fill the store.
-const BANS_WRITTEN: Rate = match Rate::new(60, Span::mins(1)) {
+/// What this room writes by itself, bans and those who are listed though nobody asked the store about them: 60 at once
+/// each, and then one a second. Whoever has more networks than that to scan from shall not fill the store.
+const WRITTEN: Rate = match Rate::new(60, Span::mins(1)) {
     Ok(rate) => rate,
     Err(_) => panic!("sixty a minute are a rate"),
 };
@@ -80,6 +81,7 @@ pub struct Admission {
     bans: ArcSwap<Bans>,
     trapped: Mutex<Trapped>,
     bans_written: Mutex<Option<Time>>,
+    listed: Mutex<Option<Time>>,
     own: Mutex<Own>,
     away: AtomicBool,
 }
@@ -94,6 +96,7 @@ impl Admission {
             bans: ArcSwap::default(),
             trapped: Mutex::default(),
             bans_written: Mutex::default(),
+            listed: Mutex::default(),
             own: Mutex::default(),
             away: AtomicBool::new(false),
         }
@@ -105,25 +108,109 @@ impl Admission {
     }
 
     /// Somebody of this network opened a trap of this service: nobody there wakes anything from now on, for this long.
-    /// In a store that others read too, it is written as a ban, at most [`BANS_WRITTEN`]; what is beyond that holds in
-    /// this room alone.
-    pub async fn catch(&self, service: &ServiceName, network: IpNet, now: Time, length: Span) {
+    /// In a store that others read too, it is written as a ban, at most [`WRITTEN`]; what is beyond that holds in
+    /// this room alone. Who it was is listed, within the same bound.
+    pub async fn catch(
+        &self,
+        service: &ServiceName,
+        network: IpNet,
+        now: Time,
+        length: Span,
+        wish: Wish<'_>,
+    ) {
         if !locked(&self.trapped).catch(network, now, length) {
             return;
         }
         metrics().trapped(service);
-        tracing::info!(%service, %network, "somebody opened a trap; its network wakes nothing for {length}");
-        let Some(surface) = self.store.surface() else {
-            return;
+        let applicant = self.applicant(now, wish, &Rules::default());
+        let (client, path) = (&*applicant.names.who, wish.path);
+        tracing::info!(%service, client, path, "somebody opened a trap; its network wakes nothing for {length}");
+        let banned_until = now + length;
+        let listed = self.list(service, now, &applicant, Outcome::Trapped { banned_until });
+        let written = async {
+            if let Some(surface) = self.store.surface()
+                && may(&self.bans_written, now)
+            {
+                // Where it fails, it holds here all the same.
+                let _ = timeout(ADMIT_TIMEOUT, surface.ban(network, length)).await;
+            }
         };
-        let may_write = {
-            let mut written = locked(&self.bans_written);
-            let mark = gcra(*written, BANS_WRITTEN, now);
-            mark.map(|mark| *written = Some(mark)).is_ok()
+        tokio::join!(listed, written);
+    }
+
+    /// Somebody answered a challenge of this service with what answers nothing: counted, and listed, at most
+    /// [`WRITTEN`].
+    pub async fn unproven(&self, service: &ServiceName, now: Time, wish: Wish<'_>) {
+        let rule = Rule::Unproven;
+        metrics().refused(service, rule.as_str());
+        let applicant = self.applicant(now, wish, &Rules::default());
+        self.list(service, now, &applicant, Outcome::Refused { rule })
+            .await;
+    }
+
+    async fn list(
+        &self,
+        service: &ServiceName,
+        now: Time,
+        applicant: &Applicant,
+        outcome: Outcome,
+    ) {
+        if may(&self.listed, now) {
+            let listed = self.store.note(service, now, applicant, outcome);
+            // Where it fails, the metric has counted it all the same.
+            let _ = timeout(ADMIT_TIMEOUT, listed).await;
+        }
+    }
+
+    /// Whether a trap holds this client, or a ban.
+    #[must_use]
+    pub fn bans(&self, address: IpAddr, now: Time) -> bool {
+        self.bans.load().hold(address) || locked(&self.trapped).holds(address, now)
+    }
+
+    /// Lets those go whose network touches this one and opened a trap, and takes the bans away that stand in the store
+    /// for exactly these networks. Says how many this room held, and how many stood there.
+    ///
+    /// # Errors
+    /// When the store can't be asked; here they are free all the same.
+    pub async fn pardon(&self, network: IpNet) -> Result<(usize, usize), StoreError> {
+        let network = network.trunc();
+        let mut named = BTreeSet::from([network]);
+        if client::network(network.addr()).contains(&network) {
+            named.insert(client::network(network.addr()));
+        }
+        let held = locked(&self.trapped).pardon(network);
+        named.extend(&held);
+        let named: Vec<_> = named.into_iter().collect();
+        let stood = match self.store.surface() {
+            Some(surface) => surface.unban(&named).await?,
+            None => 0,
         };
-        if may_write {
-            // Where it fails, it holds here all the same.
-            let _ = timeout(ADMIT_TIMEOUT, surface.ban(network, length)).await;
+        Ok((held.len(), stood))
+    }
+
+    /// These bans do not stand in the store any more: whoever opened a trap and was in one is free here as well.
+    pub fn bans_gone(&self, networks: impl IntoIterator<Item = IpNet>, now: Time) {
+        let mut trapped = locked(&self.trapped);
+        for network in networks {
+            trapped.taken_away(network, now);
+        }
+    }
+
+    /// Somebody as the rules and the lists see it.
+    fn applicant(&self, now: Time, wish: Wish<'_>, rules: &Rules) -> Applicant {
+        let names = self.clients.names(now, wish.address, rules);
+        Applicant {
+            address: wish.address,
+            nonce: wish.nonce.map(str::to_owned),
+            banned: self.bans(wish.address, now),
+            trigger: Trigger {
+                by: wish.by,
+                who: names.who.clone(),
+                path: wish.path.to_owned(),
+            },
+            agent: triggerers::agent(wish.agent),
+            names,
         }
     }
 
@@ -139,20 +226,7 @@ impl Admission {
         now: Time,
         wish: Wish<'_>,
     ) -> Result<Taken, Refusal> {
-        let names = self.clients.names(now, wish.address, rules);
-        let applicant = Applicant {
-            address: wish.address,
-            nonce: wish.nonce.map(str::to_owned),
-            banned: self.bans.load().hold(wish.address)
-                || locked(&self.trapped).holds(wish.address, now),
-            trigger: Trigger {
-                by: wish.by,
-                who: names.who.clone(),
-                path: wish.path.to_owned(),
-            },
-            agent: triggerers::agent(wish.agent),
-            names,
-        };
+        let applicant = self.applicant(now, wish, rules);
         let wake = self.rule(handle, rules, now, &applicant).await;
         let (taken, wake) = wake.inspect_err(|refusal| {
             let (service, rule) = (handle.service(), refusal.rule.as_str());
@@ -303,6 +377,13 @@ impl Admission {
             (false, None) | (true, Some(_)) => {}
         }
     }
+}
+
+/// Whether one more may be written by what is remembered here.
+fn may(written: &Mutex<Option<Time>>, now: Time) -> bool {
+    let mut written = locked(written);
+    let mark = gcra(*written, WRITTEN, now);
+    mark.map(|mark| *written = Some(mark)).is_ok()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -280,6 +280,8 @@ pub enum Rule {
     OverAll,
     /// The service's budget of the day.
     PerDay,
+    /// The service's challenge: what was sent as its answer is none.
+    Unproven,
 }
 
 impl Rule {
@@ -296,6 +298,7 @@ impl Rule {
             Rule::PerService => "per_service",
             Rule::OverAll => "over_all",
             Rule::PerDay => "per_day",
+            Rule::Unproven => "unproven",
         }
     }
 }

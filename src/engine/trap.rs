@@ -56,51 +56,89 @@ pub fn caught(client: IpAddr, trusted: &[IpNet]) -> Option<IpNet> {
 /// The networks that were caught, each until its time.
 #[derive(Clone, Debug, Default)]
 pub struct Trapped {
-    until: BTreeMap<IpNet, Time>,
+    caught: BTreeMap<IpNet, Caught>,
     ends: BTreeSet<(Time, IpNet)>,
 }
+
+/// Until when a network is held.
+#[derive(Clone, Copy, Debug)]
+struct Caught {
+    until: Time,
+    /// As it was told when it was caught; others may have written that down.
+    told: Time,
+}
+
+/// Clocks may differ so much from that of a store, which ends what is written there.
+const CLOCKS_DIFFER: Span = Span::secs(5);
 
 impl Trapped {
     /// Catches a network for this long. Whether it was free before; one that is held already is held longer.
     pub fn catch(&mut self, network: IpNet, now: Time, length: Span) -> bool {
         self.tidy(now);
         let until = now + length;
-        let before = self.until.insert(network, until);
+        let before = self.caught.get(&network).copied();
         if let Some(before) = before {
-            self.ends.remove(&(before, network));
+            self.ends.remove(&(before.until, network));
         }
+        let told = before.map_or(until, |before| before.told);
+        self.caught.insert(network, Caught { until, told });
         self.ends.insert((until, network));
-        if self.until.len() > TRAPPED_MAX
+        if self.caught.len() > TRAPPED_MAX
             && let Some((_, first)) = self.ends.pop_first()
         {
-            self.until.remove(&first);
+            self.caught.remove(&first);
         }
         before.is_none()
+    }
+
+    /// Lets a network go, and all that are within it or around it: an admin says so. Which that were.
+    pub fn pardon(&mut self, network: IpNet) -> Vec<IpNet> {
+        let touches = |held: &IpNet| held.contains(&network) || network.contains(held);
+        let touched: Vec<_> = self.caught.keys().copied().filter(touches).collect();
+        for held in &touched {
+            self.remove(held);
+        }
+        touched
+    }
+
+    /// What was written elsewhere of this network is not there any more: somebody took it away, unless its time was
+    /// over.
+    pub fn taken_away(&mut self, network: IpNet, now: Time) {
+        let caught = self.caught.get(&network);
+        if caught.is_some_and(|caught| now + CLOCKS_DIFFER < caught.told) {
+            self.remove(&network);
+        }
     }
 
     /// Whether this client's network is held.
     #[must_use]
     pub fn holds(&self, client: IpAddr, now: Time) -> bool {
-        let until = self.until.get(&client::network(client));
-        until.is_some_and(|until| now < *until)
+        let caught = self.caught.get(&client::network(client));
+        caught.is_some_and(|caught| now < caught.until)
     }
 
     /// How many are held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.until.len()
+        self.caught.len()
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.until.is_empty()
+        self.caught.is_empty()
+    }
+
+    fn remove(&mut self, network: &IpNet) {
+        if let Some(caught) = self.caught.remove(network) {
+            self.ends.remove(&(caught.until, *network));
+        }
     }
 
     fn tidy(&mut self, now: Time) {
         while self.ends.first().is_some_and(|(until, _)| *until <= now) {
             if let Some((_, network)) = self.ends.pop_first() {
-                self.until.remove(&network);
+                self.caught.remove(&network);
             }
         }
     }
@@ -199,6 +237,44 @@ mod tests {
         assert!(!trapped.holds(ip("203.0.113.9"), end));
         assert!(trapped.catch(client::network(ip("198.51.100.1")), end, HOUR));
         assert_eq!(trapped.len(), 1, "what is over is forgotten");
+    }
+
+    #[test]
+    fn whoever_is_pardoned_is_free_at_once_and_nobody_else_is() {
+        let all = ["203.0.113.9", "203.0.114.9", "198.51.100.9"];
+        for (pardoned, free) in [
+            ("203.0.113.0/24", vec!["203.0.113.9"]),
+            ("203.0.113.200/32", vec!["203.0.113.9"]),
+            ("203.0.0.0/16", vec!["203.0.113.9", "203.0.114.9"]),
+            ("203.0.115.0/24", vec![]),
+            ("0.0.0.0/0", all.to_vec()),
+            ("::/0", vec![]),
+        ] {
+            let mut trapped = Trapped::default();
+            for client in all {
+                trapped.catch(client::network(ip(client)), NOW, HOUR);
+            }
+            let gone = trapped.pardon(pardoned.parse().unwrap());
+            assert_eq!(gone.len(), free.len(), "{pardoned}");
+            for client in all {
+                let held = trapped.holds(ip(client), NOW);
+                assert_eq!(held, !free.contains(&client), "{pardoned} {client}");
+            }
+            assert_eq!(trapped.ends.len(), trapped.len());
+        }
+    }
+
+    #[test]
+    fn who_was_taken_out_of_the_store_is_free_and_who_only_ended_there_is_held_on() {
+        let network = client::network(ip("203.0.113.9"));
+        let half = NOW + Span::mins(30);
+        for (at, free) in [(half, true), (NOW + HOUR, false)] {
+            let mut trapped = Trapped::default();
+            trapped.catch(network, NOW, HOUR);
+            trapped.catch(network, half, HOUR);
+            trapped.taken_away(network, at);
+            assert_eq!(trapped.holds(ip("203.0.113.9"), at), !free, "{at:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! It has everybody whom the limits ruled on. Ten thousand visitors of one sleep must not cost ten thousand writes, so
 //! of those who join a wake the first [`JOINS_MAX`] are listed, and the others are counted in a metric alone. Who is
-//! refused is listed apart: a flood of refusals pushes out nobody who woke the service.
+//! refused is listed apart, with those who opened a trap or proved nothing: a flood of refusals pushes out nobody who
+//! woke the service.
 //!
 //! [`Triggerers`] is the plain meaning; a store with scripts of its own must list as it does.
 
@@ -64,6 +65,11 @@ pub enum Outcome {
     Refused {
         /// What refused it.
         rule: Rule,
+    },
+    /// It opened a trap; see [`trap`](super::trap).
+    Trapped {
+        /// Its network wakes nothing before.
+        banned_until: Time,
     },
 }
 
@@ -130,7 +136,7 @@ pub fn agent(text: &str) -> String {
 pub struct Triggerers {
     /// Who woke the service or joined; oldest first.
     woke: VecDeque<Asked>,
-    /// Who was refused; oldest first.
+    /// Who was refused or caught; oldest first.
     refused: VecDeque<Asked>,
     /// The last wake that somebody joined, and how many are listed.
     joins: (u64, u32),
@@ -142,7 +148,7 @@ impl Triggerers {
     pub fn lists(&self, outcome: Outcome) -> bool {
         match outcome {
             Outcome::Joined { wake } => self.joins.0 != wake || self.joins.1 < JOINS_MAX,
-            Outcome::Woke { .. } => true,
+            Outcome::Woke { .. } | Outcome::Trapped { .. } => true,
             // Nobody asks a store about these; and one nonce can be sent again as often as anybody likes.
             Outcome::Refused { rule } => !matches!(
                 rule,
@@ -167,7 +173,7 @@ impl Triggerers {
         self.tidy(asked.when, kept);
         let list = match asked.outcome {
             Outcome::Woke { .. } | Outcome::Joined { .. } => &mut self.woke,
-            Outcome::Refused { .. } => &mut self.refused,
+            Outcome::Refused { .. } | Outcome::Trapped { .. } => &mut self.refused,
         };
         list.push_back(asked);
         if list.len() > TRIGGERERS_MAX {
@@ -289,5 +295,10 @@ mod tests {
             serde_json::from_str::<Asked>(&text).unwrap(),
             asked(T0, REFUSED)
         );
+        let caught = asked(T0, Outcome::Trapped { banned_until: T0 });
+        let text = serde_json::to_string(&caught).unwrap();
+        let end = r#""outcome":"trapped","banned_until":1800000000000}"#;
+        assert!(text.ends_with(end), "{text}");
+        assert_eq!(serde_json::from_str::<Asked>(&text).unwrap(), caught);
     }
 }

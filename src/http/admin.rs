@@ -199,6 +199,10 @@ impl Admin {
                 Ok(ask) => self.forget(&ask).await.unwrap_or_else(|it| it.answer()),
                 Err(why) => problem(StatusCode::BAD_REQUEST, &why),
             },
+            (&Method::POST, ["api", "v1", "pardon"]) => match read(request).await {
+                Ok(ask) => self.pardon(&ask).await.unwrap_or_else(|it| it.answer()),
+                Err(why) => problem(StatusCode::BAD_REQUEST, &why),
+            },
             (&Method::POST, ["api", "v1", "services", name, verb]) => {
                 let (name, verb) = ((*name).to_owned(), (*verb).to_owned());
                 match read_or(request, Ask::default()).await {

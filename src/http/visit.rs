@@ -295,7 +295,7 @@ impl Visit {
             return unread::after(request, reply).await;
         }
         if self.seen.in_trap {
-            self.spring(room).await;
+            self.spring(room, &request).await;
         }
         if let Some(reply) = self.told_well(request.method()) {
             return unread::after(request, reply).await;
@@ -366,13 +366,33 @@ impl Visit {
     }
 
     /// Whoever opens a trap wakes nothing for a while, and hears nothing of it.
-    async fn spring(&self, room: &Room) {
+    async fn spring<B>(&self, room: &Room, request: &Request<B>) {
         let site = &self.found.site;
         if let Some(network) = trap::caught(self.seen.hop.client, &room.trusted()) {
             let (service, length) = (site.handle.service(), site.trap_ban);
-            room.admission
-                .catch(service, network, room.now(), length)
-                .await;
+            let path = paths::ledger_path(request.uri().path());
+            let wish = self.wish(TriggerBy::Request, &path, agent(request.headers()));
+            let admission = &room.admission;
+            Box::pin(admission.catch(service, network, room.now(), length, wish)).await;
+        }
+    }
+
+    /// It answered the service's challenge with what answers nothing.
+    pub(super) async fn unproven(&self, room: &Room, path: &str, agent: &str) {
+        let path = paths::ledger_path(path);
+        let wish = self.wish(TriggerBy::Click, &path, agent);
+        let service = self.found.site.handle.service();
+        let told = room.admission.unproven(service, room.now(), wish);
+        Box::pin(told).await;
+    }
+
+    fn wish<'a>(&self, by: TriggerBy, path: &'a str, agent: &'a str) -> Wish<'a> {
+        Wish {
+            address: self.seen.hop.client,
+            nonce: None,
+            by,
+            path,
+            agent,
         }
     }
 
@@ -405,11 +425,8 @@ impl Visit {
         let path = paths::ledger_path(path);
         let serial = serial.map(|serial| format!("{serial:016x}"));
         let wish = Wish {
-            address: self.seen.hop.client,
             nonce: serial.as_deref(),
-            by,
-            path: &path,
-            agent,
+            ..self.wish(by, &path, agent)
         };
         let asked = room
             .admission

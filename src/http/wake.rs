@@ -93,6 +93,10 @@ where
     let passed = match challenge::look(room, &visit, said.brought(&sender)).await {
         Ok(passed) => passed,
         Err(demand) => {
+            if !said.answer.is_empty() {
+                let path = back.split('?').next().unwrap_or_default();
+                visit.unproven(room, path, &sender.agent).await;
+            }
             let view = handle.view();
             return match sender.as_page {
                 true => {
@@ -161,7 +165,10 @@ where
     let view = visit.found.site.handle.view();
     match challenge::settles(room, &visit, said.brought(&sender)) {
         true => reply::proof_taken(view.phase),
-        false => reply::proof_wrong(&view, room.now()),
+        false => {
+            visit.unproven(room, "", &sender.agent).await;
+            reply::proof_wrong(&view, room.now())
+        }
     }
 }
 

@@ -195,17 +195,13 @@ impl OpenFile {
         service: &ServiceName,
         now: Time,
         applicant: &Applicant,
-        verdict: Verdict,
-    ) -> Verdict {
-        let outcome = triggerers::Outcome::of(verdict);
-        if !matches!(verdict, Verdict::Wake(_)) {
-            let mut all = self.triggerers();
-            let list = all.entry(service.clone()).or_default();
-            if list.lists(outcome) {
-                list.note(Asked::of(now, applicant, outcome), self.kept());
-            }
+        outcome: triggerers::Outcome,
+    ) {
+        let mut all = self.triggerers();
+        let list = all.entry(service.clone()).or_default();
+        if list.lists(outcome) {
+            list.note(Asked::of(now, applicant, outcome), self.kept());
         }
-        verdict
     }
 
     /// Rules on an applicant. Nothing is locked while the disk works: those who need no write must not wait for it.
@@ -336,7 +332,13 @@ impl Store for FileStore {
     ) -> Answer<'a, Verdict> {
         Box::pin(async move {
             let rule = |book: &Book| book.rule(service, now, applicant, rules);
-            let note = |verdict| self.file.note(service, now, applicant, verdict);
+            let note = |verdict| {
+                if !matches!(verdict, Verdict::Wake(_)) {
+                    let outcome = triggerers::Outcome::of(verdict);
+                    self.file.note(service, now, applicant, outcome);
+                }
+                verdict
+            };
             if let Some(verdict) = self.file.settled(rule) {
                 return Ok(note(verdict));
             }
@@ -352,6 +354,17 @@ impl Store for FileStore {
             };
             self.write_in(turn, admit).await.map(note)
         })
+    }
+
+    fn note<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        applicant: &'a Applicant,
+        outcome: triggerers::Outcome,
+    ) -> Answer<'a, ()> {
+        self.file.note(service, now, applicant, outcome);
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn keep(&self, kept: Kept) {

@@ -131,6 +131,22 @@ impl Store for MemoryStore {
         })
     }
 
+    fn note<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        applicant: &'a Applicant,
+        outcome: Outcome,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let asked = Asked::of(now, applicant, outcome);
+            let listed = &mut self.all().triggerers;
+            let listed = listed.entry(service.clone()).or_default();
+            listed.note(asked, self.kept());
+            Ok(())
+        })
+    }
+
     fn keep(&self, kept: Kept) {
         self.kept.store(Arc::new(kept));
     }

@@ -27,7 +27,7 @@ use crate::engine::id::{Epoch, ServiceName};
 use crate::engine::privacy::{Forgotten, Kept};
 use crate::engine::record::Record;
 use crate::engine::time::Time;
-use crate::engine::triggerers::Asked;
+use crate::engine::triggerers::{Asked, Outcome};
 
 use admit::Wish;
 use link::{Ask, Link};
@@ -230,6 +230,25 @@ impl Store for RedisStore {
             applicant,
             rules,
         }))
+    }
+
+    fn note<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        applicant: &'a Applicant,
+        outcome: Outcome,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let rules = &Rules::default();
+            let wish = Wish {
+                service,
+                now,
+                applicant,
+                rules,
+            };
+            self.list(self.link.deadline(), wish, outcome).await
+        })
     }
 
     fn keep(&self, kept: Kept) {

@@ -29,6 +29,10 @@ pub trait Surface: Send + Sync {
     /// Bans a network for this long, unless it is banned already: what an admin wrote stays as it is.
     fn ban(&self, network: IpNet, length: Span) -> Answer<'_, ()>;
 
+    /// Takes away the bans of these networks, as they are written, and of single addresses alike; says how many there
+    /// were.
+    fn unban<'a>(&'a self, networks: &'a [IpNet]) -> Answer<'a, usize>;
+
     /// The services that were added, unless they are the ones that were `seen`: what [`Services::seen`] said of them.
     ///
     /// # Errors

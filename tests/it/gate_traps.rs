@@ -141,9 +141,18 @@ async fn a_scan_from_everywhere_costs_a_bound() {
     for number in 0..10_000u32 {
         let network = format!("10.{}.{}.0/24", number / 256, number % 256);
         let network = network.parse().unwrap();
+        let address: ipnet::IpNet = network;
+        let wish = Wish {
+            address: address.addr(),
+            nonce: None,
+            by: TriggerBy::Request,
+            path: "/.env",
+            agent: "",
+        };
+        let length = Span::mins(60);
         house
             .admission
-            .catch(&blog, network, now, Span::mins(60))
+            .catch(&blog, network, now, length, wish)
             .await;
     }
     let (handle, _inbox) = anteroom::driver::handle::door(

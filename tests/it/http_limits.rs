@@ -11,7 +11,7 @@ use anteroom::engine::id::{Epoch, ServiceName};
 use anteroom::engine::privacy::{Forgotten, Kept};
 use anteroom::engine::record::Record;
 use anteroom::engine::time::{Span, Time};
-use anteroom::engine::triggerers::Asked;
+use anteroom::engine::triggerers::{Asked, Outcome};
 use anteroom::engine::view::Phase;
 use anteroom::http::{Limits, Site};
 use anteroom::store::memory::MemoryStore;
@@ -197,6 +197,16 @@ impl Store for Away {
         _: &'a Applicant,
         _: &'a Rules,
     ) -> Answer<'a, Verdict> {
+        self.answer()
+    }
+
+    fn note<'a>(
+        &'a self,
+        _: &'a ServiceName,
+        _: Time,
+        _: &'a Applicant,
+        _: Outcome,
+    ) -> Answer<'a, ()> {
         self.answer()
     }
 

@@ -41,6 +41,7 @@ mod deploy;
 mod doctor;
 mod forwarded_for;
 mod gate_attacks;
+mod gate_pardon;
 mod gate_pow;
 mod gate_spent;
 mod gate_traps;

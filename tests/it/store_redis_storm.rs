@@ -20,7 +20,7 @@ use anteroom::engine::id::{Epoch, ServiceName};
 use anteroom::engine::privacy::{Forgotten, Kept, Privacy};
 use anteroom::engine::record::{Record, Stand};
 use anteroom::engine::time::{Span, Time};
-use anteroom::engine::triggerers::Asked;
+use anteroom::engine::triggerers::{Asked, Outcome};
 use anteroom::engine::view::{Phase, View};
 use anteroom::signal::edge::Edge;
 use anteroom::store::redis::{RedisStore, Settings};
@@ -115,6 +115,16 @@ impl Store for Witness {
             }
             ruled
         })
+    }
+
+    fn note<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        now: Time,
+        applicant: &'a Applicant,
+        outcome: Outcome,
+    ) -> Answer<'a, ()> {
+        self.store.note(service, now, applicant, outcome)
     }
 
     fn charge_late<'a>(&'a self, now: Time, late: &'a Late) -> Answer<'a, ()> {

@@ -1,12 +1,12 @@
 -- Rules on a client that would wake a service, and charges what it costs. Bans and lists are the caller's.
 --
 -- KEYS: wake, wanted, triggerers, refusals, addresses, day, then one for each limit. ARGV: 'admit', 'ask' to charge
--- nothing, or 'refused' to list somebody whom another limit refused; now in milliseconds; the trigger as JSON; the
+-- nothing, or 'list' to list somebody who did not wake it and on whom nothing here ruled; now in milliseconds; the trigger as JSON; the
 -- entry for the list as JSON; the budget of the day or nothing; the name of this call; the address or nothing; how
--- long addresses are kept from now, then all else, in milliseconds; the rule that refused, or nothing; then for each
--- limit its name, its interval in milliseconds and its count.
+-- long addresses are kept from now, then all else, in milliseconds; what came of whom it is to list, as JSON, or nothing; then
+-- for each limit its name, its interval in milliseconds and its count.
 -- Answers {'wake', number}, {'joined', number} or {'refused', name, milliseconds}; to 'ask', {'free'} for a wake, and
--- whoever is refused is not listed; to 'refused', {'listed'}.
+-- whoever is refused is not listed; to 'list', {'listed'}.
 --
 -- A call that arrives twice, because a cluster's client sent it again, is the wake that it was at first.
 
@@ -23,7 +23,7 @@ local now = tonumber(ARGV[2])
 -- Stands before every other write: a key of another type fails before anything is written.
 local function list(key, addresses_max, outcome)
   local addresses = redis.call('HLEN', KEYS[5])
-  redis.call('ZADD', key, whole(now), string.sub(ARGV[4], 1, -2) .. ',"outcome":"' .. outcome .. '}')
+  redis.call('ZADD', key, whole(now), string.sub(ARGV[4], 1, -2) .. ',' .. string.sub(outcome, 2))
   redis.call('ZREMRANGEBYSCORE', key, '-inf', whole(now - ARGV[9]))
   redis.call('ZREMRANGEBYRANK', key, 0, -1 - TRIGGERERS_MAX)
   redis.call('PEXPIRE', key, ARGV[9])
@@ -32,11 +32,11 @@ local function list(key, addresses_max, outcome)
     redis.call('PEXPIRE', KEYS[5], ARGV[8])
   end
 end
-local function list_refusal(rule)
-  list(KEYS[4], ADDRESSES_OF_REFUSED_MAX, 'refused","rule":"' .. rule .. '"')
+local function list_refusal(outcome)
+  list(KEYS[4], ADDRESSES_OF_REFUSED_MAX, outcome)
 end
 
-if ARGV[1] == 'refused' then
+if ARGV[1] == 'list' then
   list_refusal(ARGV[10])
   return {'listed'}
 end
@@ -46,7 +46,7 @@ last, joined = tonumber(last) or 0, tonumber(joined) or 0
 if redis.call('EXISTS', KEYS[2]) == 1 then
   if by == ARGV[6] then return {'wake', whole(last)} end
   if joined < JOINS_MAX then
-    list(KEYS[3], ADDRESSES_MAX, 'joined","wake":' .. whole(last))
+    list(KEYS[3], ADDRESSES_MAX, '{"outcome":"joined","wake":' .. whole(last) .. '}')
     redis.call('HSET', KEYS[1], 'joined', whole(joined + 1))
   end
   return {'joined', whole(last)}
@@ -71,12 +71,14 @@ if budget then
 end
 if refused then
   -- One nonce can be sent again as often as anybody likes: that is not worth a write.
-  if ARGV[1] == 'admit' and refused ~= 'spent' then list_refusal(refused) end
+  if ARGV[1] == 'admit' and refused ~= 'spent' then
+    list_refusal('{"outcome":"refused","rule":"' .. refused .. '"}')
+  end
   return {'refused', refused, whole(longest)}
 end
 if ARGV[1] == 'ask' then return {'free'} end
 
-list(KEYS[3], ADDRESSES_MAX, 'woke","wake":' .. whole(last + 1))
+list(KEYS[3], ADDRESSES_MAX, '{"outcome":"woke","wake":' .. whole(last + 1) .. '}')
 for key, tat in pairs(marks) do keep(key, tat, now) end
 if budget then
   local left = (today + 1) * DAY - now + CLOCKS_DIFFER

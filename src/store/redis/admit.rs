@@ -16,6 +16,7 @@ use crate::engine::admit::{Applicant, Key, Rate, Rule, Rules, Verdict, limits};
 use crate::engine::contract::TriggerBy;
 use crate::engine::id::ServiceName;
 use crate::engine::time::{Span, Time};
+use crate::engine::triggerers::Outcome;
 use crate::store::StoreError;
 
 /// The `{}` of what belongs to all services.
@@ -115,11 +116,21 @@ impl RedisStore {
         if rule == Rule::Spent {
             return;
         }
-        let call = self.call_of(wish, "refused", rule.as_str(), &[]);
+        // Where it fails, the refusal is right all the same.
+        let _ = self.list(deadline, wish, Outcome::of(verdict)).await;
+    }
+
+    /// Lists somebody who did not wake the service.
+    pub(super) async fn list(
+        &self,
+        deadline: Instant,
+        wish: Wish<'_>,
+        outcome: Outcome,
+    ) -> Result<(), StoreError> {
+        let call = self.call_of(wish, "list", Some(outcome), &[]);
         let ask = Ask::Script(&call);
         let listed = self.link.ask_by(deadline, wish.service.as_str(), ask);
-        // Where it fails, the refusal is right all the same.
-        let _ = listed.await;
+        listed.await.map(drop)
     }
 
     async fn of_service(
@@ -132,7 +143,7 @@ impl RedisStore {
         let limits: Vec<_> = limits(wish.service, wish.applicant, wish.rules)
             .filter(|(rule, ..)| !(apart && *rule == Rule::OverAll))
             .collect();
-        let call = self.call_of(wish, what, "", &limits);
+        let call = self.call_of(wish, what, None, &limits);
         let ask = Ask::Script(&call);
         let answer = self.link.ask_by(deadline, wish.service.as_str(), ask);
         read_ruled(answer.await?)
@@ -143,7 +154,7 @@ impl RedisStore {
         &self,
         wish: Wish<'_>,
         what: &str,
-        refused_by: &str,
+        listed: Option<Outcome>,
         limits: &[(Rule, Key, Rate)],
     ) -> Call<'_> {
         let Wish {
@@ -184,7 +195,8 @@ impl RedisStore {
         call = call.arg(budget.unwrap_or_default()).arg(name.as_str());
         call = call.arg(address.unwrap_or_default());
         call = call.arg(end.since(now).0.to_string());
-        call = call.arg(kept.network.0.to_string()).arg(refused_by);
+        call = call.arg(kept.network.0.to_string());
+        call = call.arg(listed.map(|outcome| json(&outcome)).unwrap_or_default());
         for (rule, _, rate) in limits {
             call = call.arg(rule.as_str()).arg(rate.interval().0.to_string());
             call = call.arg(rate.count().to_string());

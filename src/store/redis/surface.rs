@@ -172,6 +172,23 @@ impl Surface for RedisStore {
         })
     }
 
+    fn unban<'a>(&'a self, networks: &'a [IpNet]) -> Answer<'a, usize> {
+        Box::pin(async move {
+            let mut gone = 0;
+            for network in networks {
+                let single = network.prefix_len() == network.max_prefix_len();
+                let single = single.then(|| network.addr().to_string());
+                for name in [Some(network.to_string()), single].into_iter().flatten() {
+                    let mut remove = cmd("DEL");
+                    remove.arg(self.key(&format!("ban:{name}")));
+                    let answer = self.link.ask("ban", Ask::Command(&remove)).await?;
+                    gone += parsed::<usize>(answer)?;
+                }
+            }
+            Ok(gone)
+        })
+    }
+
     fn bans(&self) -> Answer<'_, Bans> {
         Box::pin(async move {
             let mut found = HashSet::new();

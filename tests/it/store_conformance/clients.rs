@@ -126,6 +126,37 @@ async fn everybody_on_whom_the_limits_ruled_is_listed_newest_first() {
 }
 
 #[tokio::test]
+async fn who_is_noted_without_a_ruling_is_listed_among_the_refused_and_can_be_forgotten() {
+    for (kind, store) in stores() {
+        let (blog, t0) = (service("blog"), now());
+        let who = applicant("203.0.113.7");
+        let outcomes = [
+            Outcome::Trapped {
+                banned_until: t0 + Span::mins(60),
+            },
+            Outcome::Refused {
+                rule: Rule::Unproven,
+            },
+        ];
+        for (at, outcome) in (0..).map(|n| t0 + Span(n)).zip(outcomes) {
+            store.note(&blog, at, &who, outcome).await.unwrap();
+        }
+        let [trapped, unproven] = outcomes;
+        let expected = [
+            Asked::of(t0 + Span(1), &who, unproven),
+            Asked::of(t0, &who, trapped),
+        ];
+        let listed = store.triggerers(&blog, t0, 9).await.unwrap();
+        assert_eq!(listed, expected, "{kind}");
+        let verdict = store.admit(&blog, t0, &who, &rules(1)).await.unwrap();
+        assert_eq!(verdict, Verdict::Wake(1), "{kind}: it is no ruling");
+        store.forget(&forgotten("203.0.113.7")).await.unwrap();
+        let left = store.triggerers(&blog, t0, 9).await.unwrap();
+        assert_eq!(left, [], "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn a_flood_of_joins_is_listed_in_part_and_one_of_refusals_pushes_out_nobody_who_woke() {
     for (kind, store) in stores() {
         let (blog, t0) = (service("blog"), now());
