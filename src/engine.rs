@@ -5,7 +5,8 @@
 //! order: [`contract`] (what goes in and what comes out; its words are in [`trigger`], [`traffic`] and [`story`]),
 //! [`service`] (the life of a service), [`idle`] (when it may be put to sleep), [`scale`] (how many machines its load
 //! needs), [`route`] (what a request gets), [`admit`] (who may wake it, and how often), [`rooms`] (how the use of many
-//! rooms is summed up), [`privacy`] (what is written down of a client), then the small ones.
+//! rooms is summed up), [`privacy`] (what is written down of a client), [`ramp`] (how fast those who have waited are let
+//! in), then the small ones.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod admit;
@@ -21,6 +22,7 @@ pub mod load;
 pub mod machine;
 pub mod policy;
 pub mod privacy;
+pub mod ramp;
 pub mod record;
 pub mod rooms;
 pub mod route;

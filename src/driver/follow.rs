@@ -317,6 +317,7 @@ impl<'a> Follow<'a> {
             phase: Phase::Learning,
             since: self.seat.setup.clock.now(),
             wake: None,
+            woken: None,
             failure: None,
             upstreams: Vec::new(),
             healthy: false,

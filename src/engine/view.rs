@@ -64,6 +64,9 @@ pub struct View {
     pub since: Time,
     /// The wake that is under way, or that failed.
     pub wake: Option<WakeView>,
+    /// The wake that made it ready, while it is; none where its app was found answering, or never went away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub woken: Option<WokenView>,
     /// What earlier wakes took; none before the first.
     pub eta: Option<Eta>,
     /// Why the last wake failed, in phase `Failed`.
@@ -137,6 +140,15 @@ pub struct WakeView {
     pub deadline: Time,
     /// Whether the app crashed while somebody used it.
     pub after_crash: bool,
+}
+
+/// A wake that is over: the app is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WokenView {
+    /// When it was accepted.
+    pub since: Time,
+    /// When the app answered.
+    pub ready: Time,
 }
 
 /// A failed wake.

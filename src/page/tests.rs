@@ -35,6 +35,7 @@ fn view(phase: Phase) -> View {
         phase,
         since: NOW,
         wake: None,
+        woken: None,
         eta: Some(Eta {
             median: Span::secs(24),
             p90: Some(Span::secs(41)),

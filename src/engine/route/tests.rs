@@ -13,6 +13,7 @@ fn view(phase: Phase) -> View {
         phase,
         since: Time(0),
         wake: None,
+        woken: None,
         eta: None,
         failure: None,
         upstreams: Vec::new(),

@@ -33,6 +33,7 @@ impl Service {
         self.enter(State::Awake(Awake {
             upstream,
             since: now,
+            woken: None,
             healthy: true,
             probe_failures: 0,
             probe: ProbeSlot::due_at(now),

@@ -7,7 +7,7 @@ use crate::engine::idle::Verdict;
 use crate::engine::record::Base;
 use crate::engine::time::Time;
 use crate::engine::traffic::words;
-use crate::engine::view::{FailureView, Phase, View, WakeView};
+use crate::engine::view::{FailureView, Phase, View, WakeView, WokenView};
 
 /// What a visitor's page shows of a service; the view's version rises when this changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +48,7 @@ impl Service {
             phase: self.state.phase(),
             since: self.since,
             wake: self.wake_view(),
+            woken: self.woken_view(),
             eta: self.history.eta(),
             failure: self.failure_view(),
             upstreams: self.upstreams(),
@@ -99,6 +100,14 @@ impl Service {
                 deadline: failed.retry_at,
                 after_crash: false,
             }),
+            _ => None,
+        }
+    }
+
+    fn woken_view(&self) -> Option<WokenView> {
+        match &self.state {
+            State::Awake(awake) => awake.woken,
+            State::Diverting(leaving) | State::Draining(leaving) => leaving.awake.woken,
             _ => None,
         }
     }

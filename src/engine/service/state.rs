@@ -7,7 +7,7 @@ use crate::engine::id::{InstanceId, OpId};
 use crate::engine::machine::Trouble;
 use crate::engine::record::Stand;
 use crate::engine::time::Time;
-use crate::engine::view::{Failure, Phase};
+use crate::engine::view::{Failure, Phase, WokenView};
 
 #[derive(Clone, Debug)]
 pub(super) enum State {
@@ -82,6 +82,8 @@ pub(super) struct Awake {
     /// Where the seed's app listens; none where clones alone serve.
     pub(super) upstream: Option<Upstream>,
     pub(super) since: Time,
+    /// The wake that brought it here out of sleep.
+    pub(super) woken: Option<WokenView>,
     pub(super) healthy: bool,
     pub(super) probe_failures: u32,
     pub(super) probe: ProbeSlot,

@@ -12,7 +12,7 @@ use super::*;
 use crate::engine::contract::{SleepWhy, Stage};
 use crate::engine::machine::MachineState;
 use crate::engine::record::Stand;
-use crate::engine::view::{Failure, Phase};
+use crate::engine::view::{Failure, Phase, WokenView};
 use play::{MINUTE, Play, SECOND, is_start, is_stop, machine, refused, trigger, upstream, words};
 
 #[test]
@@ -411,6 +411,28 @@ fn a_recorded_awake_service_whose_machine_is_off_rests_and_is_not_started() {
     play.inspected(MachineState::Stopped);
     assert_eq!(play.phase(), Phase::Asleep);
     assert_eq!(play.asked(is_start), 0);
+}
+
+#[test]
+fn only_a_wake_makes_an_app_freshly_ready() {
+    let mut play = Play::asleep();
+    play.give(Input::Triggered(trigger()));
+    let since = play.now;
+    play.started(MachineState::Starting);
+    play.pass(SECOND);
+    play.inspected(MachineState::Running);
+    assert_eq!(play.engine.view().woken, None);
+    play.probed(ProbeResult::Ready);
+    let ready = play.now;
+    assert_eq!(play.engine.view().woken, Some(WokenView { since, ready }));
+    // It was awake before the room was.
+    let upstream = Some(upstream());
+    let mut play = Play::resumed(Stand::Awake { upstream });
+    play.inspected(MachineState::Running);
+    assert_eq!(
+        (play.phase(), play.engine.view().woken),
+        (Phase::Awake, None)
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{CallKind, Service};
 use crate::engine::contract::{Effect, Event, ProbeResult, Stage, Trigger, Upstream};
 use crate::engine::machine::{ErrorClass, Machine, MachineState, Trouble};
 use crate::engine::time::{Span, Time};
-use crate::engine::view::Failure;
+use crate::engine::view::{Failure, WokenView};
 
 /// A machine that is still reported off so long after the provider accepted its start has not started.
 const START_GRACE: Span = Span::secs(20);
@@ -329,7 +329,16 @@ impl Service {
         }
         out.push(Effect::Tell(Event::Woken { took }));
         let asked_for = waking.trigger.is_some();
+        let woken = WokenView {
+            since: waking.began,
+            ready: self.now,
+        };
+        // Its clones may have gone on serving.
+        let came_back = asked_for && !self.takes_requests();
         self.resume_awake(seed);
+        if let State::Awake(awake) = &mut self.state {
+            awake.woken = came_back.then_some(woken);
+        }
         match asked_for {
             true => self.idle.restart(self.now),
             false => self.idle.know_nothing(self.now),

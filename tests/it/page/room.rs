@@ -169,6 +169,7 @@ fn asleep() -> View {
         phase: Phase::Asleep,
         since: NOW,
         wake: None,
+        woken: None,
         eta: Some(Eta {
             median: Span::secs(24),
             p90: Some(Span::secs(41)),

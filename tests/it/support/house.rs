@@ -45,6 +45,7 @@ pub(crate) fn view(phase: Phase) -> View {
         phase,
         since: Time(0),
         wake: None,
+        woken: None,
         eta: None,
         failure: None,
         upstreams: Vec::new(),
