@@ -36,8 +36,10 @@ pub(crate) async fn serve(args: &[String]) -> anyhow::Result<()> {
 }
 
 fn read(file: &Path) -> anyhow::Result<(HeaderMap, Bytes)> {
-    let text = std::fs::read_to_string(file)?;
-    let (head, body) = text.split_once("\r\n\r\n").context("no head")?;
+    let bytes = std::fs::read(file)?;
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+    let (head, body) = bytes.split_at(end.context("no head")? + 4);
+    let head = std::str::from_utf8(head)?.trim_end();
     let mut headers = HeaderMap::new();
     for line in head.lines().skip(1) {
         let (name, value) = line.split_once(": ").context("no header")?;
@@ -46,5 +48,5 @@ fn read(file: &Path) -> anyhow::Result<(HeaderMap, Bytes)> {
             headers.append(name, HeaderValue::from_str(value)?);
         }
     }
-    Ok((headers, body.to_owned().into()))
+    Ok((headers, Bytes::copy_from_slice(body)))
 }

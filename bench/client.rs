@@ -1,5 +1,6 @@
 //! A visitor in as few bytes as possible: the load must not cost more than what is measured.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) head: String,
-    pub(crate) body: String,
+    pub(crate) body: Vec<u8>,
     pub(crate) first_byte: Instant,
 }
 
@@ -27,16 +28,22 @@ impl Answer {
         header(&self.head, "x-anteroom").is_some()
     }
 
+    /// Its body, where it is a text.
+    pub(crate) fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
     /// The page's nonce.
-    pub(crate) fn nonce(&self) -> anyhow::Result<&str> {
-        let field = self
-            .body
+    pub(crate) fn nonce(&self) -> anyhow::Result<String> {
+        let text = self.text();
+        let field = text
             .split('<')
             .find(|tag| tag.contains("name=\"nonce\"") || tag.contains("name=nonce"))
             .context("the page has no nonce")?;
         let value = field.split_once("value=").context("no value")?.1;
         let value = value.trim_start_matches('"');
-        Ok(value.split(['"', ' ', '>', '/']).next().unwrap_or_default())
+        let nonce = value.split(['"', ' ', '>', '/']).next();
+        Ok(nonce.unwrap_or_default().to_owned())
     }
 }
 
@@ -133,7 +140,7 @@ async fn exchange(stream: &mut TcpStream, request: &str) -> anyhow::Result<Answe
     Ok(Answer {
         status,
         head,
-        body: String::from_utf8_lossy(&bytes[head_end..]).into_owned(),
+        body: bytes.split_off(head_end),
         first_byte: first_byte.context("no byte")?,
     })
 }

@@ -130,7 +130,7 @@ async fn crowd(
             let taken = match wake {
                 false => false,
                 true => {
-                    let request = wake_request(&host, number, page.nonce()?);
+                    let request = wake_request(&host, number, &page.nonce()?);
                     client::ask(&mut stream, &request).await?.status < 400
                 }
             };

@@ -62,7 +62,7 @@ async fn rounds(
     for round in 0..bench.rounds {
         let mut loads = Vec::new();
         for port in ports {
-            loads.push(wrk(port, host, path, bench.seconds).await?);
+            loads.push(wrk(port, host, path, &[], bench.seconds).await?);
         }
         println!("round {round} {path}: {loads:?}");
         rounds.extend(<[Load; 4]>::try_from(loads));

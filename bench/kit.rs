@@ -140,13 +140,20 @@ pub(crate) struct Load {
     pub(crate) p99_ms: f64,
 }
 
-/// Loads a URL with 64 kept-alive connections for so many seconds.
-pub(crate) async fn wrk(port: u16, host: &str, path: &str, seconds: u64) -> anyhow::Result<Load> {
+/// Loads a URL with 64 kept-alive connections for so many seconds; `lines` are more lines of the head.
+pub(crate) async fn wrk(
+    port: u16,
+    host: &str,
+    path: &str,
+    lines: &[&str],
+    seconds: u64,
+) -> anyhow::Result<Load> {
     let output = tokio::process::Command::new("wrk")
         .args(["-c64", "--latency", "--timeout", "5s"])
         .arg(format!("-t{}", cores().min(2)))
         .arg(format!("-d{seconds}s"))
         .arg(format!("-HHost: {host}"))
+        .args(lines.iter().map(|line| format!("-H{line}")))
         .arg(format!("http://{}{path}", local(port)))
         .stdin(Stdio::null())
         .kill_on_drop(true)

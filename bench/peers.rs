@@ -112,8 +112,8 @@ pub(crate) async fn nginx(
 }
 
 /// The HTTP library alone, which answers this head and body to everything.
-pub(crate) async fn bare(bench: &Bench, answer: &str) -> anyhow::Result<Peer> {
-    let (dir, port) = (place(bench, "bare")?, kit::free_port()?);
+pub(crate) async fn bare(bench: &Bench, name: &str, answer: &[u8]) -> anyhow::Result<Peer> {
+    let (dir, port) = (place(bench, name)?, kit::free_port()?);
     let file = dir.join("answer");
     std::fs::write(&file, answer)?;
     let mut command = Command::new(std::env::current_exe()?);

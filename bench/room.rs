@@ -233,7 +233,7 @@ impl Room {
             answer.status < 300,
             "{command} {service}: {}{}",
             answer.head,
-            answer.body
+            answer.text()
         );
         Ok(())
     }
@@ -250,13 +250,13 @@ impl Room {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             let answer = client::ask_once(kit::local(self.visitors), &request).await?;
-            if answer.body.contains(&wanted) {
+            if answer.text().contains(&wanted) {
                 return Ok(());
             }
             ensure!(
                 Instant::now() < until,
                 "{service} is not {phase}: {}\n{}",
-                answer.body,
+                answer.text(),
                 self.said()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -96,7 +96,7 @@ async fn one_wake(rooms: &[Room], host: &str, number: usize) -> anyhow::Result<V
     let mut browser = TcpStream::connect(asked).await?;
     browser.set_nodelay(true)?;
     let page = ask(&mut browser, &page_request(host, number)).await?;
-    let request = wake_request(host, number, page.nonce()?);
+    let request = wake_request(host, number, &page.nonce()?);
     let began = Instant::now();
     let mut hearing = JoinSet::new();
     for (room, mut page) in pages.into_iter().enumerate() {
@@ -110,7 +110,7 @@ async fn one_wake(rooms: &[Room], host: &str, number: usize) -> anyhow::Result<V
         taken.status < 400,
         "the wake was refused: {}{}",
         taken.head,
-        taken.body
+        taken.text()
     );
     hearing.join_all().await.into_iter().collect()
 }

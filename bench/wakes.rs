@@ -112,12 +112,12 @@ async fn one_wake(port: u16, host: &str, number: usize) -> anyhow::Result<(u128,
     let request = client::events_request(host);
     events.write_all(request.as_bytes()).await?;
     client::hear(&mut events, "\"asleep\"").await?;
-    let taken = ask(&mut browser, &wake_request(host, number, page.nonce()?)).await?;
+    let taken = ask(&mut browser, &wake_request(host, number, &page.nonce()?)).await?;
     ensure!(
         taken.status < 400,
         "the wake was refused: {}{}",
         taken.head,
-        taken.body
+        taken.text()
     );
     client::hear(&mut events, "\"awake\"").await?;
     let event_ns = now_ns();
