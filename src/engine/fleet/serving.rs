@@ -244,6 +244,8 @@ impl Fleet {
         }
         entry.next_at = now + COUNT_AGAIN;
         let Ok(open) = drained else {
+            // Somebody may be led to it by now, and has all the time again.
+            entry.clear_since = None;
             return;
         };
         let since = *entry.clear_since.get_or_insert(now);

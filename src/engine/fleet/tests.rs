@@ -9,6 +9,7 @@ use crate::engine::time::Span;
 
 mod appearing;
 mod hour;
+mod leaving;
 mod refused;
 
 const START: Time = Time(1_795_000_000_000);

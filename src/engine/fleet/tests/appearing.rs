@@ -3,7 +3,7 @@
 use super::*;
 
 /// The next deed, under way with `number` as its operation.
-fn take(world: &mut World, number: u64) -> Option<Deed> {
+pub(super) fn take(world: &mut World, number: u64) -> Option<Deed> {
     let terms = world.terms();
     world.fleet.settle(world.now, &world.policy);
     world.fleet.want(terms.wanted, world.now, &world.policy);
@@ -15,14 +15,14 @@ fn take(world: &mut World, number: u64) -> Option<Deed> {
     Some(deed)
 }
 
-fn hear(world: &mut World, number: u64, heard: Heard) {
+pub(super) fn hear(world: &mut World, number: u64, heard: Heard) {
     world
         .fleet
         .heard(OpId(number), heard, world.now, &world.policy);
 }
 
 /// A fleet that wants one clone and has just asked for it as operation 2.
-fn asking(repeats: bool) -> (World, CloneId) {
+pub(super) fn asking(repeats: bool) -> (World, CloneId) {
     let mut world = World::new(0);
     world.policy.clones = Some(CloneTerms {
         wanted: 1,
@@ -40,7 +40,7 @@ fn asking(repeats: bool) -> (World, CloneId) {
     }
 }
 
-fn machine(state: MachineState) -> Machine {
+pub(super) fn machine(state: MachineState) -> Machine {
     Machine {
         state,
         address: None,
