@@ -3,11 +3,22 @@
 use super::Lang;
 
 /// Elements that are looked at; browsers send up to ten.
-const ELEMENTS_MAX: usize = 32;
+const ELEMENTS_MAX: usize = 12;
+
+/// Bytes of a line that are looked at: ten languages with their regions and weights take 150.
+const LINE_MAX: usize = 512;
+
+/// The longest range that is looked at, as long as a tag need be (RFC 5646 §4.4.1).
+const RANGE_MAX: usize = 35;
+
+/// The parts of a range that are looked at: none of our tags has more.
+const PARTS_MAX: usize = 2;
 
 /// One element of a line: what it names, and its weight in thousandths. An element whose weight is none is left out.
+/// So is all that is behind the bounds.
 pub fn elements(line: &str) -> impl Iterator<Item = (&str, u16)> {
-    line.split(',').take(ELEMENTS_MAX).filter_map(|element| {
+    let elements = beginning(line).split(',').take(ELEMENTS_MAX);
+    elements.filter_map(|element| {
         let mut parts = element
             .split(';')
             .map(|part| part.trim_matches([' ', '\t']));
@@ -20,6 +31,16 @@ pub fn elements(line: &str) -> impl Iterator<Item = (&str, u16)> {
         });
         Some((name, weight.map_or(Some(1_000), thousandths)?))
     })
+}
+
+/// The whole elements within [`LINE_MAX`].
+fn beginning(line: &str) -> &str {
+    if line.len() <= LINE_MAX {
+        return line;
+    }
+    let mut bytes = line.as_bytes().iter().take(LINE_MAX + 1);
+    let end = bytes.rposition(|byte| *byte == b',').unwrap_or(0);
+    line.get(..end).unwrap_or_default()
 }
 
 /// `0`, `1`, and up to three digits behind the point.
@@ -56,7 +77,8 @@ where
     T: Iterator<Item = &'static str>,
 {
     let mut excluded = 0_u64;
-    let refused = elements(line).filter(|(_, weight)| *weight == 0);
+    let ranges = || elements(line).filter(|(range, _)| range.len() <= RANGE_MAX);
+    let refused = ranges().filter(|(_, weight)| *weight == 0);
     for (range, _) in refused {
         let range = same(range);
         let hit = |tag: &str| is_within(tag, range);
@@ -64,7 +86,7 @@ where
         excluded = places.fold(excluded, |all, (at, _)| all | bit(at));
     }
     let mut best: Option<(u16, usize)> = None;
-    for (range, weight) in elements(line) {
+    for (range, weight) in ranges() {
         // Of two that weigh the same the first one counts.
         if weight == 0 || best.is_some_and(|(most, _)| weight <= most) {
             continue;
@@ -97,18 +119,23 @@ where
     T: Iterator<Item = &'static str>,
 {
     let mut left = same(range);
+    let rest = left.match_indices('-').nth(PARTS_MAX - 1);
     let mut pieces = left.split('-');
     let language = pieces.next().unwrap_or_default();
     if language.eq_ignore_ascii_case("zh") {
         left = script(pieces);
+    } else if let Some((end, _)) = rest {
+        left = left.get(..end).unwrap_or_default();
     }
+    // Most that is asked for in vain is a language that nobody here speaks.
+    let near = tags().position(|tag| !language.is_empty() && is_within(tag, language))?;
     loop {
         if let Some(at) = tags().position(|tag| tag.eq_ignore_ascii_case(left)) {
             return Some(at);
         }
         match left.rsplit_once('-') {
             Some((shorter, _)) => left = shorter,
-            None => return tags().position(|tag| !language.is_empty() && is_within(tag, language)),
+            None => return Some(near),
         }
     }
 }
@@ -227,7 +254,74 @@ mod tests {
     }
 
     #[test]
+    fn only_so_many_bytes_are_looked_at() {
+        let line = |first: &str| format!("{first},{}", "id;q=0.9,".repeat(9));
+        let strange = |length| "tlh-".repeat(length / 4);
+        assert_eq!(chosen(&line(&strange(LINE_MAX - 88))), "id");
+        assert_eq!(chosen(&line(&strange(LINE_MAX))), "none", "nothing whole");
+        let (long, longer) = ("x".repeat(RANGE_MAX - 3), "x".repeat(RANGE_MAX - 2));
+        assert_eq!(chosen(&format!("de-{long}")), "de");
+        assert_eq!(chosen(&format!("de-{longer}")), "none");
+        // The cut is between letters of two bytes.
+        assert_eq!(chosen(&format!("de,{}", "ä".repeat(LINE_MAX))), "de");
+    }
+
+    /// The same by the words of the standard, with all the time and memory that it takes.
+    fn slowly(line: &str) -> &'static str {
+        let all: Vec<(String, u16)> = line
+            .split(',')
+            .filter_map(|element| {
+                let (range, parameters) = element.split_once(';').unwrap_or((element, ""));
+                let weight = parameters.split(';').find_map(|parameter| {
+                    let (name, value) = parameter.split_once('=')?;
+                    (name.trim() == "q").then(|| value.trim().to_owned())
+                });
+                let weight = match weight {
+                    None => 1_000,
+                    Some(text) => thousandths(&text)?,
+                };
+                let range = same(range.trim()).to_ascii_lowercase();
+                (!range.is_empty()).then_some((range, weight))
+            })
+            .collect();
+        let is = |tag: &str, range: &str| {
+            let tag = tag.to_ascii_lowercase();
+            tag == range || tag.starts_with(&format!("{range}-"))
+        };
+        let refused = |tag: &str| {
+            all.iter()
+                .any(|(range, weight)| *weight == 0 && is(tag, range))
+        };
+        let found = |range: &str| {
+            let parts: Vec<&str> = range.split('-').collect();
+            if parts[0] == "zh" {
+                return Some(script(parts[1..].iter().copied()));
+            }
+            let shorter = (1..=parts.len())
+                .rev()
+                .map(|count| parts[..count].join("-"));
+            let exact = shorter
+                .filter_map(|left| TAGS.into_iter().find(|tag| tag.eq_ignore_ascii_case(&left)));
+            let mut near = exact.chain(TAGS.into_iter().filter(|tag| is(tag, parts[0])));
+            near.next()
+        };
+        let mut best = (0, "none");
+        for (range, weight) in &all {
+            let tag = match &**range {
+                "*" => TAGS.into_iter().find(|tag| !refused(tag)),
+                range => found(range).filter(|tag| !refused(tag)),
+            };
+            if let Some(tag) = tag.filter(|_| *weight > best.0) {
+                best = (*weight, tag);
+            }
+        }
+        best.1
+    }
+
+    #[test]
     fn our_own_tags_choose_themselves() {
+        let parts = |lang: Lang| lang.tag().split('-').count();
+        assert!(Lang::all().all(|lang| parts(lang) <= PARTS_MAX));
         assert!(Lang::all().count() <= 64, "one bit each");
         for lang in Lang::all() {
             assert_eq!(Lang::chosen(Some(lang.tag())), lang);
@@ -249,6 +343,13 @@ mod tests {
             let more = format!("{line},ar;q=0.001");
             let second = chosen(&more);
             prop_assert!(first == "none" || first == second || line.contains("0.00"), "{first} {second}");
+        }
+
+        #[test]
+        fn a_short_line_is_read_as_the_standard_says(
+            line in "((en|de|zh|in|no|nn|pt|yue|mo|iw|tlh|\\*)(-(AT|hant|TW|Hans|x)){0,3} ?(; ?q=(0|1|0\\.[0-9]{1,3}|7))?(,|, )){0,11}"
+        ) {
+            prop_assert_eq!(chosen(&line), slowly(&line));
         }
 
         #[test]
