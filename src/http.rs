@@ -23,6 +23,7 @@ mod headers;
 mod hold;
 mod manner;
 mod paths;
+mod plains;
 mod reply;
 mod rewind;
 mod shield;

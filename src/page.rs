@@ -36,7 +36,7 @@ pub mod text;
 pub mod theme;
 
 pub use challenge::{Asked, Puzzle, Tried, challenge};
-pub use html::{Page, denied, limited, render, still, unavailable, unknown, unsent};
+pub use html::{Page, denied, limited, render, still, time_in_gap, unavailable, unknown, unsent};
 pub use lang::Lang;
 pub use scene::{Scene, retry_after};
 pub use sheet::Sheet;

@@ -70,7 +70,7 @@ where
 /// own probe finds the app well, it is the app that fails, and nobody sleeps. Else it crashed: the task is told
 /// to look.
 fn error<B>(room: &Room, visit: &Visit, request: &Request<B>) -> Reply {
-    let (found, now) = (&visit.found, room.now());
+    let found = &visit.found;
     let view = found.site.handle.view();
     let well = view.healthy && !view.upstreams.is_empty();
     let status = request
@@ -86,7 +86,7 @@ fn error<B>(room: &Room, visit: &Visit, request: &Request<B>) -> Reply {
     match well {
         true => {
             let (manner, what) = (visit.manner(), reply::Trouble::Unreached);
-            reply::trouble(found, &view, now, manner, what)
+            reply::trouble(room, found, &view, manner, what)
         }
         false => visit.wait(room, visit.seen.kind.form()),
     }

@@ -11,7 +11,8 @@ use super::body::{Body, Frames};
 use super::challenge::Puzzle;
 use super::copies::Copy;
 use super::manner::Manner;
-use super::room::Found;
+use super::plains::Kind;
+use super::room::{Found, Room};
 use crate::driver::admission::Refusal;
 use crate::engine::route::Form;
 use crate::engine::time::Time;
@@ -150,20 +151,21 @@ pub(super) fn wait(
 }
 
 /// The service sleeps, and this client may not wake it.
-pub(super) fn deny(found: &Found, view: &View, now: Time, manner: Manner) -> Reply {
-    wait(found, view, now, manner, || {
-        found.themed(page::denied(manner.lang, found.theme(), &found.host))
+pub(super) fn deny(room: &Room, found: &Found, view: &View, manner: Manner) -> Reply {
+    wait(found, view, room.now(), manner, || {
+        found.plain(room, manner, Kind::Denied)
     })
 }
 
 /// The service can't serve this request now.
 pub(super) fn trouble(
+    room: &Room,
     found: &Found,
     view: &View,
-    now: Time,
     manner: Manner,
     what: Trouble,
 ) -> Reply {
+    let now = room.now();
     // Also for a body that is too big to be kept: the app itself may well take it, later.
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let (kind, detail) = match what {
@@ -187,10 +189,10 @@ pub(super) fn trouble(
             "too-big",
             "The body is too big to be kept until the app is there.",
         ),
-        Trouble::Refused(refusal) => return refused(found, view, manner, refusal),
+        Trouble::Refused(refusal) => return refused(room, found, view, manner, refusal),
     };
     match manner.form {
-        Form::Page | Form::UnsentPage => unavailable(found, view, now, manner.lang),
+        Form::Page | Form::UnsentPage => unavailable(room, found, view, manner),
         Form::Problem | Form::UnsentProblem => trouble_json(status, view, now, kind, detail),
         Form::Empty => later(
             ours(status, view.phase.as_str(), Body::empty()),
@@ -202,10 +204,10 @@ pub(super) fn trouble(
 }
 
 /// The app is awake and well, but this request got no good answer.
-pub(super) fn unavailable(found: &Found, view: &View, now: Time, lang: Lang) -> Reply {
-    let page = found.themed(page::unavailable(lang, found.theme(), &found.host));
+fn unavailable(room: &Room, found: &Found, view: &View, manner: Manner) -> Reply {
+    let page = found.plain(room, manner, Kind::Unavailable);
     let reply = html(StatusCode::SERVICE_UNAVAILABLE, view.phase.as_str(), &page);
-    later(reply, page::retry_after(view, now))
+    later(reply, page::retry_after(view, room.now()))
 }
 
 fn trouble_json(status: StatusCode, view: &View, now: Time, kind: &str, detail: &str) -> Reply {
@@ -291,8 +293,9 @@ pub(super) fn preflight(phase: Phase) -> Reply {
 }
 
 /// No site has this host.
-pub(super) fn unknown_host(lang: Lang) -> Reply {
-    html(StatusCode::NOT_FOUND, "unknown", &page::unknown(lang))
+pub(super) fn unknown_host(room: &Room, manner: Manner) -> Reply {
+    let page = room.sites().unknown(room, manner);
+    html(StatusCode::NOT_FOUND, "unknown", &page)
 }
 
 /// No path of ours.
@@ -400,17 +403,22 @@ pub(super) fn program(view: &View, now: Time) -> Reply {
 }
 
 /// This client may not wake the service: for now, where waiting helps.
-pub(super) fn refused(found: &Found, view: &View, manner: Manner, refusal: Refusal) -> Reply {
+pub(super) fn refused(
+    room: &Room,
+    found: &Found,
+    view: &View,
+    manner: Manner,
+    refusal: Refusal,
+) -> Reply {
     let mark = view.phase.as_str();
     let Some(wait) = refusal.retry_after else {
-        return denied(found, view, manner);
+        return denied(room, found, view, manner);
     };
     let status = StatusCode::TOO_MANY_REQUESTS;
     let wait_s = u32::try_from(wait.0.div_ceil(1_000)).unwrap_or(u32::MAX);
     match manner.form {
         Form::Page | Form::UnsentPage => {
-            let page = page::limited(manner.lang, found.theme(), &found.host, wait);
-            let page = found.themed(page);
+            let page = found.plain(room, manner, Kind::Limited(wait));
             later(html(status, mark, &page), wait_s)
         }
         Form::Problem | Form::UnsentProblem => {
@@ -423,14 +431,12 @@ pub(super) fn refused(found: &Found, view: &View, manner: Manner, refusal: Refus
     }
 }
 
-fn denied(found: &Found, view: &View, manner: Manner) -> Reply {
+fn denied(room: &Room, found: &Found, view: &View, manner: Manner) -> Reply {
     let (status, mark) = (StatusCode::FORBIDDEN, view.phase.as_str());
     match manner.form {
-        Form::Page | Form::UnsentPage => html(
-            status,
-            mark,
-            &found.themed(page::denied(manner.lang, found.theme(), &found.host)),
-        ),
+        Form::Page | Form::UnsentPage => {
+            html(status, mark, &found.plain(room, manner, Kind::Denied))
+        }
         Form::Problem | Form::UnsentProblem => {
             let detail = "Your network may not wake this service.";
             problem(status, view, DENIED_WAIT_S, "denied", detail)

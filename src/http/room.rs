@@ -19,6 +19,7 @@ use super::copies::Copies;
 use super::forward;
 use super::forward::link::Links;
 use super::hold::HELD_KIB_MAX;
+use super::plains::Plains;
 use super::shield::Shield;
 use super::stock::Stock;
 use super::visit::Seen;
@@ -294,6 +295,7 @@ pub(super) struct Found {
     pub(super) site: Arc<Site>,
     pub(super) host: Arc<str>,
     pub(super) shelf: Arc<Shelf>,
+    pub(super) plains: Arc<Plains>,
 }
 
 /// All sites, by hostname and by name.
@@ -301,6 +303,8 @@ pub(super) struct Found {
 pub struct Sites {
     by_host: HashMap<Arc<str>, Found>,
     by_name: HashMap<ServiceName, Found>,
+    /// What is prepared for hosts that no site has.
+    pub(super) nobodys: Arc<Plains>,
 }
 
 impl Sites {
@@ -316,6 +320,7 @@ impl Sites {
                     site: Arc::clone(&site),
                     host: host.to_ascii_lowercase().into(),
                     shelf: Arc::new(Shelf::new(site.handle.service(), Arc::clone(&events))),
+                    plains: Arc::default(),
                 };
                 all.by_name
                     .entry(site.handle.service().clone())

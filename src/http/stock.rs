@@ -2,10 +2,10 @@
 //! for. When there is more, the oldest goes; it is made again when somebody asks for it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::wait::Shelf;
 use crate::engine::time::Time;
 
 /// Bytes of prepared answers that a room keeps. A page takes 20 to 40 KiB, a compressed one a third of it: two
@@ -38,10 +38,19 @@ struct List {
     tidy_at: usize,
 }
 
+/// What prepared answers stand on, each in its place.
+pub(super) trait Keeps: fmt::Debug + Send + Sync {
+    /// Whether this answer still stands in its place.
+    fn holds(&self, at: usize, number: u64) -> bool;
+
+    /// Takes this answer out of its place, if it still stands there.
+    fn clear(&self, at: usize, number: u64);
+}
+
 /// Where something prepared stands.
 #[derive(Debug)]
 struct Place {
-    shelf: Weak<Shelf>,
+    shelf: Weak<dyn Keeps>,
     at: usize,
     number: u64,
 }
@@ -82,7 +91,7 @@ impl Stock {
     /// out the oldest for which there is no room any more. An answer that is just being sent weighs until then.
     pub(super) fn keep(
         &self,
-        shelf: &Arc<Shelf>,
+        shelf: &Arc<impl Keeps + 'static>,
         at: usize,
         bytes: usize,
         put: impl FnOnce(Weight),
@@ -93,7 +102,7 @@ impl Stock {
         self.kept.fetch_add(bytes, Relaxed);
         let all = Arc::clone(&self.kept);
         put(Weight { bytes, all, number });
-        let shelf = Arc::downgrade(shelf);
+        let shelf = Arc::downgrade(shelf) as Weak<dyn Keeps>;
         list.places.push_back(Place { shelf, at, number });
         while self.kept.load(Relaxed) > self.kept_max {
             let Some(oldest) = list.places.pop_front() else {
@@ -132,6 +141,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::wait::Shelf;
     use crate::page::Lang;
 
     fn shelf(name: &str) -> Arc<Shelf> {

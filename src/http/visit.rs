@@ -104,10 +104,10 @@ pub(super) async fn answer(room: Arc<Room>, peer: IpAddr, request: Request<Incom
     }
     let (parts, body) = request.into_parts();
     let visit = look(&room, peer, &parts);
-    let lang = Manner::of(&parts, Form::Page).lang;
+    let manner = Manner::of(&parts, Form::Page);
     let request = Request::from_parts(parts, body);
     let Some(visit) = visit else {
-        return unread::after(request, reply::unknown_host(lang)).await;
+        return unread::after(request, reply::unknown_host(&room, manner)).await;
     };
     if request.uri().path().starts_with(paths::PREFIX) {
         return match unread::whole(request).await {
@@ -137,7 +137,7 @@ pub(super) async fn answer_own(
     let (parts, body) = request.into_parts();
     match look(room, peer, &parts) {
         Some(visit) => visit.own(room, Request::from_parts(parts, body)).await,
-        None => reply::unknown_host(Manner::of(&parts, Form::Page).lang),
+        None => reply::unknown_host(room, Manner::of(&parts, Form::Page)),
     }
 }
 
@@ -324,7 +324,7 @@ impl Visit {
             }
             Decision::Deny { form } => {
                 let (view, manner) = (self.found.site.handle.view(), self.manner().in_form(form));
-                reply::deny(&self.found, &view, room.now(), manner)
+                reply::deny(room, &self.found, &view, manner)
             }
             // A closed gate lets nobody through; the page is right whatever comes next.
             Decision::Forward => self.wait(room, self.seen.kind.form()),
@@ -450,13 +450,16 @@ impl Visit {
 
     /// The answer when the app can't serve this request.
     fn failed(&self, room: &Room, what: Trouble) -> Reply {
-        let (found, now) = (&self.found, room.now());
+        let found = &self.found;
         match (what, self.seen.kind.form()) {
             // Not sent: the page waits for the app and comes back by itself.
             (Trouble::Unreached, Form::Page | Form::UnsentPage) => {
                 self.wait(room, self.seen.kind.form())
             }
-            _ => reply::trouble(found, &found.site.handle.view(), now, self.manner(), what),
+            _ => {
+                let view = found.site.handle.view();
+                reply::trouble(room, found, &view, self.manner(), what)
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use super::front::Wire;
 use super::manner::Manner;
 use super::reply;
 use super::room::{Found, Room};
-use super::stock::{Stock, Weight};
+use super::stock::{Keeps, Stock, Weight};
 use super::visit;
 use crate::config::WakeBy;
 use crate::engine::id::ServiceName;
@@ -97,16 +97,16 @@ impl Shelf {
         })));
         frame
     }
+}
 
-    /// Whether this answer still stands in its place.
-    pub(super) fn holds(&self, at: usize, number: u64) -> bool {
+impl Keeps for Shelf {
+    fn holds(&self, at: usize, number: u64) -> bool {
         let page = self.pages[at].load();
         page.as_ref()
             .is_some_and(|page| page.weight.number == number)
     }
 
-    /// Takes this answer out of its place, if it still stands there.
-    pub(super) fn clear(&self, at: usize, number: u64) {
+    fn clear(&self, at: usize, number: u64) {
         if self.holds(at, number) {
             self.pages[at].store(None);
         }

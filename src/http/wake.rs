@@ -130,7 +130,7 @@ where
     }
     let view = handle.view();
     if let Err(refusal) = asked {
-        return reply::refused(&visit.found, &view, sender.manner(&visit), refusal);
+        return reply::refused(room, &visit.found, &view, sender.manner(&visit), refusal);
     }
     match sender.as_page {
         true => reply::see_other(view.phase, &back),
@@ -200,7 +200,7 @@ where
         let retry_after = None;
         let refusal = Refusal { rule, retry_after };
         let (view, manner) = (handle.view(), sender.manner(visit));
-        return Err(reply::refused(&visit.found, &view, manner, refusal));
+        return Err(reply::refused(room, &visit.found, &view, manner, refusal));
     }
     if !is_form_of_ours(&parts.headers) {
         return Err(reply::wrong_type(&handle.view(), room.now()));

@@ -45,7 +45,7 @@ impl Host {
 }
 
 /// Text as it may stand between tags and in quoted attributes.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     for letter in text.chars() {
         match letter {

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::Ask;
 use super::dress::{self, Needs, WORK};
-use super::host::Host;
+use super::host::{Host, escape};
 use super::lang::Lang;
 use super::scene::{self, Scene};
-use super::sheet::Coding;
+use super::sheet::{Coding, GAP_LENGTH};
 use super::status::{Status, json};
 use super::text::{Text, Words, fill};
 use super::theme::{Theme, ThemeError};
@@ -206,7 +206,7 @@ pub fn unknown(lang: Lang) -> Page {
         icon: ICONS.shut,
         link: Link::None,
     };
-    plain(lang, None, "", Span::ZERO, sort)
+    plain(lang, None, "", "", sort)
 }
 
 /// The service sleeps, and this client may not wake it.
@@ -218,19 +218,29 @@ pub fn denied(lang: Lang, theme: Option<&Theme>, host: &str) -> Page {
         icon: ICONS.shut,
         link: Link::Home,
     };
-    plain(lang, theme, host, Span::ZERO, sort)
+    plain(lang, theme, host, "", sort)
 }
 
-/// The service sleeps, and this client has woken it too often; it may again after this time.
+/// The service sleeps, and this client has woken it too often; it may again after this time, a length of time in words
+/// or [`GAP`](super::sheet::GAP) for [`time_in_gap`].
 #[must_use]
-pub fn limited(lang: Lang, theme: Option<&Theme>, host: &str, wait: Span) -> Page {
+pub fn limited(lang: Lang, theme: Option<&Theme>, host: &str, time: &str) -> Page {
     let sort = Sort {
         scene: "limited",
         words: &lang.text().plain.limited,
         icon: ICONS.shut,
         link: Link::Home,
     };
-    plain(lang, theme, host, wait, sort)
+    plain(lang, theme, host, time, sort)
+}
+
+/// A length of time as it may stand in the gap of a page; none for one that is too long for it.
+#[must_use]
+pub fn time_in_gap(lang: Lang, wait: Span) -> Option<String> {
+    const COMMENT: usize = "<!---->".len();
+    let time = escape(&lang.text().time(wait));
+    let rest = GAP_LENGTH.checked_sub(time.len() + COMMENT)?;
+    Some(format!("{time}<!--{}-->", " ".repeat(rest)))
 }
 
 /// The app is awake and well, but this request got no good answer.
@@ -242,7 +252,7 @@ pub fn unavailable(lang: Lang, theme: Option<&Theme>, host: &str) -> Page {
         icon: ICONS.fault,
         link: Link::Again,
     };
-    plain(lang, theme, host, Span::ZERO, sort)
+    plain(lang, theme, host, "", sort)
 }
 
 fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
@@ -304,7 +314,7 @@ fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
     })
 }
 
-fn plain(lang: Lang, theme: Option<&Theme>, host: &str, wait: Span, sort: Sort<'_>) -> Page {
+fn plain(lang: Lang, theme: Option<&Theme>, host: &str, time: &str, sort: Sort<'_>) -> Page {
     let text = lang.text();
     let Sort {
         scene,
@@ -313,8 +323,7 @@ fn plain(lang: Lang, theme: Option<&Theme>, host: &str, wait: Span, sort: Sort<'
         link,
     } = sort;
     let host = Host::of(host);
-    let wait = text.time(wait);
-    let times = [("time", wait.as_str())];
+    let times = [("time", time)];
     let way = |href, label: &str| Way {
         href,
         label: host.html(label, &[]),

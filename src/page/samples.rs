@@ -140,7 +140,10 @@ impl Sample {
             Shows::Unsent(view) => super::unsent(view, NOW, &ask(WakeBy::Page)),
             Shows::Unknown => super::unknown(lang),
             Shows::Denied => super::denied(lang, theme, self.host),
-            Shows::Limited => super::limited(lang, theme, self.host, LIMITED_FOR),
+            Shows::Limited => {
+                let time = lang.text().time(LIMITED_FOR);
+                super::limited(lang, theme, self.host, &time)
+            }
             Shows::Unavailable => super::unavailable(lang, theme, self.host),
             Shows::Challenge(puzzle, tried) => {
                 let asked = Asked {

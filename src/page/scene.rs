@@ -33,6 +33,9 @@ pub enum Scene {
 /// Seconds a client waits at most before it asks again, so that it hears of the end soon.
 const RETRY_MAX: u64 = 60;
 
+/// Milliseconds in one step of the time until a failed wake is tried again: what is prepared is right for one step.
+const RETRY_STEP_MS: u64 = 5_000;
+
 /// Seconds after which it is worth asking again when nothing better is known.
 const RETRY_SOON: u64 = 5;
 
@@ -132,7 +135,9 @@ pub fn retry_after(view: &View, now: Time) -> u32 {
         }
         Scene::Failed => {
             let retry_at = view.failure.and_then(|failed| failed.retry_at);
-            retry_at.map_or(Span::secs(RETRY_MAX), |at| at.since(now))
+            retry_at.map_or(Span::secs(RETRY_MAX), |at| {
+                Span(at.since(now).0.div_ceil(RETRY_STEP_MS) * RETRY_STEP_MS)
+            })
         }
     };
     u32::try_from(wait.0.div_ceil(1_000).clamp(1, RETRY_MAX)).unwrap_or(1)

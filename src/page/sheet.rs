@@ -97,6 +97,9 @@ impl Sheet {
     /// The same document, compressed; none for one in which the gap can't be told from the rest.
     #[must_use]
     pub fn gzip(document: &[u8]) -> Option<Sheet> {
+        if !document.contains(&GAP_BYTE) {
+            return gzip_whole(document);
+        }
         let start = gap(document)?;
         let (before, rest) = document.split_at(start);
         let (gap, after) = rest.split_at(GAP_LENGTH);
@@ -179,6 +182,17 @@ impl Sums {
         seal[4..].copy_from_slice(&self.length.to_le_bytes());
         seal
     }
+}
+
+/// A document without a gap, compressed.
+fn gzip_whole(document: &[u8]) -> Option<Sheet> {
+    let mut packer = Compress::new(Compression::best(), false);
+    let mut packed = HEAD.to_vec();
+    pack(&mut packer, document, &mut packed, FlushCompress::Finish)?;
+    let sum = summed(Hasher::new(), document).finalize();
+    packed.extend(sum.to_le_bytes());
+    packed.extend(u32::try_from(document.len()).ok()?.to_le_bytes());
+    Some(Bytes::from(packed).into())
 }
 
 fn gap(document: &[u8]) -> Option<usize> {

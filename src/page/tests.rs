@@ -1,5 +1,6 @@
 //! Every page in every phase: whole, light, honest and legible, with nothing from anywhere else.
 
+use super::sheet::GAP;
 use super::*;
 use crate::engine::contract::Stage;
 use crate::engine::eta::Eta;
@@ -107,7 +108,7 @@ fn all(host: &str) -> Vec<Page> {
     let plain = [
         unknown(Lang::ENGLISH),
         denied(Lang::ENGLISH, None, host),
-        limited(Lang::ENGLISH, None, host, Span::mins(3)),
+        limited(Lang::ENGLISH, None, host, "3 minutes"),
         unavailable(Lang::ENGLISH, None, host),
     ];
     of_views.chain(plain).collect()
@@ -316,8 +317,8 @@ fn without_a_script_what_changes_by_itself_is_looked_at_again() {
     for phase in PHASES {
         let seconds = match phase {
             Phase::Asleep | Phase::Stopping => None,
-            // The next try is in 12 s.
-            Phase::Failed => Some("12"),
+            // The next try is in 12 s, and what is prepared holds for five.
+            Phase::Failed => Some("15"),
             _ => Some("5"),
         };
         assert_eq!(after(&view(phase)).as_deref(), seconds, "{phase:?}");
@@ -383,16 +384,47 @@ fn the_plain_pages_carry_no_script() {
     for page in [
         unknown(Lang::ENGLISH),
         denied(Lang::ENGLISH, None, "b.test"),
-        limited(Lang::ENGLISH, None, "b.test", Span::mins(3)),
+        limited(Lang::ENGLISH, None, "b.test", "3 minutes"),
         unavailable(Lang::ENGLISH, None, "b.test"),
     ] {
         assert!(!html(&page).contains("<script"));
     }
     assert!(
-        html(&limited(Lang::ENGLISH, None, "b.test", Span::mins(3)))
+        html(&limited(Lang::ENGLISH, None, "b.test", "3 minutes"))
             .contains("asked again in 3 minutes")
     );
     assert!(html(&unavailable(Lang::ENGLISH, None, "b.test")).contains("temporarily unavailable"));
+}
+
+#[test]
+fn in_every_language_the_time_to_wait_stands_once_and_where_a_comment_may() {
+    for lang in Lang::all() {
+        let page = limited(lang, None, "b.test", GAP);
+        let html = html(&page);
+        assert_eq!(html.matches(GAP).count(), 1, "{lang:?}");
+        let lead = html.split_once("<p class=\"lead\">").unwrap().1;
+        let lead = lead.split_once("</p>").unwrap().0;
+        assert!(lead.contains(GAP), "{lang:?}");
+    }
+}
+
+#[test]
+fn a_length_of_time_fills_the_gap_in_every_language() {
+    let hour = 3_600;
+    let all = (1..301)
+        .chain((301..2 * hour).step_by(59))
+        .chain((hour..31 * 24 * hour).step_by(3_541))
+        .chain([366 * 24 * hour - 1]);
+    for secs in all {
+        for lang in Lang::all() {
+            let gap = time_in_gap(lang, Span::secs(secs));
+            let gap = gap.unwrap_or_else(|| panic!("{lang:?} {secs}"));
+            assert_eq!(gap.len(), GAP.len());
+            let (time, comment) = gap.split_once("<!--").unwrap();
+            assert_eq!(time, lang.text().time(Span::secs(secs)));
+            assert_eq!(comment.trim_start(), "-->");
+        }
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl State {
         match self {
             State::Asleep => "30",
             State::Waking => "5",
-            State::Failed => "17",
+            State::Failed => "20",
             State::Awake => "1",
             State::Unknown => "",
         }

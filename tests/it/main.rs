@@ -56,6 +56,7 @@ mod http_links;
 mod http_listen;
 mod http_origins;
 mod http_paths;
+mod http_plain;
 mod http_visitors;
 mod http_wait;
 mod lifecycle;

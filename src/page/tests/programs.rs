@@ -70,5 +70,20 @@ fn it_is_never_worth_asking_at_once_or_after_more_than_a_minute() {
     }
     let after = |secs| retry_after(&waking(Stage::Asked, Span::secs(secs)), NOW);
     assert_eq!((after(4), after(23), after(24), after(90)), (20, 1, 5, 5));
-    assert_eq!(retry_after(&view(Phase::Failed), NOW), 12);
+}
+
+#[test]
+fn what_is_prepared_for_a_failed_service_holds_for_five_seconds() {
+    let failed = view(Phase::Failed);
+    let retry_at = failed.failure.and_then(|failed| failed.retry_at).unwrap();
+    for (left, says) in [
+        (0, 1),
+        (1, 5),
+        (5_000, 5),
+        (5_001, 10),
+        (55_001, 60),
+        (300_000, 60),
+    ] {
+        assert_eq!(retry_after(&failed, retry_at - Span(left)), says, "{left}");
+    }
 }
