@@ -11,6 +11,7 @@
 
 pub mod admit;
 pub mod backoff;
+pub mod chess;
 pub mod client;
 pub mod contract;
 pub mod eta;

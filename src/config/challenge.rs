@@ -20,7 +20,12 @@ pub struct Challenge {
 pub enum ChallengeKind {
     /// Proof of work by the visitor's browser.
     Pow(Pow),
+    /// A mate in one move at chess, by the visitor.
+    Chess,
 }
+
+/// Of a challenge for people the wait gets longer under load, eight times at most.
+const DOUBLINGS_MAX: u8 = 3;
 
 /// How much work is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,23 +42,27 @@ impl Challenge {
     pub const fn extra_max(&self) -> u8 {
         match self.kind {
             ChallengeKind::Pow(pow) => pow.bits_max - pow.bits,
+            ChallengeKind::Chess => DOUBLINGS_MAX,
         }
     }
 
     /// Reads the challenge in `wake`: proof of work where none is written.
     pub(super) fn read(wake: &Reading<'_>) -> Option<Challenge> {
-        let section = match wake.table.get("challenge") {
-            None => wake.all_defaults("challenge pow"),
+        let (kind, section) = match wake.table.get("challenge") {
+            None => ("pow", wake.all_defaults("challenge pow")),
             Some(node) => {
                 let kind = wake.reader.kind(node, CHALLENGE_KINDS, "challenge")?;
                 let section = wake.reader.open(node, section_of(kind))?;
                 // The kind was read above; this asks the table of keys as for every other key.
                 section.read("kind", value::words)?;
-                section
+                (kind, section)
             }
         };
         let patience = section.span("patience");
-        let kind = pow(&section).map(ChallengeKind::Pow);
+        let kind = match kind {
+            "chess" => Some(ChallengeKind::Chess),
+            _ => pow(&section).map(ChallengeKind::Pow),
+        };
         Some(Challenge {
             kind: kind?,
             patience: patience?,
@@ -62,8 +71,11 @@ impl Challenge {
 }
 
 /// The section of the table of keys that describes this kind of challenge.
-pub(super) fn section_of(_kind: &str) -> &'static str {
-    "challenge pow"
+pub(super) fn section_of(kind: &str) -> &'static str {
+    match kind {
+        "chess" => "challenge chess",
+        _ => "challenge pow",
+    }
 }
 
 fn pow(section: &Reading<'_>) -> Option<Pow> {

@@ -26,7 +26,7 @@ pub(super) const PROVIDER_KINDS: &[&str] = &[
 pub(super) const SIGNAL_KINDS: &[&str] = &["node-exporter", "prometheus", "provider", "webhook"];
 
 /// The kinds of challenges.
-pub(super) const CHALLENGE_KINDS: &[&str] = &["pow"];
+pub(super) const CHALLENGE_KINDS: &[&str] = &["pow", "chess"];
 
 /// The sections of the file, in the order of the reference page.
 pub(super) const SECTIONS: &[SectionText] = &[
@@ -96,6 +96,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "challenge pow",
         "challenge: pow",
         "Proof of work: the visitor's browser looks for a number. It is friction for those who come in masses, and no wall; see [security.md](security.md).",
+    ),
+    part(
+        "challenge chess",
+        "challenge: chess",
+        "A mate in one move, on a page of its own; for waiting rooms with a smile. The wait stands beside it. See [security.md](security.md).",
     ),
     part(
         "scale",
@@ -312,6 +317,8 @@ pub(super) const KEYS: &[Key] = &[
     key("challenge pow", "bits", Integer(8, 24), Value("17"), "How many zero bits the hash begins with, while few ask: each one doubles the work. 17 are some 130,000 hashes, a fraction of a second in a browser.", "17"),
     key("challenge pow", "bits_max", Integer(8, 24), Nothing("`bits` + 5, 24 at most"), "How many under load, at most: one more for each doubling of the wishes to wake the service.", "22"),
     key("challenge pow", "patience", Duration("5s", "5m"), Value(r#""15s""#), "The other way in, without a script: to press the button, wait so long, and press again. Under load it doubles with each bit.", r#""15s""#),
+    key("challenge chess", "kind", Choice(CHALLENGE_KINDS), Required, "What a visitor must solve.", r#""chess""#),
+    key("challenge chess", "patience", Duration("5s", "5m"), Value(r#""30s""#), "The other way in: to wait so long and press the button. Under load it doubles, up to eight times as long.", r#""30s""#),
 
     key("scale", "seed", Choice(&["serves", "template"]), Value(r#""serves""#), "`serves`: the machine itself takes requests, beside its clones. `template`: clones alone do, which a wake makes and a sleep deletes; the machine itself is neither started nor stopped. See [scaling.md](scaling.md).", r#""template""#),
     key("scale", "min", Integer(1, 50), Value("1"), "Instances at least, while the service is awake.", "1"),

@@ -168,6 +168,7 @@ mod tests {
         ("health", "service.a.health"),
         ("wake", "service.a.wake"),
         ("challenge pow", "service.a.wake.challenge"),
+        ("challenge chess", "service.b.wake.challenge"),
         ("scale", "service.a.scale"),
         ("wake instances", "service.a.scale.wake_instances"),
         ("signal node-exporter", "service.a.scale.signal"),

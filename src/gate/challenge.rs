@@ -4,12 +4,15 @@
 //! nonce of the page. So it can't be moved elsewhere, and it is worth one wake, because its nonce is. Every room
 //! with the same key takes the solution of what any of them asked.
 //!
-//! `c1.<kind>.<time, hex ms>.<what, hex>.<seal>`: `p` for work of so many bits, `w` for a wait of so many
-//! milliseconds.
+//! `c1.<kind>.<time, hex ms>.<what, hex>.<seal>`: `p` for work of so many bits, `m` for the mate in the position of this
+//! number, `w` for a wait of so many milliseconds.
 //!
 //! **Work** is a number, in decimal digits: SHA-256 over the SHA-256 of the challenge's text and the number's eight
 //! bytes, highest first, begins with so many zero bits. It is friction and no wall: a machine made for it is
 //! thousands of times faster than a telephone. What bounds the cost of a service are its limits.
+//!
+//! A **mate** is one move in a position of chess ([`engine::chess`](crate::engine::chess)), as players write it. It is for people to
+//! smile at, and no wall either: a program that plays chess sees it at once.
 //!
 //! A **wait** is solved by coming back with it later. It asks for no script and no eyes, so it is the other way in
 //! beside every challenge.
@@ -17,6 +20,7 @@
 use sha2::{Digest, Sha256};
 
 use super::nonce::{Keeper, LIVES};
+use crate::engine::chess::Position;
 use crate::engine::id::ServiceName;
 use crate::engine::time::{Span, Time};
 
@@ -47,6 +51,8 @@ pub struct Bound<'a> {
 pub enum Task {
     /// To find a number: so many zero bits.
     Work(u8),
+    /// To find the move that mates.
+    Mate(Position),
     /// To come back after this time.
     Wait(Span),
 }
@@ -75,6 +81,7 @@ impl Task {
     const fn parts(self) -> (&'static str, u64) {
         match self {
             Task::Work(bits) => ("p", bits as u64),
+            Task::Mate(position) => ("m", position.number()),
             Task::Wait(span) => ("w", span.0),
         }
     }
@@ -82,6 +89,7 @@ impl Task {
     fn of(kind: &str, what: u64) -> Option<Task> {
         match kind {
             "p" => u8::try_from(what).ok().map(Task::Work),
+            "m" => Position::of(what).map(Task::Mate),
             "w" => Some(Task::Wait(Span(what))),
             _ => None,
         }
@@ -119,7 +127,8 @@ impl Keeper {
         }
         match task {
             Task::Work(bits) if works(challenge, answer, bits) => Ok(task),
-            Task::Work(_) => Err(ChallengeError::Unsolved),
+            Task::Mate(position) if position.is_mate(answer) => Ok(task),
+            Task::Work(_) | Task::Mate(_) => Err(ChallengeError::Unsolved),
             Task::Wait(span) => match span.0.saturating_sub(now.since(at).0) {
                 0 => Ok(task),
                 left => Err(ChallengeError::Early(Span(left))),

@@ -9,6 +9,7 @@
 //! variant to [`Puzzle`] and an arm to [`Challenger::check`], which may ask a server elsewhere: nothing is locked meanwhile,
 //! and whoever is there when the service is on its way by then passes, whatever was answered.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use super::room::Room;
 use super::visit::Visit;
 use crate::config::{self, ChallengeKind};
+use crate::engine::chess::Position;
 use crate::engine::route;
 use crate::engine::time::{Span, Time};
 use crate::engine::toll::Toll;
@@ -28,12 +30,16 @@ use crate::page::{self, Tried};
 pub struct Challenger {
     rules: config::Challenge,
     toll: Mutex<Toll>,
+    /// Counts what people were asked, so that nobody is asked the same twice in a row.
+    turn: AtomicU64,
 }
 
 /// What a visitor brings with its wish.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Brought<'a> {
     pub(super) nonce: &'a str,
+    /// The nonce's serial.
+    pub(super) serial: u64,
     pub(super) challenge: &'a str,
     pub(super) answer: &'a str,
     /// The challenge of the other way in, beside one that is answered.
@@ -61,6 +67,15 @@ pub(super) enum Puzzle {
         text: String,
         /// How many zero bits.
         bits: u8,
+    },
+    /// A mate in one move.
+    Chess {
+        /// What is sent back, with the move.
+        text: String,
+        /// The position, in Forsyth-Edwards Notation.
+        fen: String,
+        #[serde(skip)]
+        position: Position,
     },
 }
 
@@ -97,7 +112,7 @@ impl Puzzle {
     /// What is sent back; empty where the challenge has no text of ours.
     fn text(&self) -> &str {
         match self {
-            Puzzle::Pow { text, .. } => text,
+            Puzzle::Pow { text, .. } | Puzzle::Chess { text, .. } => text,
         }
     }
 }
@@ -108,8 +123,12 @@ impl Demand {
         page::Asked {
             nonce,
             back,
-            puzzle: match self.puzzle {
+            puzzle: match &self.puzzle {
                 Puzzle::Pow { .. } => page::Puzzle::None,
+                Puzzle::Chess { text, position, .. } => page::Puzzle::Chess {
+                    text,
+                    position: *position,
+                },
             },
             or: &self.or.text,
             wait: self.or.wait,
@@ -125,6 +144,7 @@ impl Challenger {
         Challenger {
             rules,
             toll: Mutex::default(),
+            turn: AtomicU64::new(0),
         }
     }
 
@@ -142,6 +162,7 @@ impl Challenger {
     pub(super) fn is_for_people(&self) -> bool {
         match self.rules.kind {
             ChallengeKind::Pow(_) => false,
+            ChallengeKind::Chess => true,
         }
     }
 
@@ -172,13 +193,23 @@ impl Challenger {
         }
     }
 
-    fn puzzle(&self, room: &Room, bound: Bound<'_>, now: Time, extra: u8) -> Puzzle {
+    fn puzzle(&self, room: &Room, bound: Bound<'_>, serial: u64, now: Time, extra: u8) -> Puzzle {
         match self.rules.kind {
             ChallengeKind::Pow(pow) => {
                 let bits = pow.bits.saturating_add(extra).min(pow.bits_max);
                 Puzzle::Pow {
                     text: room.keeper.challenge(bound, Task::Work(bits), now),
                     bits,
+                }
+            }
+            ChallengeKind::Chess => {
+                // Rooms begin at different serials, so their visitors see different positions.
+                let turn = self.turn.fetch_add(1, Relaxed);
+                let position = Position::nth(serial.wrapping_add(turn));
+                Puzzle::Chess {
+                    text: room.keeper.challenge(bound, Task::Mate(position), now),
+                    fen: position.board().fen(),
+                    position,
                 }
             }
         }
@@ -224,7 +255,7 @@ pub(super) async fn look(
         Tried::TooSoon => toll.extra(now, most),
         Tried::Nothing | Tried::Wrong => toll.wish(now, most),
     };
-    let puzzle = challenger.puzzle(room, bound, now, extra);
+    let puzzle = challenger.puzzle(room, bound, brought.serial, now, extra);
     let may_owe = brought.by_script && tried != Tried::TooSoon && !challenger.is_for_people();
     if may_owe && toll.gives_credit(now) {
         toll.owe(puzzle.text().to_owned(), now);

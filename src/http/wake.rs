@@ -90,7 +90,7 @@ where
     let Ok(serial) = checked else {
         return stale(room, &visit, &sender, &back);
     };
-    let passed = match challenge::look(room, &visit, said.brought(&sender)).await {
+    let passed = match challenge::look(room, &visit, said.brought(&sender, serial)).await {
         Ok(passed) => passed,
         Err(demand) => {
             if !said.answer.is_empty() {
@@ -163,7 +163,7 @@ where
         Err(reply) => return reply,
     };
     let view = visit.found.site.handle.view();
-    match challenge::settles(room, &visit, said.brought(&sender)) {
+    match challenge::settles(room, &visit, said.brought(&sender, 0)) {
         true => reply::proof_taken(view.phase),
         false => {
             visit.unproven(room, "", &sender.agent).await;
@@ -221,9 +221,10 @@ where
 }
 
 impl Said {
-    fn brought<'a>(&'a self, sender: &Sender) -> Brought<'a> {
+    fn brought<'a>(&'a self, sender: &Sender, serial: u64) -> Brought<'a> {
         Brought {
             nonce: &self.nonce,
+            serial,
             challenge: &self.challenge,
             answer: &self.answer,
             or: &self.or,

@@ -87,7 +87,7 @@ impl Dress {
 }
 
 /// A script as it is sent: without the lines that are only for its readers, and without indentation.
-fn sent(script: &str) -> String {
+pub(super) fn sent(script: &str) -> String {
     let lines = script.lines().map(str::trim);
     let lines = lines.filter(|line| !line.starts_with("//"));
     lines.flat_map(|line| [line, "\n"]).collect()

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Ask, Asked, Lang, Page, Puzzle, Scene, Theme, ThemeError, Tried, WakeBy};
+use crate::engine::chess::Position;
 use crate::engine::contract::Stage;
 use crate::engine::eta::Eta;
 use crate::engine::time::{Span, Time};
@@ -65,7 +66,7 @@ pub enum Shows {
     /// The app is well, and gave no good answer.
     Unavailable,
     /// The challenge's own page.
-    Challenge(Puzzle, Tried),
+    Challenge(Puzzle<'static>, Tried),
 }
 
 /// What the room answers to a wake.
@@ -233,10 +234,18 @@ fn before_a_wake() -> Vec<Sample> {
 
 /// The pages of challenges, and their second tries.
 fn challenges() -> Vec<Sample> {
+    let chess = Puzzle::Chess {
+        text: "c1.m.1.0.3",
+        // With men of all kinds.
+        position: Position::nth(134),
+    };
     let page = |name, puzzle, tried| Sample::of(name, Shows::Challenge(puzzle, tried));
     vec![
         page("challenge-wait", Puzzle::None, Tried::Nothing),
         page("challenge-wait-early", Puzzle::None, Tried::TooSoon),
+        page("challenge-chess", chess, Tried::Nothing),
+        page("challenge-chess-early", chess, Tried::TooSoon),
+        page("challenge-chess-wrong", chess, Tried::Wrong),
     ]
 }
 

@@ -150,6 +150,33 @@ pub struct Challenges {
     /// It was pressed too soon.
     #[serde(skip_serializing)]
     pub early: Words,
+    /// A mate in one move.
+    #[serde(skip_serializing)]
+    pub chess: Chess,
+}
+
+/// The page that asks for a mate.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chess {
+    /// The other way in: to wait, and to press the button there.
+    pub or: String,
+    /// What is asked, and why.
+    pub lead: String,
+    /// After a move that was none.
+    pub wrong: String,
+    /// The name of the board.
+    pub board: String,
+    /// The name of the field for the move.
+    pub step: String,
+    /// How a move is written.
+    pub hint: String,
+    /// The button.
+    pub play: String,
+    /// White's men: king, queen, rook, bishop, knight, pawn.
+    pub white: [String; 6],
+    /// Black's.
+    pub black: [String; 6],
 }
 
 /// The notice that a submission was not sent.

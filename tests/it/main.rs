@@ -34,6 +34,7 @@ mod support {
 
 mod alerts;
 mod alerts_scale;
+mod chess_positions;
 mod config;
 mod config_added;
 mod demo;
@@ -41,6 +42,7 @@ mod deploy;
 mod doctor;
 mod forwarded_for;
 mod gate_attacks;
+mod gate_chess;
 mod gate_pardon;
 mod gate_pow;
 mod gate_spent;

@@ -87,6 +87,27 @@ fn the_work_is_what_other_programs_and_the_page_take_it_for() {
 }
 
 #[test]
+fn a_mate_is_proven_by_its_move_and_by_no_other() {
+    // White mates with f7-c7 in the third position of the list.
+    let position = Position::nth(2);
+    let challenge = given(Task::Mate(position));
+    for right in ["Qc7", "f7c7", "qc7#"] {
+        assert_eq!(check(&challenge, right, NOW), Ok(Task::Mate(position)));
+    }
+    for wrong in ["", "Qc8", "Qe8", "f7", "f7c7f7c7", "2k3n1/5Q2", "Qc7;"] {
+        let unsolved = Err(ChallengeError::Unsolved);
+        assert_eq!(check(&challenge, wrong, NOW), unsolved, "{wrong:?}");
+    }
+    let late = check(&challenge, "Qc7", NOW + LIVES + Span(1));
+    assert_eq!(late, Err(ChallengeError::Expired));
+    let other = challenge.replace(".m.", ".w.");
+    assert_eq!(check(&other, "Qc7", NOW), Err(ChallengeError::Forged));
+    let swapped = challenge.replacen(".2.", ".3.", 1);
+    assert_ne!(swapped, challenge);
+    assert_eq!(check(&swapped, "Qc7", NOW), Err(ChallengeError::Forged));
+}
+
+#[test]
 fn a_wait_is_solved_by_coming_back_later() {
     let challenge = given(Task::Wait(Span::secs(10)));
     let early = check(&challenge, "", NOW + Span::millis(9_999));
@@ -144,6 +165,8 @@ fn what_is_not_of_our_form_is_malformed() {
         "c1.x.1.1.seal",
         "c1.p.1.100.seal",
         "c1.p.+1.1.seal",
+        "c1.m.1.320.seal",
+        "c1.m.1.ffffffffffffffff.seal",
         "c1.p.1.1.1.seal",
         "c2.p.1.1.seal",
         &good.to_uppercase(),

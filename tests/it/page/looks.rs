@@ -199,11 +199,12 @@ async fn other_colours_and_paper_lose_nothing() {
 }
 
 /// The states whose words are the longest.
-const WORDY: [&str; 4] = [
+const WORDY: [&str; 5] = [
     "waking-up",
     "waking-longer",
     "unsent",
     "failed-creation-cap",
+    "challenge-chess-wrong",
 ];
 
 #[tokio::test]

@@ -161,7 +161,7 @@ impl Browser {
         element.click().await.unwrap();
     }
 
-    /// Presses one key, as a person does: `Tab`, `Shift+Tab`, `Enter`, a space.
+    /// Presses one key, as a person does: `Tab`, `Shift+Tab`, `Enter`, `ArrowUp`, a space.
     pub(crate) async fn types(&self, key: &str) {
         let (shift, key) = match key.strip_prefix("Shift+") {
             Some(key) => (true, key),
@@ -170,6 +170,13 @@ impl Browser {
         let (code, text) = match key {
             "Tab" => (9, ""),
             "Enter" => (13, "\r"),
+            "Escape" => (27, ""),
+            "End" => (35, ""),
+            "Home" => (36, ""),
+            "ArrowLeft" => (37, ""),
+            "ArrowUp" => (38, ""),
+            "ArrowRight" => (39, ""),
+            "ArrowDown" => (40, ""),
             _ => (32, " "),
         };
         for kind in ["keyDown", "keyUp"] {
