@@ -2,12 +2,15 @@
 //! waiting page can know, so that a link, an image or another site's form wakes nothing; and where the service asks
 //! for it, the solution of a challenge.
 //!
+//! A [ticket](nonce::Keeper::ticket) is the other thing that a visitor carries: its place among those who wait.
+//!
 //! It never decides who may wake a service or how often; that is the engine's rule about clients and limits.
 //! Read [`nonce`] for how the text is made, then [`challenge`]. How hard a challenge is follows from the load, by
 //! [`engine::toll`](crate::engine::toll).
 
 pub mod challenge;
 pub mod nonce;
+mod ticket;
 
 pub use challenge::{Bound, ChallengeError, Task};
 pub use nonce::{Keeper, Nonce, NonceError};

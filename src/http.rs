@@ -1,6 +1,6 @@
 //! The visitors' side: a connection comes in ([`listen`]), what comes in thousands is answered at once (`front`),
 //! any other request is read by hyper and looked at (`visit`), and it is
-//! forwarded (`balance`, `forward`, `tunnel`), kept (`hold`), or answered by the room itself (`wait`, `paths`, `events`,
+//! forwarded (`balance`, `forward`, `tunnel`; one after the other while the app is freshly ready, `ramp`), kept (`hold`), or answered by the room itself (`wait`, `paths`, `events`,
 //! all by way of `reply`).
 //!
 //! It reads a service's view and asks its task through a handle; it never knows a provider or a store. Every
@@ -24,6 +24,7 @@ mod hold;
 mod manner;
 mod paths;
 mod plains;
+mod ramp;
 mod reply;
 mod rewind;
 mod shield;
@@ -37,4 +38,5 @@ mod wake;
 mod workers;
 
 pub use challenge::Challenger;
+pub use ramp::Pacing;
 pub use room::{Clock, Limits, Room, Setup, Site, Sites};

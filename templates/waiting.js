@@ -16,6 +16,7 @@ var paused = false, source = null, pollTimer = 0, checkTimer = 0, failures = 0, 
 var heardAt = since;                     // when a status last came, by whichever way
 var letGo = null, waitsForTurn = false;  // the browser's one stream: this page has it, or waits for it
 var nonce = id('form').elements.nonce.value; // of this page only
+var numbered = false, turnWait = 0, turnAt = null, turnTimer = 0, turns = 0, turnFailures = 0; // its place among those who wait
 var plural = window.Intl && Intl.PluralRules ? new Intl.PluralRules(text.lang) : null;
 
 function now() { return window.performance && performance.now ? performance.now() : Date.now(); }
@@ -116,6 +117,7 @@ function icon() {
   return state.scene === 'failed' || state.scene === 'unhealthy' ? data.icons.fault : data.icons.shut;
 }
 function nextTry() {
+  if (inLine()) { return fill(text.turn, { time: time(turnAt - now()) }); }
   if (proving) { return text.challenge.working; }
   if (state.scene !== 'failed' || refusal) { return ''; }
   if (state.next_try_ms === null) { return asking ? text.next_try_now : text.next_try_none; }
@@ -123,7 +125,7 @@ function nextTry() {
   return left > 0 ? fill(text.next_try, { time: time(left) }) : text.next_try_now;
 }
 function drawStages() {
-  var last = isReady() ? (opening ? 4 : 3) : stageNames.indexOf(state.stage), items = id('stages').children;
+  var last = isReady() ? (opening && !inLine() ? 4 : 3) : stageNames.indexOf(state.stage), items = id('stages').children;
   for (var i = 0; i < items.length; i++) {
     var mark = i < last ? 0 : i === last ? 1 : 2;
     items[i].className = ['done', 'now', 'later'][mark];
@@ -161,7 +163,7 @@ function draw() {
   announce(shows, fill(w.heading), fill(lead, times));
 }
 function drawForm() {
-  var hand = isReady() && (data.unsent || byHand || !auto.checked);
+  var hand = isReady() && !opening && (data.unsent || byHand || !auto.checked);
   var press = canBeAsked() && !asking && !refusal && !(wantsWake && state.scene !== 'failed');
   // Whoever pressed the button is not left nowhere when it goes.
   if (!hand && !press && !form.hidden && form.contains(doc.activeElement)) { id('heading').focus({ preventScroll: true }); }
@@ -183,7 +185,7 @@ function announce(shows, heading, lead) {
   if (!begun) { return; }
   saidAt.push(now());
   var stage = onItsWay() ? text.stages[stageNames.indexOf(state.stage)] + '. ' : lead + ' ';
-  put(id('say'), heading + '. ' + stage + eta());
+  put(id('say'), heading + '. ' + stage + (inLine() ? nextTry() : eta()));
 }
 
 // --- Hearing how it stands
@@ -196,9 +198,12 @@ function take(next, asked) {
   state = next;
   since = heardAt = now();
   if (!canBeAsked()) { asking = false; clearTimeout(askingEnds); }
+  if (!isReady()) { leaveLine(); checks = 0; byHand = data.unsent; }
+  else if (turnWait) { turnAt = now() + turnWait; turnWait = 0; }
   draw();
   wakeIfWanted();
-  if (isReady()) { check(); } else { opening = false; checks = 0; byHand = data.unsent; }
+  takeNumber();
+  if (isReady()) { check(); }
 }
 // An answer without the marker is the app's own: it may be there already.
 function marked(response) { return response.headers.get('X-Anteroom') !== null; }
@@ -343,17 +348,67 @@ function again(by) {
 
 // --- Going in
 
-// The app is asked, without cookies and at the front, whether it really answers along the visitors' way: asking
-// for this very address would spend a link that works only once.
-function check() {
-  if (paused || opening || data.unsent || byHand || !auto.checked) { return; }
+// The room lets a crowd in one after the other. The page takes its number as soon as the wake is under way, and keeps
+// it in this tab.
+function takeNumber() {
+  if (canBeAsked()) { numbered = false; turnWait = 0; }
+  if (numbered || paused || data.unsent || !onItsWay()) { return; }
+  numbered = true;
+  askTurn(function () {});
+}
+function askTurn(then) {
+  var headers = { Accept: 'application/json', 'X-Anteroom-Page': '1' }, ticket = keep('ticket');
+  if (ticket) { headers['X-Anteroom-Ticket'] = ticket; }
+  fetch(root + 'turn', { method: 'POST', cache: 'no-store', headers: headers })
+    .then(function (response) {
+      if (!marked(response) && response.status < 500) { return { turn: 'go' }; } // No room is in the way.
+      if (!marked(response) || !response.ok) { throw 0; }
+      return response.json();
+    })
+    // Three times nothing: in, as if there were no line.
+    .then(function (answer) { turnFailures = 0; return answer; }, function () { return ++turnFailures < 3 ? { turn: 'wait', wait_ms: 2000 } : { turn: 'go' }; })
+    .then(function (answer) {
+      if (answer.ticket) { keep('ticket', answer.ticket); }
+      var wait = answer.turn === 'wait' && answer.wait_ms || 0;
+      if (isReady()) { turnAt = wait ? now() + wait : null; } else { turnWait = wait; }
+      then(answer);
+    });
+}
+// What waits a moment only is not in a line to anybody.
+function inLine() { return isReady() && turnAt !== null && turnAt - now() > 1500; }
+function leaveLine() { clearTimeout(turnTimer); turns++; turnAt = null; opening = false; }
+// Asks at half of the time that it must wait: those before it may have left.
+function inTurn(then) {
+  var turn = ++turns, ahead = turnAt === null ? 0 : Math.max(0, turnAt - now()) / 2;
   opening = true;
   draw();
+  clearTimeout(turnTimer);
+  turnTimer = later(ahead, function ask() {
+    // A question that nobody answers keeps nobody out.
+    turnTimer = later(40000, function () { turns++; then({}); });
+    askTurn(function (answer) {
+      if (turn !== turns || paused) { return; }
+      clearTimeout(turnTimer);
+      if (answer.turn === 'go') { return then(answer); }
+      draw();
+      turnTimer = later(Math.max(1000, (answer.wait_ms || 0) / 2) * (1 + 0.2 * Math.random()), ask);
+    });
+  });
+}
+function check() {
+  if (paused || opening || data.unsent || byHand || !auto.checked) { return; }
+  inTurn(look);
+}
+// The app is asked, without cookies and at the front, whether it really answers along the visitors' way: asking
+// for this very address would spend a link that works only once. Where that way leads through the room, the room has
+// just said it.
+function look(turn) {
+  if (turn.open) { return open(turn); }
   fetch('/', { cache: 'no-store', credentials: 'omit', redirect: 'manual', headers: { Accept: 'text/html' } })
     .then(function (response) {
       var failing = response.status >= 502 && response.status <= 504;
       if (marked(response) || (failing && checks < 4)) { throw 0; }
-      open();
+      open(turn);
     })
     .then(null, function () {
       clearTimeout(checkTimer);
@@ -364,10 +419,10 @@ function check() {
     });
 }
 // Once for each time that the service got ready. Whoever was thrown back here goes in by hand from then on, and is
-// not sent in circles: not even while it gets ready again and again.
-function open() {
-  var turn = 'ready ' + state.since;
-  if (leap('open', 0) > 4 || !first(turn)) { byHand = true; opening = false; return draw(); }
+// not sent in circles: not even while it gets ready again and again. One of several rooms that each let a crowd in may
+// not know yet whom another has let in; that is tried again.
+function open(turn) {
+  if (leap('open', 0) > 4 || !first('ready ' + state.since, turn.paced ? 3 : 1)) { byHand = true; leaveLine(); return draw(); }
   leap('open', 120000);
   reload();
 }
@@ -385,23 +440,34 @@ function leap(way, lasts) {
     return count;
   } catch (_) { return 9; }
 }
-// Whether this tab has not yet gone in at this turn; it has from now on.
-function first(turn) {
+// Whether this tab has not yet gone in so often since then; it has once more from now on.
+function first(since, times) {
   try {
-    var key = 'anteroom:opened', last = sessionStorage.getItem(key);
-    sessionStorage.setItem(key, turn);
-    return last !== turn;
+    var kept = JSON.parse(keep('entered') || '{}'), count = kept.since === since ? kept.count : 0;
+    keep('entered', JSON.stringify({ since: since, count: count + 1 }));
+    return count < times && keep('entered') !== null;
   } catch (_) { return false; }
+}
+// What this tab keeps under a name; with a value, from now on that. None where there is no storage.
+function keep(name, value) {
+  try {
+    if (value) { sessionStorage.setItem('anteroom:' + name, value); }
+    return sessionStorage.getItem('anteroom:' + name);
+  } catch (_) { return null; }
 }
 
 // --- What the visitor does
 
 form.addEventListener('submit', function (event) {
   event.preventDefault();
-  if (isReady()) { return data.unsent ? history.back() : reload(); }
+  if (isReady()) { return data.unsent ? history.back() : opening ? undefined : inTurn(reload); }
   if (!asking) { refusal = null; asks = 0; wantsWake = false; ask('click'); }
 });
-auto.addEventListener('change', function () { draw(); if (isReady()) { check(); } });
+auto.addEventListener('change', function () {
+  if (!auto.checked) { leaveLine(); }
+  draw();
+  if (isReady()) { check(); }
+});
 id('pause').addEventListener('click', function () {
   paused = !paused;
   doc.body.className = paused ? 'paused' : '';
@@ -409,8 +475,9 @@ id('pause').addEventListener('click', function () {
   if (paused) {
     hangUp();
     clearTimeout(pollTimer); clearTimeout(checkTimer);
+    leaveLine();
     put(id('pause'), text.controls.resume);
-  } else { opening = false; draw(); poll(); listen(); }
+  } else { draw(); poll(); listen(); }
 });
 function begin() {
   draw();
@@ -418,6 +485,7 @@ function begin() {
   // A request that wakes by itself has done so; if it has not, the page asks a little later.
   if (data.wake_by === 'request') { later(3000, function () { wantsWake = state.scene === 'asleep'; wakeIfWanted(); }); }
   wakeIfWanted();
+  takeNumber();
   if (isReady()) { check(); }
   listen();
   plan();

@@ -280,6 +280,7 @@ pub(super) const KEYS: &[Key] = &[
     key("service", "start_timeout", Duration("1s", "24h"), Value(r#""5m""#), "How long a wake may take before it counts as failed.", r#""5m""#),
     key("service", "drain_timeout", Duration("0s", "24h"), Value(r#""30s""#), "How long running requests may take to end before the machine is stopped.", r#""30s""#),
     key("service", "hold", Duration("0s", "10m"), Nothing("not held"), "How long a request that does not ask for HTML is held while the service wakes, instead of being answered 503. `0s` holds nothing.", r#""60s""#),
+    key("service", "ramp", Integer(0, 1_000), Value("100"), "Requests a second that pass the room to an app in the first 30 s after a wake, evenly; the rest waits its turn, first come first served, and none is refused. `0`: all at once. Each room counts for itself. With `ingress = \"failover\"`, what Traefik sends straight to the app is bounded only as pages: `ramp` / 2 visitors a second. See [operations.md](operations.md).", "100"),
     key("service", "health", Section("health"), Nothing("all its defaults"), "How the app is asked whether it is ready.", "{}"),
     key("service", "app_errors", List("statuses"), Value(r#"["502-504"]"#), "The answers that Traefik brings to the room as errors. Leave 503 out when the app's own 503 pages are to pass.", r#"["502", "504"]"#),
     key("service", "provider", Provider, Required, "Where the machine lives.", r#"{ kind = "docker", container = "blog" }"#),

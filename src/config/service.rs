@@ -40,6 +40,8 @@ pub struct Service {
     pub hold: Option<Span>,
     /// The largest body that is held, in bytes.
     pub hold_body_max: usize,
+    /// Requests a second that come to a freshly ready app, 1 to 1000; none: all at once.
+    pub ramp: Option<u32>,
     /// How the app is asked whether it is ready.
     pub health: Health,
     /// Statuses and ranges, as Traefik's errors middleware takes them.
@@ -158,6 +160,7 @@ impl Service {
         let [idle_timeout, min_awake, start_timeout, drain_timeout] =
             spans.map(|name| section.span(name));
         let hold = section.span("hold").filter(|span| *span > Span::ZERO);
+        let ramp = section.integer("ramp").and_then(|n| u32::try_from(n).ok());
         let health = health(section);
         let app_errors = section.some("app_errors", |text| {
             value::status(text).map(|_| text.to_owned())
@@ -184,6 +187,7 @@ impl Service {
             drain_timeout: drain_timeout?,
             hold,
             hold_body_max: HOLD_BODY_MAX,
+            ramp: ramp.filter(|rate| *rate > 0),
             health: health?,
             app_errors,
             provider: provider?,

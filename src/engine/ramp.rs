@@ -155,7 +155,8 @@ impl Ramp {
         if (new.rate, new.unseen) != (self.rate, self.unseen) {
             (self.rate, self.unseen) = (new.rate, new.unseen);
             // What was used at the old rate is no debt at the new one, and nothing is saved either.
-            (self.spent, self.unused) = (self.places_until(now), 0);
+            let past = self.ready.map_or(0, |_| self.places_until(now));
+            (self.spent, self.unused) = (past, 0);
             self.walked = self.spent / WALKS_IN;
         }
     }
@@ -164,23 +165,29 @@ impl Ramp {
     /// waits in a lane stays there.
     pub fn follow(&mut self, now: Time, wake: Time, ready: Option<Time>) {
         if self.wake != Some(wake) {
-            let (inside, walkers) = (
-                std::mem::take(&mut self.inside),
-                std::mem::take(&mut self.walkers),
-            );
-            *self = Ramp {
-                wake: Some(wake),
-                inside,
-                walkers,
-                ..Ramp::new(
-                    u32::try_from(self.rate).unwrap_or(RATE_MAX),
-                    self.unseen == 1,
-                )
-            };
+            *self = self.anew(Some(wake));
         }
         if let (None, Some(ready)) = (self.ready, ready) {
             // Another room's clock may be ahead of ours.
             self.ready = Some(ready.min(now));
+        }
+    }
+
+    /// No wake is under way, and nobody is let in by one. Who waits in a lane stays there; nothing else is remembered.
+    pub fn rest(&mut self) {
+        if self.wake.is_some() {
+            *self = self.anew(None);
+        }
+    }
+
+    fn anew(&mut self, wake: Option<Time>) -> Ramp {
+        Ramp {
+            rate: self.rate,
+            unseen: self.unseen,
+            wake,
+            inside: std::mem::take(&mut self.inside),
+            walkers: std::mem::take(&mut self.walkers),
+            ..Ramp::new(1, true)
         }
     }
 
@@ -244,11 +251,10 @@ impl Ramp {
     }
 
     /// The lane of a request of this household; none for the opening of a page by somebody who was not let in: it waits on
-    /// the waiting page.
+    /// the waiting page. Where nobody waits at all and a place is free, it is let in.
     pub fn lane(&mut self, now: Time, who: IpNet, opens: bool) -> Option<Lane> {
-        let outside = if opens { None } else { Some(Lane::WalkIn) };
         let Some(guest) = self.guests.get_mut(&who) else {
-            return outside;
+            return self.outside(now, who, opens);
         };
         let has_pass = guest.passes > 0 && guest.until > now;
         if has_pass && opens {
@@ -258,8 +264,28 @@ impl Ramp {
         }
         match guest.came || has_pass {
             true => Some(Lane::Inside),
-            false => outside,
+            false => self.outside(now, who, opens),
         }
+    }
+
+    /// The lane of somebody who was not let in.
+    fn outside(&mut self, now: Time, who: IpNet, opens: bool) -> Option<Lane> {
+        if !opens {
+            return Some(Lane::WalkIn);
+        }
+        let is_free = self.waiting() == 0 && self.nobody_holds_a_number(now);
+        if !is_free || self.free_at(now, 1) > now {
+            return None;
+        }
+        self.guests.insert(
+            who,
+            Guest {
+                passes: 0,
+                until: now,
+                came: true,
+            },
+        );
+        Some(Lane::Inside)
     }
 
     /// A request waits in this lane. Ids rise in the order of arrival. False when too many wait.

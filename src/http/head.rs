@@ -62,3 +62,37 @@ impl Head for Parts {
         tunnel::wanted(&self.headers)
     }
 }
+
+/// `blog.test:8080`, `blog.test.` and `[::1]:8080` without what isn't the host.
+pub(super) fn without_port(host: &str) -> &str {
+    let host = match host.rsplit_once(':') {
+        Some((before, port))
+            if port.bytes().all(|c| c.is_ascii_digit()) && !before.ends_with(':') =>
+        {
+            before
+        }
+        _ => host,
+    };
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_known_without_its_port() {
+        for (asked, host) in [
+            ("blog.test", "blog.test"),
+            ("blog.test:8080", "blog.test"),
+            ("blog.test.", "blog.test"),
+            ("blog.test.:80", "blog.test"),
+            ("[::1]:8080", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("127.0.0.1:1", "127.0.0.1"),
+            ("", ""),
+        ] {
+            assert_eq!(without_port(asked), host, "{asked}");
+        }
+    }
+}

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::balance;
 use super::body::{Body, Upload};
 use super::forward::Outgoing;
+use super::ramp::Place;
 use super::reply::{Reply, Trouble};
 use super::room::{Found, Room};
 use crate::driver::admission::Refusal;
@@ -38,7 +39,7 @@ const GATE_AGAIN: Duration = Duration::from_millis(20);
 /// whole, for half a request wakes nobody, and says whether it asked for a wake. When it is refused, the request is not
 /// kept. From then on until it is sent, its client is one of those who wait: `waits` counts it.
 pub(super) async fn hold(
-    room: &Room,
+    room: &Arc<Room>,
     found: &Found,
     outgoing: Outgoing,
     stay: Stay,
@@ -55,7 +56,13 @@ pub(super) async fn hold(
     let failed_before = watch.borrow_and_update().since;
     let asked = wake().await.map_err(Trouble::Refused)?;
     let waits = waits();
-    let entered = timeout_at(until, enter(found, watch, failed_before, stay, asked))
+    let mut place = None;
+    if let Some(pace) = &found.pace {
+        let view = found.site.handle.view();
+        place = Some(pace.hold(room, &view).ok_or(Trouble::TooMany)?);
+    }
+    let entered = enter(room, found, watch, failed_before, stay, asked, place);
+    let entered = timeout_at(until, entered)
         .await
         .ok()
         .flatten()
@@ -110,23 +117,29 @@ async fn collect(body: Incoming, body_max: usize) -> Result<Body, Trouble> {
 /// Waits until the gate lets us in; none when the wake has failed since, when nobody asked for one and the service is not
 /// on its way, or when the task has ended.
 async fn enter(
+    room: &Arc<Room>,
     found: &Found,
     mut watch: watch::Receiver<Arc<View>>,
     failed_before: Time,
     stay: Stay,
     asked: bool,
+    mut place: Option<Place>,
 ) -> Option<(Upstream, Pass)> {
     let handle = &found.site.handle;
     loop {
-        if let Some(entered) = handle.enter(Use::Qualifying, stay) {
-            return Some(entered);
+        let view = Arc::clone(&watch.borrow_and_update());
+        let there = !view.upstreams.is_empty();
+        // The gate may open just before the view shows it; then it is not known yet how fast one may come.
+        if there {
+            if let Some(place) = place.take() {
+                place.comes_in(room, &view).await;
+            }
+            if let Some(entered) = handle.enter(Use::Qualifying, stay) {
+                return Some(entered);
+            }
         }
-        let (there, in_vain) = {
-            let view = watch.borrow_and_update();
-            let failed = view.phase == Phase::Failed && view.since != failed_before;
-            let comes = asked || route::is_on_its_way(&view);
-            (!view.upstreams.is_empty(), failed || !comes)
-        };
+        let failed = view.phase == Phase::Failed && view.since != failed_before;
+        let in_vain = failed || !(asked || route::is_on_its_way(&view));
         if in_vain {
             return None;
         }

@@ -9,6 +9,7 @@ use http_body::Body;
 
 use super::body::BodyError;
 use super::events;
+use super::ramp;
 use super::reply::{self, Reply};
 use super::room::Room;
 use super::still;
@@ -58,7 +59,10 @@ where
         ("proof", _) if *request.method() == Method::POST => {
             wake::prove(room, visit, request).await
         }
-        ("wake" | "proof", _) => reply::wrong_method(view.phase, "POST"),
+        ("turn", _) if *request.method() == Method::POST => {
+            ramp::answer(room, &visit, &request.into_parts().0).await
+        }
+        ("wake" | "proof" | "turn", _) => reply::wrong_method(view.phase, "POST"),
         ("ping" | "status" | "events" | "still" | "error", false) => {
             reply::wrong_method(view.phase, "GET")
         }

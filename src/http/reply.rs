@@ -21,8 +21,10 @@ use crate::page::sheet::Coding;
 use crate::page::{self, Lang, Page};
 
 mod gate;
+mod turn;
 
 pub(super) use gate::{challenge, challenge_page, proof_taken, proof_wrong};
+pub(super) use turn::turn;
 
 /// Marks our answers; an app's never carry it.
 pub(super) const MARK: HeaderName = HeaderName::from_static("x-anteroom");

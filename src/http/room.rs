@@ -20,11 +20,12 @@ use super::forward;
 use super::forward::link::Links;
 use super::hold::HELD_KIB_MAX;
 use super::plains::Plains;
+use super::ramp::{Pace, Pacing};
 use super::shield::Shield;
 use super::stock::Stock;
 use super::visit::Seen;
 use super::wait::Shelf;
-use crate::config::{Service, WakeBy};
+use crate::config::{Ingress, Service, WakeBy};
 use crate::driver::admission::Admission;
 use crate::driver::handle::Handle;
 use crate::engine::admit::{self, Rate};
@@ -136,8 +137,9 @@ impl Room {
         })
     }
 
-    /// Replaces the sites; requests on their way keep the old ones.
-    pub fn set_sites(&self, sites: Sites) {
+    /// Replaces the sites; requests on their way keep the old ones, and a crowd that is being let in its order.
+    pub fn set_sites(&self, mut sites: Sites) {
+        sites.go_on_as(&self.sites.load(), self.now());
         self.sites.store(Arc::new(sites));
     }
 
@@ -160,6 +162,14 @@ impl Room {
             true => None,
             false => shield.holds_off(client),
         }
+    }
+
+    /// Requests of this host that wait their turn before a freshly ready app.
+    #[must_use]
+    pub fn in_line(&self, host: &str) -> usize {
+        let sites = self.sites();
+        let pace = sites.of_host(host).and_then(|found| found.pace.as_ref());
+        pace.map_or(0, |pace| pace.waiting())
     }
 
     pub(super) fn sites(&self) -> arc_swap::Guard<Arc<Sites>> {
@@ -207,6 +217,8 @@ pub struct Site {
     pub hold: Option<Span>,
     /// The largest body that is kept, in bytes.
     pub hold_body_max: usize,
+    /// How fast visitors come to its app when it is freshly ready; none: all at once.
+    pub ramp: Option<Pacing>,
     /// Who may wake it, and how often.
     pub admit: admit::Rules,
     /// Those who wait are counted, each client for so many at most; none: nobody asks how many they are.
@@ -246,6 +258,10 @@ impl Site {
             challenger: service.wake.challenge.clone().map(Challenger::new),
             hold: service.hold,
             hold_body_max: service.hold_body_max,
+            ramp: service.ramp.map(|rate| Pacing {
+                rate,
+                sees_all: service.ingress == Ingress::Proxy,
+            }),
             admit: admit::Rules {
                 over_all,
                 ..service.wake.rules.clone()
@@ -296,6 +312,7 @@ pub(super) struct Found {
     pub(super) host: Arc<str>,
     pub(super) shelf: Arc<Shelf>,
     pub(super) plains: Arc<Plains>,
+    pub(super) pace: Option<Arc<Pace>>,
 }
 
 /// All sites, by hostname and by name.
@@ -315,12 +332,14 @@ impl Sites {
         let mut all = Sites::default();
         for site in sites.into_iter().map(Arc::new) {
             let events = Arc::default();
+            let pace = site.ramp.map(Pace::new);
             for host in &site.hosts {
                 let found = Found {
                     site: Arc::clone(&site),
                     host: host.to_ascii_lowercase().into(),
                     shelf: Arc::new(Shelf::new(site.handle.service(), Arc::clone(&events))),
                     plains: Arc::default(),
+                    pace: pace.clone(),
                 };
                 all.by_name
                     .entry(site.handle.service().clone())
@@ -329,6 +348,18 @@ impl Sites {
             }
         }
         all
+    }
+
+    /// Whoever waits for the app of a site before waits on for it here.
+    fn go_on_as(&mut self, before: &Sites, now: Time) {
+        for found in self.by_host.values_mut().chain(self.by_name.values_mut()) {
+            let same = before.by_name.get(found.site.handle.service());
+            let pace = same.and_then(|same| same.pace.clone());
+            if let (Some(pace), Some(pacing)) = (pace, found.site.ramp) {
+                pace.set(now, pacing);
+                found.pace = Some(pace);
+            }
+        }
     }
 
     /// Every site, once.

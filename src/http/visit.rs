@@ -15,11 +15,12 @@ use super::balance;
 use super::body::BodyError;
 use super::cors::Reader;
 use super::forward::Outgoing;
-use super::head::Head;
+use super::head::{Head, without_port};
 use super::headers::Hop;
 use super::hold;
 use super::manner::Manner;
 use super::paths;
+use super::ramp::Admit;
 use super::reply::{self, Reply, Trouble};
 use super::room::{Found, Room, Site, Sites};
 use super::unread;
@@ -191,19 +192,6 @@ pub(super) fn find<'a>(sites: &'a Sites, head: &impl Head) -> Option<&'a Found> 
     named.or_else(|| sites.of_host(&host))
 }
 
-/// `blog.test:8080`, `blog.test.` and `[::1]:8080` without what isn't the host.
-fn without_port(host: &str) -> &str {
-    let host = match host.rsplit_once(':') {
-        Some((before, port))
-            if port.bytes().all(|c| c.is_ascii_digit()) && !before.ends_with(':') =>
-        {
-            before
-        }
-        _ => host,
-    };
-    host.strip_suffix('.').unwrap_or(host)
-}
-
 fn shape(head: &impl Head) -> Shape<'_> {
     let by_script = head
         .line(&REQUESTED_WITH)
@@ -250,18 +238,45 @@ impl Visit {
             .site
             .rules(self.seen.hop.client, self.seen.ignored());
         let decision = match route::decide(&handle.view(), self.seen.kind, &rules) {
-            Decision::Forward => match handle.enter(self.what(), self.stay()) {
-                Some(entered) => {
-                    let outgoing = Outgoing::new(request, self.seen.hop);
-                    let stay = self.stay();
-                    let answer = balance::forward(room, handle, entered, stay, outgoing).await;
-                    return answer.unwrap_or_else(|what| self.failed(room, what));
+            Decision::Forward => {
+                match self.is_admitted(room).await {
+                    Admit::Go => {}
+                    Admit::Page => {
+                        return unread::after(request, self.wait(room, Form::Page)).await;
+                    }
+                    Admit::TooMany => {
+                        let reply = self.failed(room, Trouble::TooMany);
+                        return unread::after(request, reply).await;
+                    }
                 }
-                None => route::while_closed(&handle.view(), self.seen.kind, &rules),
-            },
+                match handle.enter(self.what(), self.stay()) {
+                    Some(entered) => {
+                        let outgoing = Outgoing::new(request, self.seen.hop);
+                        let stay = self.stay();
+                        let answer = balance::forward(room, handle, entered, stay, outgoing).await;
+                        return answer.unwrap_or_else(|what| self.failed(room, what));
+                    }
+                    None => route::while_closed(&handle.view(), self.seen.kind, &rules),
+                }
+            }
             decision => decision,
         };
         self.at_closed_gate(room, request, decision).await
+    }
+
+    /// Waits until it is this request's turn, where the app is freshly ready.
+    async fn is_admitted(&self, room: &Arc<Room>) -> Admit {
+        let Some(pace) = &self.found.pace else {
+            return Admit::Go;
+        };
+        let handle = &self.found.site.handle;
+        if handle.with_view(|view| pace.is_open(view)) {
+            return Admit::Go;
+        }
+        let view = handle.view();
+        let opens = self.seen.kind == Kind::Navigation;
+        let admitted = pace.admit(room, &view, self.seen.hop.client, opens);
+        Box::pin(admitted).await
     }
 
     /// Counts the client among those who wait.
@@ -468,25 +483,4 @@ impl Visit {
 pub(super) fn agent(headers: &HeaderMap) -> &str {
     let agent = headers.get(header::USER_AGENT);
     agent.and_then(|agent| agent.to_str().ok()).unwrap_or("")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_known_without_its_port() {
-        for (asked, host) in [
-            ("blog.test", "blog.test"),
-            ("blog.test:8080", "blog.test"),
-            ("blog.test.", "blog.test"),
-            ("blog.test.:80", "blog.test"),
-            ("[::1]:8080", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("127.0.0.1:1", "127.0.0.1"),
-            ("", ""),
-        ] {
-            assert_eq!(without_port(asked), host, "{asked}");
-        }
-    }
 }

@@ -274,6 +274,11 @@ fn way_back(sender: &Sender, said: &Said) -> String {
     }
 }
 
+/// Whether a request was made by this site's own page.
+pub(super) fn is_same_origin(request: &http::request::Parts) -> bool {
+    same_origin(&request.headers, request.host().unwrap_or_default())
+}
+
 /// Whether the request was made by this site's own page. Browsers say so in `Sec-Fetch-Site` or `Origin`; who
 /// sends neither is no browser, and holds a nonce by other means. Of several lines each must say it. A browser that is
 /// told never to send a `Referer` hides its `Origin` too: then `Sec-Fetch-Site`, which no page can forge, must be there.

@@ -49,6 +49,8 @@ pub struct Text {
     pub next_try_now: String,
     /// Nothing is planned.
     pub next_try_none: String,
+    /// Many wait, and when it is this visitor's turn.
+    pub turn: String,
     /// Why a wake failed.
     pub failures: Failures,
     /// Buttons, boxes and links.

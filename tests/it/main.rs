@@ -8,6 +8,7 @@ mod support {
     pub(crate) mod browser;
     pub(crate) mod chart;
     pub(crate) mod crash;
+    pub(crate) mod crowd;
     pub(crate) mod digitalocean;
     pub(crate) mod docker;
     pub(crate) mod ec2;
@@ -59,6 +60,7 @@ mod http_listen;
 mod http_origins;
 mod http_paths;
 mod http_plain;
+mod http_ramp;
 mod http_visitors;
 mod http_wait;
 mod lifecycle;

@@ -309,8 +309,28 @@ fn a_number_lets_one_household_in_once() {
     );
     // A pass that was not used ends.
     assert_eq!(ramp.turn(later, 0, who(0), 0), Turn::Go);
+    ramp.number(None, who(8));
     assert_eq!(ramp.lane(later + PASS, who(0), true), None);
     assert_eq!(ramp.lane(later + PASS, who(0), false), Some(Lane::WalkIn));
+}
+
+#[test]
+fn where_nobody_waits_and_a_place_is_free_a_page_is_opened_at_once() {
+    let mut ramp = Ramp::new(1, true);
+    ramp.follow(READY, BEGAN, Some(READY));
+    assert_eq!(ramp.lane(READY, who(0), true), Some(Lane::Inside));
+    assert!(ramp.wait_in(Lane::Inside, 0));
+    assert_eq!(ramp.lane(READY, who(1), true), None, "somebody waits");
+    assert_eq!(ramp.next(READY), Next::Enter(0));
+    assert_eq!(ramp.lane(READY, who(1), true), None, "no place is free");
+    let later = READY + Span::secs(1);
+    assert_eq!(ramp.lane(later, who(1), true), Some(Lane::Inside));
+    ramp.number(None, who(2));
+    assert_eq!(
+        ramp.lane(later, who(3), true),
+        None,
+        "somebody holds a number"
+    );
 }
 
 #[test]

@@ -224,6 +224,11 @@ impl Shared {
                     }
                 }
             }
+            "POST /__anteroom/turn" => ours(
+                "200 OK",
+                "application/json",
+                b"{\"turn\":\"go\",\"open\":false}",
+            ),
             "POST /__anteroom/wake" => {
                 if self.ways.answers_late {
                     let _ = go.wait_for(|go| *go).await;

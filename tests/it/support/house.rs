@@ -3,18 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anteroom::config::WakeBy;
 use anteroom::driver::admission::Admission;
-use anteroom::driver::handle::{Admitted, Command, Inbox, door};
+use anteroom::driver::handle::{Admitted, Command, Handle, Inbox, door};
 use anteroom::driver::names::Clients;
 use anteroom::engine::admit::Rules;
-use anteroom::engine::contract::{Trigger, Upstream};
+use anteroom::engine::contract::{Stage, Trigger, Upstream};
 use anteroom::engine::id::InstanceId;
 use anteroom::engine::privacy::Privacy;
 use anteroom::engine::time::{Span, Time};
-use anteroom::engine::view::{Phase, View};
+use anteroom::engine::view::{Phase, View, WakeView, WokenView};
 use anteroom::gate::Keeper;
 use anteroom::http::{Limits, Room, Setup, Site, Sites};
 use anteroom::signal::edge::Edge;
@@ -35,6 +35,7 @@ pub(crate) struct House {
     pub(crate) clock: Arc<AtomicU64>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) serving: JoinHandle<()>,
+    handle: Handle,
 }
 
 /// A view of a service in this phase.
@@ -72,6 +73,28 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
+/// A site that sleeps and is woken by its page.
+fn site(handle: Handle) -> Site {
+    Site {
+        handle,
+        hosts: vec!["blog.test".to_owned(), "www.blog.test".to_owned()],
+        wake_by: WakeBy::Page,
+        challenger: None,
+        hold: None,
+        hold_body_max: 1 << 20,
+        ramp: None,
+        admit: Rules::default(),
+        waits_per_client: None,
+        ignore: Vec::new(),
+        copies: Vec::new(),
+        origins: Vec::new(),
+        theme: None,
+        traps: vec!["/.env".to_owned(), "/.git/".to_owned()],
+        trap_ban: Span::mins(60),
+        key: Some("secret".to_owned()),
+    }
+}
+
 impl House {
     /// A house whose site sleeps and is woken by its page.
     pub(crate) async fn asleep() -> House {
@@ -98,23 +121,7 @@ impl House {
     ) -> House {
         let edge = Edge::new();
         let (handle, inbox) = door(view(Phase::Asleep), Arc::clone(&edge));
-        let mut site = Site {
-            handle,
-            hosts: vec!["blog.test".to_owned(), "www.blog.test".to_owned()],
-            wake_by: WakeBy::Page,
-            challenger: None,
-            hold: None,
-            hold_body_max: 1 << 20,
-            admit: Rules::default(),
-            waits_per_client: None,
-            ignore: Vec::new(),
-            copies: Vec::new(),
-            origins: Vec::new(),
-            theme: None,
-            traps: vec!["/.env".to_owned(), "/.git/".to_owned()],
-            trap_ban: Span::mins(60),
-            key: Some("secret".to_owned()),
-        };
+        let mut site = site(handle.clone());
         change(&mut site);
         let clock = Arc::new(AtomicU64::new(1_000_000));
         let hands = Arc::clone(&clock);
@@ -146,7 +153,15 @@ impl House {
             clock,
             shutdown,
             serving,
+            handle,
         }
+    }
+
+    /// The sites are read again; this one is changed by the test.
+    pub(crate) fn reload(&self, change: impl FnOnce(&mut Site)) {
+        let mut site = site(self.handle.clone());
+        change(&mut site);
+        self.room.set_sites(Sites::new(vec![site]));
     }
 
     /// A fresh connection.
@@ -181,6 +196,59 @@ impl House {
     pub(crate) fn open(&self) {
         let upstreams = self.inbox.view.borrow().upstreams.clone();
         self.edge.lead_to(&upstreams);
+    }
+
+    /// A wake is under way since now.
+    pub(crate) fn wakes(&self) {
+        let since = Time(self.clock.load(SeqCst));
+        self.show(|view| {
+            view.phase = Phase::Waking;
+            view.wake = Some(WakeView {
+                since,
+                stage: Stage::MachineUp,
+                deadline: since + Span::mins(5),
+                after_crash: false,
+            });
+        });
+    }
+
+    /// When the wake that is under way began.
+    pub(crate) fn woke_at(&self) -> Time {
+        self.inbox.view.borrow().wake.unwrap().since
+    }
+
+    /// That wake has brought the app.
+    pub(crate) fn is_fresh(&self, app: SocketAddr) {
+        let (since, ready) = (self.woke_at(), Time(self.clock.load(SeqCst)));
+        self.show(|view| {
+            view.wake = None;
+            view.woken = Some(WokenView { since, ready });
+        });
+        self.wake(app);
+    }
+
+    /// The clock runs as fast as any.
+    pub(crate) fn clock_runs(&self) {
+        let clock = Arc::clone(&self.clock);
+        tokio::spawn(async move {
+            let mut last = Instant::now();
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let passed = last.elapsed().as_millis();
+                last += Duration::from_millis(passed as u64);
+                clock.fetch_add(passed as u64, SeqCst);
+            }
+        });
+    }
+
+    /// Waits until so many requests wait their turn.
+    pub(crate) async fn waits_at_the_gate(&self, requests: usize) {
+        soon(async {
+            while self.room.in_line("blog.test") != requests {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// So many watch the service now.
