@@ -92,6 +92,17 @@ impl Kind {
     }
 }
 
+impl Man {
+    /// Its letter: a great one for White, a small one for Black.
+    #[must_use]
+    pub const fn sign(self) -> char {
+        match self.white {
+            true => self.kind.letter().to_ascii_uppercase(),
+            false => self.kind.letter(),
+        }
+    }
+}
+
 impl Square {
     /// The same from the other side: a for h.
     const fn mirrored(self) -> Square {
@@ -276,12 +287,9 @@ impl Board {
             }
             match man {
                 None => empty += 1,
-                Some(Man { white, kind }) => {
+                Some(man) => {
                     flush(&mut fen, &mut empty);
-                    fen.push(match white {
-                        true => kind.letter().to_ascii_uppercase(),
-                        false => kind.letter(),
-                    });
+                    fen.push(man.sign());
                 }
             }
         }

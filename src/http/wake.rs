@@ -28,6 +28,7 @@ use crate::engine::admit::Rule;
 use crate::engine::client;
 use crate::engine::contract::TriggerBy;
 use crate::engine::route::{Form, Kind};
+use crate::page::sheet::Coding;
 use crate::telemetry::metrics;
 
 const SEC_FETCH_SITE: header::HeaderName = header::HeaderName::from_static("sec-fetch-site");
@@ -100,9 +101,10 @@ where
             let view = handle.view();
             return match sender.as_page {
                 true => {
-                    let lang = sender.manner(&visit).lang;
+                    let manner = sender.manner(&visit);
+                    let packed = manner.coding == Coding::Gzip && room.stock.may_pack(room.now());
                     let asked = demand.asked(&said.nonce, &back);
-                    reply::challenge_page(&visit.found, view.phase, lang, asked)
+                    reply::challenge_page(&visit.found, view.phase, manner.lang, packed, asked)
                 }
                 false => reply::challenge(&view, &said.nonce, &demand),
             };

@@ -244,6 +244,10 @@ fn challenges() -> Vec<Sample> {
         page("challenge-wait", Puzzle::None, Tried::Nothing),
         page("challenge-wait-early", Puzzle::None, Tried::TooSoon),
         page("challenge-chess", chess, Tried::Nothing),
+        Sample {
+            press: Some("f5"),
+            ..page("challenge-chess-chosen", chess, Tried::Nothing)
+        },
         page("challenge-chess-early", chess, Tried::TooSoon),
         page("challenge-chess-wrong", chess, Tried::Wrong),
     ]

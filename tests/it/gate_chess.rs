@@ -253,6 +253,23 @@ async fn the_wait_goes_on_through_wrong_moves_and_is_enough() {
 }
 
 #[tokio::test]
+async fn the_board_is_sent_compressed_to_who_takes_it_and_fits_the_first_flight() {
+    let house = house().await;
+    let nonce = nonce(&house).await;
+    for lang in ["en", "ar", "el", "ja"] {
+        let lines = format!("{FORM}accept-encoding: gzip\r\naccept-language: {lang}\r\n");
+        let answer = ask(&house, &lines, &format!("nonce={nonce}&by=click")).await;
+        assert_eq!(answer.header("content-encoding"), "gzip");
+        let length: usize = answer.header("content-length").parse().unwrap();
+        assert!(length <= 14_000, "{lang}: {length}");
+        let page = &answer.body;
+        assert!(page.contains(&format!("<html lang=\"{lang}\"")) && page.ends_with("</html>"));
+        let plain = ask(&house, FORM, &format!("nonce={nonce}&by=click")).await;
+        assert_eq!(plain.header("content-encoding"), "");
+    }
+}
+
+#[tokio::test]
 async fn many_wrong_moves_make_the_wait_longer_but_never_endless() {
     let house = house().await;
     let nonce = nonce(&house).await;

@@ -8,7 +8,8 @@ use crate::engine::view::{Phase, View};
 use crate::http::body::Body;
 use crate::http::challenge::Demand;
 use crate::http::room::Found;
-use crate::page::{self, Lang, Tried};
+use crate::page::sheet::Coding;
+use crate::page::{self, Lang, Sheet, Tried};
 
 /// The wake must be asked for with the solution of a challenge: the script, or a program, gets it with the nonce that it
 /// is for.
@@ -31,14 +32,20 @@ pub(in crate::http) fn challenge(view: &View, nonce: &str, demand: &Demand) -> R
     typed(StatusCode::CONFLICT, view.phase.as_str(), PROBLEM, body)
 }
 
-/// The same for a browser without our script: it gets the challenge's own page.
+/// The same for a browser without our script: it gets the challenge's own page, which is made for it
+/// alone.
 pub(in crate::http) fn challenge_page(
     found: &Found,
     phase: Phase,
     lang: Lang,
+    packed: bool,
     asked: page::Asked<'_>,
 ) -> Reply {
-    let page = found.themed(page::challenge(lang, found.theme(), &found.host, asked));
+    let mut page = found.themed(page::challenge(lang, found.theme(), &found.host, asked));
+    if let Some(sheet) = packed.then(|| Sheet::gzip(&page.html)).flatten() {
+        page.html = sheet.whole("");
+        page.coding = Coding::Gzip;
+    }
     html(StatusCode::CONFLICT, phase.as_str(), &page)
 }
 

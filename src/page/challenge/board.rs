@@ -64,6 +64,8 @@ pub(super) struct Figure {
     pub(super) white: bool,
     /// The English letter, a small one: what the drawing is called.
     pub(super) letter: char,
+    /// The same as it is written where nothing is drawn: a great one for White.
+    pub(super) sign: char,
     /// The man and the square, in words.
     pub(super) label: String,
 }
@@ -97,6 +99,7 @@ impl<'a> Board<'a> {
                 man: man.map(|man| Figure {
                     white: man.white,
                     letter: man.kind.letter(),
+                    sign: man.sign(),
                     label: label(man),
                 }),
             };

@@ -198,6 +198,43 @@ async fn other_colours_and_paper_lose_nothing() {
     browser.close().await;
 }
 
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn a_board_is_seen_in_forced_colours_and_on_paper() {
+    let folder = pictures();
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut samples = samples::all().into_iter();
+    let sample = samples.find(|sample| sample.name == "challenge-chess");
+    let gallery = Gallery::open(sample.clone().unwrap()).await;
+    let browser = Browser::start(&["--hide-scrollbars"]).await;
+    browser.is_sized(390, 900).await;
+    show(&browser, &gallery, &sample.unwrap(), "en").await;
+    let media = |media: &str, features: serde_json::Value| serde_json::json!({ "media": media, "features": features });
+    let forced = |scheme: &str| serde_json::json!([{ "name": "forced-colors", "value": "active" }, { "name": "prefers-color-scheme", "value": scheme }]);
+    for (name, params) in [
+        ("forced-light", media("", forced("light"))),
+        ("forced-dark", media("", forced("dark"))),
+        ("paper", media("print", serde_json::json!([]))),
+    ] {
+        browser.commands("Emulation.setEmulatedMedia", params).await;
+        let seen = browser.runs("const style = (element, what) => getComputedStyle(element)[what];
+const square = name => style(document.getElementById(name), 'backgroundColor');
+const man = kind => ['fill', 'stroke'].map(what => style(document.querySelector(`#board .${kind}`), what));
+return { squares: square('a1') !== square('b1'), men: man('white').join() !== man('black').join() && man('white').concat(man('black')).every(colour => colour !== 'none'), shown: document.getElementById('board').checkVisibility() && document.querySelector('#board .white').checkVisibility() };").await;
+        assert_eq!(
+            seen,
+            serde_json::json!({ "squares": true, "men": true, "shown": true }),
+            "{name}"
+        );
+        std::fs::write(
+            folder.join(format!("board-{name}.png")),
+            browser.picture().await,
+        )
+        .unwrap();
+    }
+    browser.close().await;
+}
+
 /// The states whose words are the longest.
 const WORDY: [&str; 5] = [
     "waking-up",
