@@ -13,7 +13,7 @@
 //! It keeps nothing that grows with the crowd: numbers are two counters, and whom it has let in is bounded by the rate.
 //! Held requests and lanes are the caller's, by ids that it gives; they are bounded by [`WAITING_MAX`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use ipnet::IpNet;
 
@@ -37,6 +37,9 @@ pub const RATE_MAX: u32 = 1_000;
 
 /// The most requests that wait in the lanes of one service. Each keeps its connection and the buffers of its head.
 pub const WAITING_MAX: usize = 10_000;
+
+/// Whoever would wait for longer than this among those who are in waits on the page instead, where it can.
+const CROWDED: Span = Span::secs(3);
 
 /// Of so many places one is for those without a number: nobody without a script waits for ever.
 const WALKS_IN: u64 = 10;
@@ -102,7 +105,11 @@ pub struct Ramp {
     guests: BTreeMap<IpNet, Guest>,
     /// Who waits, by id, with the places that it takes.
     inside: BTreeMap<u64, u64>,
-    walkers: BTreeSet<u64>,
+    /// Who waits without a number, by id.
+    walkers: BTreeMap<u64, IpNet>,
+    /// Who has walked in, and until when it may open a page: the page of a visitor whose questions are lost on the way looks
+    /// whether the site is there before it opens it.
+    walked_in: BTreeMap<IpNet, Time>,
     /// The next place, in microseconds since the epoch.
     free_us: u64,
     /// Who entered in the last second, the oldest first.
@@ -140,7 +147,8 @@ impl Ramp {
             granted: BTreeMap::new(),
             guests: BTreeMap::new(),
             inside: BTreeMap::new(),
-            walkers: BTreeSet::new(),
+            walkers: BTreeMap::new(),
+            walked_in: BTreeMap::new(),
             free_us: 0,
             entered: VecDeque::new(),
             spent: 0,
@@ -251,7 +259,7 @@ impl Ramp {
     }
 
     /// The lane of a request of this household; none for the opening of a page by somebody who was not let in: it waits on
-    /// the waiting page. Where nobody waits at all and a place is free, it is let in.
+    /// the waiting page. Where nobody waits at all and a place is free, it is let in, and so is one who has just walked in.
     pub fn lane(&mut self, now: Time, who: IpNet, opens: bool) -> Option<Lane> {
         let Some(guest) = self.guests.get_mut(&who) else {
             return self.outside(now, who, opens);
@@ -263,9 +271,16 @@ impl Ramp {
             self.coming.take();
         }
         match guest.came || has_pass {
+            true if opens && !has_pass && self.is_crowded() => None,
             true => Some(Lane::Inside),
             false => self.outside(now, who, opens),
         }
+    }
+
+    /// Whether those who are in wait longer than anybody likes to before an empty window: one household may be very many,
+    /// behind a proxy that hides them. Then a page that is opened without a number waits on the waiting page too.
+    fn is_crowded(&self) -> bool {
+        self.inside.len() as u64 * 1_000 >= self.rate * CROWDED.0
     }
 
     /// The lane of somebody who was not let in.
@@ -274,7 +289,9 @@ impl Ramp {
             return Some(Lane::WalkIn);
         }
         let is_free = self.waiting() == 0 && self.nobody_holds_a_number(now);
-        if !is_free || self.free_at(now, 1) > now {
+        let is_free = is_free && self.free_at(now, 1) <= now;
+        let walked_in = self.walked_in.get(&who).is_some_and(|until| *until > now);
+        if !is_free && !walked_in {
             return None;
         }
         self.guests.insert(
@@ -290,13 +307,13 @@ impl Ramp {
 
     /// A request waits in this lane. Ids rise in the order of arrival. False when too many wait.
     #[must_use]
-    pub fn wait_in(&mut self, lane: Lane, id: u64) -> bool {
+    pub fn wait_in(&mut self, lane: Lane, id: u64, who: IpNet) -> bool {
         if self.waiting() >= WAITING_MAX {
             return false;
         }
         match lane {
             Lane::Inside => self.inside.insert(id, 1).is_none(),
-            Lane::WalkIn => self.walkers.insert(id),
+            Lane::WalkIn => self.walkers.insert(id, who).is_none(),
         }
     }
 
@@ -316,7 +333,7 @@ impl Ramp {
     pub fn next(&mut self, now: Time) -> Next {
         if self.is_over(now) {
             let inside = self.inside.pop_first().map(|first| first.0);
-            let first = inside.or_else(|| self.walkers.pop_first());
+            let first = inside.or_else(|| self.walkers.pop_first().map(|first| first.0));
             return first.map_or(Next::Nobody, Next::Enter);
         }
         if self.ready.is_none() || self.waiting() == 0 {
@@ -326,7 +343,7 @@ impl Ramp {
             .inside
             .first_key_value()
             .map(|(id, places)| (*id, *places));
-        let walker = self.walkers.first().copied();
+        let walker = self.walkers.first_key_value().map(|(id, _)| *id);
         let walks_at = self.walks_at();
         let (id, places) = match (inside, walker) {
             (_, Some(id)) if walks_at <= now => (id, 1),
@@ -339,7 +356,8 @@ impl Ramp {
         if at > now {
             return Next::At(at);
         }
-        if self.walkers.contains(&id) {
+        if let Some(who) = self.walkers.get(&id) {
+            self.walked_in.insert(*who, now + PASS);
             self.walked = (self.walked + 1).max(self.places_until(now) / WALKS_IN);
         }
         self.enter(now, places);

@@ -37,7 +37,8 @@ const GATE_AGAIN: Duration = Duration::from_millis(20);
 
 /// Keeps the request at most for `length`, then sends it or says why not. `wake` is called when the request is
 /// whole, for half a request wakes nobody, and says whether it asked for a wake. When it is refused, the request is not
-/// kept. From then on until it is sent, its client is one of those who wait: `waits` counts it.
+/// kept. From then on until it is sent, its client is one of those who wait: `waits` counts it, and gives it its place among
+/// them.
 pub(super) async fn hold(
     room: &Arc<Room>,
     found: &Found,
@@ -45,7 +46,7 @@ pub(super) async fn hold(
     stay: Stay,
     length: Span,
     wake: impl AsyncFnOnce() -> Result<bool, Refusal>,
-    waits: impl FnOnce() -> Option<Wait>,
+    waits: impl FnOnce() -> Result<(Option<Wait>, Option<Place>), Trouble>,
 ) -> Result<Reply, Trouble> {
     let until = Instant::now() + Duration::from_millis(length.0.min(HOLD_MAX.0));
     let (outgoing, _room_taken) = timeout_at(until, keep(room, outgoing, found.site.hold_body_max))
@@ -55,12 +56,7 @@ pub(super) async fn hold(
     // A failure counts only if it comes once we have asked: our own trigger may mend the old one.
     let failed_before = watch.borrow_and_update().since;
     let asked = wake().await.map_err(Trouble::Refused)?;
-    let waits = waits();
-    let mut place = None;
-    if let Some(pace) = &found.pace {
-        let view = found.site.handle.view();
-        place = Some(pace.hold(room, &view).ok_or(Trouble::TooMany)?);
-    }
+    let (waits, place) = waits()?;
     let entered = enter(room, found, watch, failed_before, stay, asked, place);
     let entered = timeout_at(until, entered)
         .await

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -129,10 +130,11 @@ impl Pace {
             if keeping.ramp.is_over(now) {
                 return Admit::Go;
             }
-            let Some(lane) = keeping.ramp.lane(now, household(client), opens) else {
+            let who = household(client);
+            let Some(lane) = keeping.ramp.lane(now, who, opens) else {
                 return Admit::Page;
             };
-            let Some(place) = self.enlist(&mut keeping, lane) else {
+            let Some(place) = self.enlist(&mut keeping, lane, who) else {
                 return Admit::TooMany;
             };
             self.call(&mut keeping, now);
@@ -143,9 +145,14 @@ impl Pace {
     }
 
     /// A place for a request that is kept until the app is there; none when too many wait.
-    pub(super) fn hold(self: &Arc<Pace>, room: &Arc<Room>, view: &View) -> Option<Place> {
+    pub(super) fn hold(
+        self: &Arc<Pace>,
+        room: &Arc<Room>,
+        view: &View,
+        client: IpAddr,
+    ) -> Option<Place> {
         let mut keeping = self.look(room, view, room.now());
-        self.enlist(&mut keeping, Lane::WalkIn)
+        self.enlist(&mut keeping, Lane::WalkIn, household(client))
     }
 
     /// How it stands by this view.
@@ -176,9 +183,9 @@ impl Pace {
         keeping
     }
 
-    fn enlist(self: &Arc<Pace>, keeping: &mut Keeping, lane: Lane) -> Option<Place> {
+    fn enlist(self: &Arc<Pace>, keeping: &mut Keeping, lane: Lane, who: IpNet) -> Option<Place> {
         let id = keeping.id();
-        if !keeping.ramp.wait_in(lane, id) {
+        if !keeping.ramp.wait_in(lane, id, who) {
             return None;
         }
         Some(self.place(keeping, id))

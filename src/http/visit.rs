@@ -20,7 +20,7 @@ use super::headers::Hop;
 use super::hold;
 use super::manner::Manner;
 use super::paths;
-use super::ramp::Admit;
+use super::ramp::{Admit, Place};
 use super::reply::{self, Reply, Trouble};
 use super::room::{Found, Room, Site, Sites};
 use super::unread;
@@ -264,6 +264,16 @@ impl Visit {
         self.at_closed_gate(room, request, decision).await
     }
 
+    /// A place for a request that is kept, where the app is to be spared.
+    fn place(&self, room: &Arc<Room>) -> Result<Option<Place>, Trouble> {
+        let Some(pace) = &self.found.pace else {
+            return Ok(None);
+        };
+        let view = self.found.site.handle.view();
+        let place = pace.hold(room, &view, self.seen.hop.client);
+        place.map(Some).ok_or(Trouble::TooMany)
+    }
+
     /// Waits until it is this request's turn, where the app is freshly ready.
     async fn is_admitted(&self, room: &Arc<Room>) -> Admit {
         let Some(pace) = &self.found.pace else {
@@ -367,7 +377,7 @@ impl Visit {
             self.stay(),
             length,
             wakes,
-            || self.waits(),
+            || Ok((self.waits(), self.place(room)?)),
         ))
         .await;
         match held {

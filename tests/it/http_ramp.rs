@@ -12,6 +12,7 @@ use anteroom::http::{Limits, Pacing, Site};
 use serde_json::{Value, json};
 
 use crate::support::app::{App, say};
+use crate::support::browser::Browser;
 use crate::support::crowd::{OPENS, PAGE, come, from, ticket, turn, waits};
 use crate::support::house::House;
 use crate::support::visitor::{Answer, Visitor, soon};
@@ -28,6 +29,9 @@ fn paced(rate: u32) -> impl FnOnce(&mut Site) {
     }
 }
 
+/// A page with parts; as a script, a style or an image it is nothing.
+const SITE: &str = "<!doctype html><title>The app</title><link rel=stylesheet href=/a.css><img src=/a.png><script src=/a.js></script>";
+
 /// An app that remembers what came when, in the order in which it came.
 struct Log {
     app: App,
@@ -41,7 +45,7 @@ impl Log {
         let app = App::start(move |request| {
             let line = format!("{} {}", request.method(), request.uri());
             log.lock().unwrap().push((Instant::now(), line));
-            async { say("<title>The app</title>") }
+            async { say(SITE) }
         })
         .await;
         Log { app, came }
@@ -416,4 +420,97 @@ async fn where_traefik_leads_past_the_room_a_turn_is_two_requests_and_the_page_l
     }
     let_in.sort();
     assert!(let_in[3] >= Duration::from_millis(1_250), "{let_in:?}");
+}
+
+/// A house whose site a browser can open, with so many numbers taken by people who have left.
+async fn for_a_browser(pacing: Pacing, gone: usize) -> (House, Browser) {
+    let house = House::with(Limits::default(), |site| {
+        site.hosts.push("127.0.0.1".into());
+        site.ramp = Some(pacing);
+    })
+    .await;
+    house.clock_runs();
+    house.wakes();
+    numbers(&house, gone).await;
+    let browser = Browser::start(&[]).await;
+    browser.go(&format!("http://{}/deep", house.address)).await;
+    let ticket = "sessionStorage.getItem('anteroom:ticket') !== null";
+    eventually(Duration::from_secs(20), async || {
+        browser.asks(ticket).await == true
+    })
+    .await;
+    (house, browser)
+}
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn a_page_says_when_its_turn_is_and_goes_in_then_with_its_parts() {
+    let log = Log::start().await;
+    let pacing = Pacing {
+        rate: 10,
+        sees_all: true,
+    };
+    let (house, browser) = for_a_browser(pacing, 60).await;
+    house.is_fresh(log.address());
+    browser
+        .sees("//p[@id='next'][contains(., 'It is your turn in about')]")
+        .await;
+    browser.has_title("The app").await;
+    let parts = async || {
+        ["/a.css", "/a.png", "/a.js"]
+            .iter()
+            .all(|part| log.lines().contains(&format!("GET {part}")))
+    };
+    eventually(Duration::from_secs(20), parts).await;
+    // It was let in: it opens the site at once, and looks at nothing before.
+    assert_eq!(log.lines()[0], "GET /deep");
+    assert!(
+        !log.lines().contains(&"GET /".to_owned()),
+        "{:?}",
+        log.lines()
+    );
+    browser.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn by_hand_too_a_visitor_goes_in_at_its_turn() {
+    let log = Log::start().await;
+    let pacing = Pacing {
+        rate: 10,
+        sees_all: true,
+    };
+    let (house, browser) = for_a_browser(pacing, 30).await;
+    browser.presses("#auto").await;
+    house.is_fresh(log.address());
+    browser
+        .sees("//form[not(@hidden)]/button[.='Open it']")
+        .await;
+    assert_eq!(log.app.seen(), 0);
+    browser.presses("#start").await;
+    browser.has_title("The app").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium and chromium-driver: run tests/run"]
+async fn a_page_whose_questions_are_lost_goes_in_all_the_same() {
+    let log = Log::start().await;
+    let pacing = Pacing {
+        rate: 10,
+        sees_all: false,
+    };
+    let (house, browser) = for_a_browser(pacing, 0).await;
+    browser.commands("Network.enable", json!({})).await;
+    let lost = json!({ "urls": ["*/__anteroom/turn"] });
+    browser.commands("Network.setBlockedURLs", lost).await;
+    house.is_fresh(log.address());
+    browser.has_title("The app").await;
+    // Where the room does not see all, the page looks whether the site is there before it goes.
+    assert!(
+        log.lines().contains(&"GET /".to_owned()),
+        "{:?}",
+        log.lines()
+    );
+    browser.close().await;
 }

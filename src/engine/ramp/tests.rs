@@ -94,7 +94,7 @@ fn play(crowd: Crowd) -> Told {
         if crowd.walkers > 0 && ms % (1_000 / crowd.walkers) == 0 {
             let id = next_id();
             let lane = ramp.lane(now, who(1 << 20), false).unwrap();
-            assert!(ramp.wait_in(lane, id));
+            assert!(ramp.wait_in(lane, id, who(1 << 20)));
             lanes.insert(id, (What::Walker, ms));
         }
         while let Some((at, number)) = asks.first().copied()
@@ -125,7 +125,7 @@ fn play(crowd: Crowd) -> Told {
             }
             let lane = ramp.lane(now, who(number), true);
             let id = next_id();
-            assert!(ramp.wait_in(lane.unwrap_or(Lane::WalkIn), id));
+            assert!(ramp.wait_in(lane.unwrap_or(Lane::WalkIn), id, who(number)));
             assert!(
                 lane == Some(Lane::Inside) || ramp.is_over(now),
                 "{number} at {ms}"
@@ -143,7 +143,7 @@ fn play(crowd: Crowd) -> Told {
                         let id = next_id();
                         let lane = ramp.lane(now, who(number), false).unwrap();
                         assert!(lane == Lane::Inside || ramp.is_over(now));
-                        assert!(ramp.wait_in(lane, id));
+                        assert!(ramp.wait_in(lane, id, who(number)));
                         lanes.insert(id, (What::Part, ms));
                     }
                 }
@@ -254,7 +254,7 @@ fn before_it_is_ready_nobody_enters_and_when_the_time_is_over_everybody() {
     let mut ramp = Ramp::new(1, true);
     ramp.follow(BEGAN, BEGAN, None);
     for id in 0..100 {
-        assert!(ramp.wait_in(Lane::WalkIn, id));
+        assert!(ramp.wait_in(Lane::WalkIn, id, who(9)));
     }
     assert_eq!(ramp.next(BEGAN), Next::Nobody);
     ramp.follow(READY, BEGAN, Some(READY));
@@ -319,7 +319,7 @@ fn where_nobody_waits_and_a_place_is_free_a_page_is_opened_at_once() {
     let mut ramp = Ramp::new(1, true);
     ramp.follow(READY, BEGAN, Some(READY));
     assert_eq!(ramp.lane(READY, who(0), true), Some(Lane::Inside));
-    assert!(ramp.wait_in(Lane::Inside, 0));
+    assert!(ramp.wait_in(Lane::Inside, 0, who(9)));
     assert_eq!(ramp.lane(READY, who(1), true), None, "somebody waits");
     assert_eq!(ramp.next(READY), Next::Enter(0));
     assert_eq!(ramp.lane(READY, who(1), true), None, "no place is free");
@@ -334,11 +334,49 @@ fn where_nobody_waits_and_a_place_is_free_a_page_is_opened_at_once() {
 }
 
 #[test]
+fn whoever_walked_in_may_open_a_page_while_others_hold_numbers() {
+    let mut ramp = Ramp::new(10, true);
+    ramp.follow(BEGAN, BEGAN, None);
+    for person in 0..900 {
+        ramp.number(None, who(person));
+    }
+    ramp.follow(READY, BEGAN, Some(READY));
+    assert!(ramp.wait_in(Lane::WalkIn, 1, who(1_000)));
+    assert_eq!(ramp.lane(READY, who(1_000), true), None);
+    assert_eq!(ramp.next(READY), Next::Enter(1));
+    let (soon, late) = (READY + Span::secs(9), READY + PASS);
+    assert_eq!(ramp.lane(soon, who(1_000), false), Some(Lane::WalkIn));
+    assert_eq!(ramp.lane(late, who(1_000), true), None);
+    assert_eq!(ramp.lane(soon, who(1_000), true), Some(Lane::Inside));
+    assert_eq!(ramp.lane(soon, who(1_000), false), Some(Lane::Inside));
+}
+
+#[test]
+fn a_household_of_very_many_waits_on_the_page_too() {
+    let mut ramp = Ramp::new(10, true);
+    ramp.follow(READY, BEGAN, Some(READY));
+    let lanes: Vec<_> = (0..100)
+        .map(|id| {
+            let lane = ramp.lane(READY, who(0), true);
+            assert!(lane.is_none_or(|lane| ramp.wait_in(lane, id, who(0))));
+            lane
+        })
+        .collect();
+    assert!(lanes[..30].iter().all(|lane| *lane == Some(Lane::Inside)));
+    assert!(lanes[30..].iter().all(Option::is_none), "{lanes:?}");
+    assert_eq!(
+        ramp.lane(READY, who(0), false),
+        Some(Lane::Inside),
+        "a part"
+    );
+}
+
+#[test]
 fn another_wake_begins_anew_and_keeps_those_in_the_lanes() {
     let mut ramp = Ramp::new(10, true);
     ramp.follow(BEGAN, BEGAN, None);
     ramp.number(None, who(0));
-    assert!(ramp.wait_in(Lane::WalkIn, 4));
+    assert!(ramp.wait_in(Lane::WalkIn, 4, who(9)));
     ramp.follow(READY, READY, None);
     assert_eq!(ramp.number(Some(0), who(0)), 0);
     assert_eq!(ramp.waiting(), 1);
@@ -359,8 +397,8 @@ fn lanes_are_bounded() {
     let mut ramp = Ramp::new(1, true);
     ramp.follow(READY, BEGAN, Some(READY));
     let most = u64::try_from(WAITING_MAX).unwrap();
-    assert!((0..most).all(|id| ramp.wait_in(Lane::WalkIn, id)));
-    assert!(!ramp.wait_in(Lane::Inside, most));
+    assert!((0..most).all(|id| ramp.wait_in(Lane::WalkIn, id, who(9))));
+    assert!(!ramp.wait_in(Lane::Inside, most, who(9)));
 }
 
 #[test]
@@ -368,7 +406,7 @@ fn a_rate_that_changes_on_the_way_is_no_debt() {
     let mut ramp = Ramp::new(1_000, true);
     ramp.follow(READY, BEGAN, Some(READY));
     let later = READY + Span::secs(10);
-    (0..10_000).for_each(|id| assert!(ramp.wait_in(Lane::WalkIn, id)));
+    (0..10_000).for_each(|id| assert!(ramp.wait_in(Lane::WalkIn, id, who(9))));
     while let Next::Enter(_) = ramp.next(later) {}
     ramp.set(later, 10, true);
     let number = ramp.number(None, who(0));
