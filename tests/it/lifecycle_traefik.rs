@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::MutexGuard;
 
@@ -464,9 +464,52 @@ async fn the_hand_written_way_falls_back_to_the_room_and_counts_the_direct_traff
     .await;
     press(&client(), &house.anteroom).await;
     house.open().await;
+    asks_the_room(&house).await;
     assert_eq!(house.anteroom.view("blog").await["phase"], "awake");
     house.anteroom.phase("blog", "asleep", SOON).await;
     assert_eq!(house.get().await.status(), 503);
+}
+
+/// What an open waiting page asks is the room's to answer, and keeps nobody awake.
+async fn asks_the_room(house: &House) {
+    let own = format!("http://{}/__anteroom/", house.traefik.web);
+    let client = client();
+    let status = client.get(format!("{own}status"));
+    let turn = client
+        .post(format!("{own}turn"))
+        .header("x-anteroom-page", "1");
+    for question in [status, turn] {
+        let answer = question.header("host", HOST).send().await;
+        let answer = answer.expect("Traefik answers");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["x-anteroom"], "awake");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs traefik: run tests/run"]
+async fn a_page_that_stands_open_asks_the_room_and_keeps_nobody_awake() {
+    let machine = Machine::new(Duration::from_millis(200)).await;
+    let house = House::start("published", "file", nowhere(), &played_lines(&machine)).await;
+    press(&client(), &house.anteroom).await;
+    house.open().await;
+    // Straight to the app, past the room.
+    eventually(SOON, async || {
+        let before = house.passed_the_room().await;
+        house.open().await;
+        house.passed_the_room().await == before
+    })
+    .await;
+    let awake = Instant::now();
+    eventually(SOON, async || {
+        let asleep = house.anteroom.view("blog").await["phase"] != "awake";
+        if !asleep && awake.elapsed() < Duration::from_secs(6) {
+            asks_the_room(&house).await;
+        }
+        asleep
+    })
+    .await;
+    house.anteroom.phase("blog", "asleep", SOON).await;
 }
 
 /// The file that is published must be left whole when it is replaced, and be the operator's to read.

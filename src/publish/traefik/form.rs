@@ -177,13 +177,17 @@ impl Parts {
         }
         self.routers
             .insert(main.clone(), router(hosts.clone(), &main));
-        // Longer rules come first with Traefik, so these two need no priority.
+        // Longer rules come first with Traefik, so these three need no priority.
         let socket = format!("({hosts}) && HeaderRegexp(`Upgrade`, `(?i)^websocket$`)");
         self.routers
             .insert(format!("{main}-websocket"), router(socket, &room));
         let events = format!("({hosts}) && HeaderRegexp(`Accept`, `(?i)text/event-stream`)");
         self.routers
             .insert(format!("{main}-events"), router(events, &room));
+        // What an open page asks is no traffic of the app's, and its turn is the room's to give.
+        let own = format!("({hosts}) && PathPrefix(`/__anteroom/`)");
+        self.routers
+            .insert(format!("{main}-own"), router(own, &room));
         self.add_instances(service, routing);
     }
 
@@ -293,6 +297,10 @@ mod tests {
         );
         assert_eq!(
             http["routers"]["anteroom-blog-events"]["service"],
+            "anteroom-blog-room"
+        );
+        assert_eq!(
+            http["routers"]["anteroom-blog-own"]["service"],
             "anteroom-blog-room"
         );
         let vms = &http["services"]["anteroom-blog-vms"];
