@@ -109,6 +109,7 @@ struct Waiting<'a> {
     eta: String,
     elapsed: String,
     next_try: String,
+    longer: Longer<'a>,
     button: Option<&'a str>,
     nonce: &'a str,
     refresh: Option<u32>,
@@ -125,6 +126,16 @@ struct Way<'a> {
     href: &'a str,
     /// HTML.
     label: String,
+}
+
+/// What to do when it takes longer.
+#[derive(Serialize)]
+struct Longer<'a> {
+    heading: &'a str,
+    /// HTML.
+    lead: String,
+    /// It takes longer.
+    open: bool,
 }
 
 /// One stage in the list.
@@ -299,6 +310,11 @@ fn waiting(view: &View, now: Time, ask: &Ask, kind: Kind<'_>) -> Page {
         eta: expectation(text, view, now),
         elapsed: elapsed(text, view, now),
         next_try: failed.map_or(String::new(), |failed| next_try(text, failed.retry_at, now)),
+        longer: Longer {
+            heading: &text.longer.heading,
+            lead: host.html(&text.longer.lead, &[("time", &reference(view, now))]),
+            open: is_over(view, now),
+        },
         button: button(text, scene),
         nonce: &ask.nonce,
         refresh,
@@ -365,13 +381,27 @@ fn steps(text: &Text, reached: Option<Stage>) -> Vec<Step<'_>> {
     labels.enumerate().map(step).collect()
 }
 
+/// Whether the wake takes longer than nearly all before it.
+fn is_over(view: &View, now: Time) -> bool {
+    let since = scene::wake_of(view).map(|wake| now.since(wake.since));
+    let most = view.eta.and_then(|eta| eta.p90);
+    since.zip(most).is_some_and(|(since, most)| since > most)
+}
+
+/// When the wake was asked for, in the words of `anteroom why`; before one, the minute of the page. It is read from
+/// left to right in every language.
+fn reference(view: &View, now: Time) -> String {
+    let whole = |at: Time| Time(at.0 / 60_000 * 60_000);
+    let at = scene::wake_of(view).map_or(whole(now), |wake| wake.since);
+    format!("\u{2066}{}\u{2069}", at.clock(now))
+}
+
 /// What the visitor may expect: of a wake under way, or of one that may be asked for.
 fn expectation(text: &Text, view: &View, now: Time) -> String {
     let scene = Scene::of(view);
-    let since = scene::wake_of(view).map(|wake| now.since(wake.since));
-    match (view.eta, since) {
+    match (view.eta, scene::wake_of(view)) {
         _ if !scene.is_on_its_way() && scene != Scene::Asleep => String::new(),
-        (Some(eta), Some(since)) if eta.p90.is_some_and(|p90| since > p90) => text.eta_over.clone(),
+        _ if is_over(view, now) => text.eta_over.clone(),
         (Some(eta), _) => {
             let median = text.time(eta.median);
             let p90 = eta.p90.map(|p90| text.time(p90));

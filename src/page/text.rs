@@ -59,6 +59,9 @@ pub struct Text {
     pub challenge: Challenges,
     /// What was sent is not lost by us silently.
     pub unsent: Unsent,
+    /// When it takes longer.
+    #[serde(skip_serializing)]
+    pub longer: Longer,
     /// Pages without a script.
     #[serde(skip_serializing)]
     pub plain: Plains,
@@ -188,6 +191,16 @@ pub struct Unsent {
     /// In bold.
     pub heading: String,
     /// What to do now.
+    pub lead: String,
+}
+
+/// What to do when it takes longer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Longer {
+    /// What is opened.
+    pub heading: String,
+    /// What to do, and what to tell whoever runs the site.
     pub lead: String,
 }
 

@@ -36,7 +36,9 @@ const grounds = element => {
     if (ground.a === 1) { return [ground]; }
     if (ground.a > 0) { wrong.push(`${name(at)} is half transparent: its contrast can't be told`); }
   }
-  return ['--sky', '--bg'].map(known => hex(getComputedStyle(root).getPropertyValue(known)));
+  // Of a theme, its one colour.
+  const known = ['--sky', '--bg'].map(known => getComputedStyle(root).getPropertyValue(known));
+  return known.every(Boolean) ? known.map(hex) : [rgb(getComputedStyle(document.body).backgroundColor)];
 };
 for (const element of all.filter(shown)) {
   const speaks = Array.from(element.childNodes).some(node => node.nodeType === 3 && node.textContent.trim());
@@ -47,7 +49,7 @@ for (const element of all.filter(shown)) {
 }
 
 // What can be pressed is large enough (2.5.8 asks for 24, 2.5.5 for 44).
-for (const element of document.querySelectorAll('a, button, input:not([type=hidden]), select')) {
+for (const element of document.querySelectorAll('a, button, summary, input:not([type=hidden]), select')) {
   if (!shown(element)) { continue; }
   const box = (element.closest('label') || element).getBoundingClientRect();
   const inText = element.localName === 'a' && !element.classList.contains('button') && getComputedStyle(element).display === 'inline';
