@@ -140,7 +140,7 @@ impl App {
             helpers.clone(),
         );
         let room = Room::new(room::Setup {
-            sites: live::sites(&services, &secret, config.limits.over_all),
+            sites: live::sites(&services, &secret, &config).await,
             trusted_proxies: config.server.trusted_proxies.clone(),
             keeper: keeper.clone(),
             admission: Arc::clone(&admission),

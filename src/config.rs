@@ -111,6 +111,8 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
     /// How long running requests may take to end when Anteroom itself is stopped; 0 to 1 h.
     pub drain_timeout: Span,
+    /// The folder of the theme for hosts that no service has; none for the built-in page.
+    pub theme: Option<PathBuf>,
 }
 
 /// The listener for admins.
@@ -277,6 +279,7 @@ fn read_server(section: &Reading<'_>) -> Option<Server> {
         listen: listen?,
         trusted_proxies,
         drain_timeout: drain_timeout?,
+        theme: section.read("theme", value::words).map(PathBuf::from),
     })
 }
 

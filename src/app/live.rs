@@ -11,12 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::build;
 use super::theme::Themes;
 use super::traefik::Traefik;
-use crate::config::{Ingress, Service};
+use crate::config::{Config, Ingress, Service};
 use crate::driver::clock::Clock;
 use crate::driver::handle::Handle;
 use crate::driver::task::{self, Running, Setup};
 use crate::driver::way::{RoomOnly, Way};
-use crate::engine::admit::Rate;
 use crate::engine::id::{CloneId, ServiceName};
 use crate::engine::view::{Phase, View};
 use crate::http::{Site, Sites};
@@ -143,12 +142,14 @@ pub(super) fn handles(services: &BTreeMap<ServiceName, Live>) -> BTreeMap<Servic
         .collect()
 }
 
-pub(super) fn sites(
+/// The sites of these services, with the pages that `config` names.
+pub(super) async fn sites(
     services: &BTreeMap<ServiceName, Live>,
     secret: &[u8; 32],
-    over_all: Option<Rate>,
+    config: &Config,
 ) -> Sites {
-    let mut themes = Themes::default();
+    let themes = Themes::of(config).await;
+    let over_all = config.limits.over_all;
     let site = |live: &Live| {
         let key = build::traefik_key(secret, &live.config.name);
         Site::of(
@@ -156,8 +157,9 @@ pub(super) fn sites(
             live.running.handle.clone(),
             Some(key),
             over_all,
-            themes.of(&live.config),
+            themes.get(live.config.theme.as_ref()),
         )
     };
-    Sites::new(services.values().map(site).collect())
+    let nobodys = themes.get(config.server.theme.as_ref());
+    Sites::new(services.values().map(site).collect()).with_theme(nobodys)
 }

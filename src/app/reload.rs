@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::live::{self, Live, Parts};
+use super::theme;
 use super::{App, TASK_END_TIMEOUT, scaled, signed, token};
 use crate::config::Config;
 use crate::config::added::Added;
@@ -46,12 +47,13 @@ impl App {
         file.admin.listen = ours.admin.listen;
         file.store.clone_from(&ours.store);
         file.traefik.clone_from(&ours.traefik);
+        let themed = !theme::folders(&self.config).is_empty();
         if let Err(error) = self.put_in_force(&file).await {
             return tracing::error!("nothing is changed: {error:#}");
         }
         // The files of a theme may have changed though the configuration has not.
-        if self.config.services.values().any(|it| it.theme.is_some()) {
-            self.set_sites(&self.config);
+        if themed || !theme::folders(&self.config).is_empty() {
+            self.set_sites(&self.config).await;
         }
         self.room
             .set_trusted_proxies(file.server.trusted_proxies.clone());
@@ -124,19 +126,16 @@ impl App {
                     .insert(service.name.clone(), Live::start(service, &self.parts)?);
             }
         }
-        self.set_sites(config);
+        self.set_sites(config).await;
         let handles = live::handles(&self.services);
         self.admin.services.store(Arc::new(handles));
         self.admin.alerts.scaled.store(Arc::new(scaled(config)));
         Ok(())
     }
 
-    fn set_sites(&self, config: &Config) {
-        self.room.set_sites(live::sites(
-            &self.services,
-            &self.parts.secret,
-            config.limits.over_all,
-        ));
+    async fn set_sites(&self, config: &Config) {
+        let sites = live::sites(&self.services, &self.parts.secret, config);
+        self.room.set_sites(sites.await);
     }
 
     /// Waits until the store says something new for all services. May be given up at any moment.
@@ -158,7 +157,7 @@ impl App {
             if let Some(traefik) = &self.parts.traefik {
                 traefik.update(&self.config, &secret).await;
             }
-            self.set_sites(&self.config);
+            self.set_sites(&self.config).await;
         }
         let file = self.file.clone();
         if let Err(error) = self.put_in_force(&file).await {

@@ -1,6 +1,5 @@
 //! `anteroom check`: says what is wrong with a configuration file, with line, key and mend.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -14,9 +13,8 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
     for warning in &config.warnings {
         out::line(&format!("warning: {warning}"));
     }
-    let themes = config.services.values().filter_map(|it| it.theme.as_ref());
-    for folder in themes.collect::<BTreeSet<_>>() {
-        theme::read(folder)?;
+    for folder in theme::folders(&config) {
+        theme::read(&folder)?;
     }
     let services = config.services.len();
     let s = if services == 1 { "" } else { "s" };

@@ -237,6 +237,7 @@ pub(super) const KEYS: &[Key] = &[
     key("server", "listen", Listen, Value(r#""127.0.0.1:8080""#), "Where visitors, or Traefik for them, connect. Port 0 lets the system choose one.", r#""127.0.0.1:8080""#),
     key("server", "trusted_proxies", List("networks"), Value(r#"["127.0.0.0/8", "::1/128"]"#), "Whose `X-Forwarded-*` headers are believed, hop by hop from the right. A single address is a network of one.", r#"["127.0.0.0/8", "::1/128"]"#),
     key("server", "drain_timeout", Duration("0s", "1h"), Value(r#""30s""#), "How long running requests may take to end when Anteroom itself is stopped.", r#""30s""#),
+    key("server", "theme", Path, Nothing("the built-in page"), "A folder with pages of your own: its `plain.html` is shown under hosts that no service has. Services name theirs, or `[defaults]` does. See [themes.md](themes.md).", r#""/etc/anteroom/theme""#),
 
     key("admin", "listen", Listen, Value(r#""127.0.0.1:8081""#), "Where admins connect. Anything but loopback needs a `token`.", r#""127.0.0.1:8081""#),
     key("admin", "token", Secret, Nothing("only loopback is served"), "What an admin must send as `Authorization: Bearer`, or as a password.", r#"{ env = "ANTEROOM_ADMIN_TOKEN" }"#),

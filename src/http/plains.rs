@@ -15,7 +15,7 @@ use super::room::{Found, Room, Sites};
 use super::stock::{Keeps, Stock, Weight};
 use crate::engine::time::{Span, Time};
 use crate::page::sheet::{Coding, GAP};
-use crate::page::{self, Lang, Page, Sheet};
+use crate::page::{self, Lang, Page, Sheet, Theme};
 
 /// Which page.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +128,15 @@ impl Sites {
             gap: "",
             manner,
         };
-        let make = || page::unknown(manner.lang);
+        let theme = self.nobodys_theme.as_deref();
+        let make = || {
+            let page = page::unknown(manner.lang, theme);
+            let first = || theme.is_some_and(Theme::is_first_fault);
+            if let Some(fault) = page.fault.as_ref().filter(|_| first()) {
+                tracing::error!(%fault, "the theme of unknown hosts fails, the built-in page is served");
+            }
+            page
+        };
         self.nobodys.page(&room.stock, room.now(), wanted, make)
     }
 }

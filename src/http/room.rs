@@ -320,8 +320,9 @@ pub(super) struct Found {
 pub struct Sites {
     by_host: HashMap<Arc<str>, Found>,
     by_name: HashMap<ServiceName, Found>,
-    /// What is prepared for hosts that no site has.
+    /// What is prepared for hosts that no site has, and the theme of that.
     pub(super) nobodys: Arc<Plains>,
+    pub(super) nobodys_theme: Option<Arc<Theme>>,
 }
 
 impl Sites {
@@ -359,6 +360,15 @@ impl Sites {
                 pace.set(now, pacing);
                 found.pace = Some(pace);
             }
+        }
+    }
+
+    /// The same, with a theme for hosts that none of them has.
+    #[must_use]
+    pub fn with_theme(self, nobodys_theme: Option<Arc<Theme>>) -> Sites {
+        Sites {
+            nobodys_theme,
+            ..self
         }
     }
 

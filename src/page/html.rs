@@ -208,16 +208,16 @@ pub fn unsent(view: &View, now: Time, ask: &Ask) -> Page {
     waiting(view, now, ask, Kind::Unsent)
 }
 
-/// No site has this name, so it has nobody's theme either. It goes with status 404, and does not repeat the name.
+/// No site has this name. It goes with status 404, and does not repeat the name. The theme is the deployment's.
 #[must_use]
-pub fn unknown(lang: Lang) -> Page {
+pub fn unknown(lang: Lang, theme: Option<&Theme>) -> Page {
     let sort = Sort {
         scene: "unknown",
         words: &lang.text().plain.unknown,
         icon: ICONS.shut,
         link: Link::None,
     };
-    plain(lang, None, "", "", sort)
+    plain(lang, theme, "", "", sort)
 }
 
 /// The service sleeps, and this client may not wake it.

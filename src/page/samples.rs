@@ -139,7 +139,7 @@ impl Sample {
         match &self.shows {
             Shows::Waiting(view, wake_by) => super::render(view, NOW, &ask(*wake_by)),
             Shows::Unsent(view) => super::unsent(view, NOW, &ask(WakeBy::Page)),
-            Shows::Unknown => super::unknown(lang),
+            Shows::Unknown => super::unknown(lang, theme),
             Shows::Denied => super::denied(lang, theme, self.host),
             Shows::Limited => {
                 let time = lang.text().time(LIMITED_FOR);

@@ -106,7 +106,7 @@ fn all(host: &str) -> Vec<Page> {
     let views = PHASES.map(view).into_iter().chain(stages);
     let of_views = views.flat_map(|view| [render(&view, NOW, &ask), unsent(&view, NOW, &ask)]);
     let plain = [
-        unknown(Lang::ENGLISH),
+        unknown(Lang::ENGLISH, None),
         denied(Lang::ENGLISH, None, host),
         limited(Lang::ENGLISH, None, host, "3 minutes"),
         unavailable(Lang::ENGLISH, None, host),
@@ -382,7 +382,7 @@ fn the_script_learns_who_has_to_ask() {
 #[test]
 fn the_plain_pages_carry_no_script() {
     for page in [
-        unknown(Lang::ENGLISH),
+        unknown(Lang::ENGLISH, None),
         denied(Lang::ENGLISH, None, "b.test"),
         limited(Lang::ENGLISH, None, "b.test", "3 minutes"),
         unavailable(Lang::ENGLISH, None, "b.test"),
@@ -394,6 +394,23 @@ fn the_plain_pages_carry_no_script() {
             .contains("asked again in 3 minutes")
     );
     assert!(html(&unavailable(Lang::ENGLISH, None, "b.test")).contains("temporarily unavailable"));
+}
+
+#[test]
+fn what_to_do_when_it_takes_longer_is_there_and_opens_by_itself_when_it_does() {
+    for (elapsed, open) in [(Span::secs(41), false), (Span::secs(42), true)] {
+        let view = waking(Stage::MachineUp, elapsed);
+        let page = shown(&view);
+        assert_eq!(page.contains("<details id=\"longer\" open>"), open);
+        assert_eq!(page.contains("<details id=\"longer\">"), !open);
+        // `why` names the wake by the same words.
+        let at = view.wake.unwrap().since.clock(NOW);
+        let told = format!("{}</bdi>, \u{2066}{at}\u{2069}.</p></details>", "test");
+        assert!(page.contains(&told), "{told}: {page}");
+    }
+    let asleep = shown(&view(Phase::Asleep));
+    let minute = Time(NOW.0 / 60_000 * 60_000).clock(NOW);
+    assert!(asleep.contains(&minute), "{minute}");
 }
 
 #[test]

@@ -53,6 +53,7 @@ mod http_conformance;
 mod http_copies;
 mod http_forward;
 mod http_front;
+mod http_gzip;
 mod http_hold;
 mod http_limits;
 mod http_links;

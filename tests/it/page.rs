@@ -12,6 +12,7 @@ mod gallery;
 mod looks;
 mod reach;
 mod room;
+mod themed;
 
 const WAKE: &str = "POST /__anteroom/wake nonce=v1.a.b&by=page";
 const PRESSED: &str = "POST /__anteroom/wake nonce=v1.a.b&by=click";

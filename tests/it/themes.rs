@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anteroom::app::theme;
 use anteroom::page::samples;
+use anteroom::page::theme::FILE_BYTES_MAX;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::lifecycle::service;
 use crate::support::anteroom::{Anteroom, binary};
 use crate::support::machine::Machine;
+use crate::support::ports::free_port;
 use crate::support::visitor::soon;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -75,6 +77,62 @@ async fn a_theme_is_shown_read_again_at_a_reload_and_replaced_where_it_fails() {
     std::fs::remove_dir_all(&folder).expect("it is ours");
     reload(&anteroom).await;
     assert!(page(&anteroom).await.contains("id=\"heading\""), "ours");
+}
+
+#[tokio::test]
+async fn a_host_that_no_service_has_is_answered_in_the_deployments_theme() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().join("theme");
+    std::fs::create_dir(&folder).expect("a folder");
+    let write = |text: &str| std::fs::write(folder.join("plain.html"), text).expect("a file");
+    write("first {{ scene }} {{ heading }}");
+    let (room, admin) = (free_port(), free_port());
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:{room}\"\ntheme = {:?}\n[admin]\nlisten = \"127.0.0.1:{admin}\"\n\
+         [store]\nurl = \"memory:\"\n",
+        folder.display().to_string()
+    );
+    let config = dir.path().join("anteroom.toml");
+    std::fs::write(&config, text).expect("a file");
+    let anteroom = Anteroom::run(config, room, admin).await;
+    let shown = async || {
+        let answer = get(format!("http://{}/", anteroom.room)).await;
+        assert_eq!(answer.status(), 404);
+        answer.text().await.expect("a text")
+    };
+    let begins = "first unknown There is no site here";
+    assert_eq!(shown().await, begins);
+    write("second");
+    assert_eq!(shown().await, begins, "it is read at a reload");
+    reload(&anteroom).await;
+    assert_eq!(shown().await, "second");
+    write("{{ nobody }}");
+    let mark = reload(&anteroom).await;
+    assert!(shown().await.contains("<h1>There is no site here"), "ours");
+    anteroom
+        .log_after(mark, "the theme can't be used", SOON)
+        .await;
+}
+
+#[test]
+fn a_folder_with_too_much_in_it_is_given_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write =
+        |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("a file");
+    let fault = || theme::read(dir.path()).map(drop).unwrap_err();
+    write("plain.html", &"x".repeat(FILE_BYTES_MAX + 1));
+    let said = format!("{:#}", fault());
+    assert!(
+        said.contains("plain.html") && said.contains("longer than"),
+        "{said}"
+    );
+    write("plain.html", "{{ heading }}");
+    theme::read(dir.path()).expect("it is good");
+    for number in 0..1_000 {
+        write(&format!("{number}.txt"), "");
+    }
+    let said = format!("{:#}", fault());
+    assert!(said.contains("more than 1000 names"), "{said}");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use anteroom::page::Lang;
 use anteroom::page::samples::Sample;
+use anteroom::page::{Lang, Theme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -21,6 +21,7 @@ pub(super) struct Gallery {
 struct Hung {
     sample: Sample,
     lang: Lang,
+    theme: Option<Arc<Theme>>,
     asked: Vec<String>,
 }
 
@@ -31,6 +32,7 @@ impl Gallery {
         let hung = Arc::new(Mutex::new(Hung {
             sample: first,
             lang: Lang::ENGLISH,
+            theme: None,
             asked: Vec::new(),
         }));
         let shared = Arc::clone(&hung);
@@ -42,6 +44,11 @@ impl Gallery {
             }
         });
         Gallery { address, hung }
+    }
+
+    /// Everything is shown in this theme from now on.
+    pub(super) fn wears(&self, theme: Arc<Theme>) {
+        self.hung.lock().unwrap().theme = Some(theme);
     }
 
     /// Hangs this one in English, and says where it can be seen.
@@ -66,10 +73,10 @@ impl Gallery {
 
 async fn serve(mut stream: TcpStream, hung: &Mutex<Hung>) -> std::io::Result<()> {
     let (line, _) = read(&mut stream).await?;
-    let (sample, lang) = {
+    let (sample, lang, theme) = {
         let mut hung = hung.lock().unwrap();
         hung.asked.push(line.clone());
-        (hung.sample.clone(), hung.lang)
+        (hung.sample.clone(), hung.lang, hung.theme.clone())
     };
     let status = sample.status().unwrap_or_default();
     let json = |status: &str, body: &[u8]| ours(status, "application/json", body);
@@ -89,7 +96,7 @@ async fn serve(mut stream: TcpStream, hung: &Mutex<Hung>) -> std::io::Result<()>
             }
         },
         _ if line.starts_with("GET ") && !line.starts_with("GET /__anteroom/") => {
-            html(&sample.page(lang, "v1.a.b"))
+            html(&sample.page_in(lang, theme.as_ref(), "v1.a.b"))
         }
         _ => answer("404 Not Found", "x-anteroom: here\r\n", b""),
     };

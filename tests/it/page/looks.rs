@@ -21,7 +21,7 @@ document.getElementById('grey').style.color = '#666';
 document.getElementById('wide').style.width = '9999px';
 Object.assign(document.getElementById('small').style, { minHeight: 0, width: '9px', height: '9px', padding: 0, border: 0 });";
 
-fn pictures() -> PathBuf {
+pub(super) fn pictures() -> PathBuf {
     let given = std::env::var_os("ANTEROOM_PICTURES").map(PathBuf::from);
     given.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pictures"))
 }

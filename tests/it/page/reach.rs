@@ -15,7 +15,7 @@ use crate::support::browser::Browser;
 /// Runs axe-core over the page and answers what it finds, one sentence for each place. It can't tell the contrast on a
 /// shade, so the page stands on its plain colour for this (`look.js` measures both ends of the shade); what it
 /// can't tell all the same counts as found.
-const LOOK: &str = "const done = arguments[0];
+pub(super) const LOOK: &str = "const done = arguments[0];
 document.body.style.backgroundImage = 'none';
 const tags = ['wcag2a', 'wcag2aa', 'wcag2aaa', 'wcag21a', 'wcag21aa', 'wcag21aaa', 'wcag22a', 'wcag22aa', 'wcag22aaa', 'best-practice'];
 axe.run(document, { runOnly: { type: 'tag', values: tags }, rules: { 'color-contrast-enhanced': { enabled: true }, 'target-size': { enabled: true } } }).then(
@@ -27,7 +27,7 @@ const PLANTED: &str = "document.getElementById('main').insertAdjacentHTML('befor
 document.getElementById('grey').style.color = '#666';
 for (const id of ['small', 'near']) { Object.assign(document.getElementById(id).style, { minHeight: 0, width: '9px', height: '9px', padding: 0, border: 0 }); }";
 
-fn axe() -> String {
+pub(super) fn axe() -> String {
     let given = std::env::var_os("ANTEROOM_AXE").map(PathBuf::from);
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/axe.js");
     let path = given.unwrap_or(own);
@@ -77,7 +77,7 @@ async fn axe_finds_nothing_in_any_state_scheme_or_direction() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-fn still(scheme: &'static str) -> [(&'static str, &'static str); 2] {
+pub(super) fn still(scheme: &'static str) -> [(&'static str, &'static str); 2] {
     [
         ("prefers-color-scheme", scheme),
         ("prefers-reduced-motion", "reduce"),
