@@ -40,7 +40,7 @@ pub use html::{Page, denied, limited, render, still, time_in_gap, unavailable, u
 pub use lang::Lang;
 pub use scene::{Scene, retry_after};
 pub use sheet::Sheet;
-pub use status::{event, problem_json, status_json};
+pub use status::{denied_words, event, limited_words, problem_json, status_json};
 pub use theme::{Theme, ThemeError};
 
 use std::sync::Arc;

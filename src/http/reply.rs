@@ -19,8 +19,10 @@ use crate::engine::time::Time;
 use crate::engine::view::{Phase, View};
 use crate::page::sheet::Coding;
 use crate::page::{self, Lang, Page};
+use problem::{Said, problem, trouble_json};
 
 mod gate;
+mod problem;
 mod turn;
 
 pub(super) use gate::{challenge, challenge_page, proof_taken, proof_wrong};
@@ -210,24 +212,6 @@ fn unavailable(room: &Room, found: &Found, view: &View, manner: Manner) -> Reply
     let page = found.plain(room, manner, Kind::Unavailable);
     let reply = html(StatusCode::SERVICE_UNAVAILABLE, view.phase.as_str(), &page);
     later(reply, page::retry_after(view, room.now()))
-}
-
-fn trouble_json(status: StatusCode, view: &View, now: Time, kind: &str, detail: &str) -> Reply {
-    problem(status, view, page::retry_after(view, now), kind, detail)
-}
-
-fn problem(status: StatusCode, view: &View, wait_s: u32, kind: &str, detail: &str) -> Reply {
-    let body = serde_json::json!({
-        "type": format!("urn:anteroom:{kind}"),
-        "title": status.canonical_reason(),
-        "status": status.as_u16(),
-        "detail": detail,
-        "phase": view.phase.as_str(),
-        "retry_after": wait_s,
-    });
-    let body = body.to_string().into();
-    let reply = typed(status, view.phase.as_str(), PROBLEM, body);
-    later(spoken(reply, Lang::ENGLISH), wait_s)
 }
 
 /// "Unavailable", as gRPC clients understand it: an answer of headers only, with the status that makes them try
@@ -424,8 +408,14 @@ pub(super) fn refused(
             later(html(status, mark, &page), wait_s)
         }
         Form::Problem | Form::UnsentProblem => {
-            let detail = "The service has been woken often enough lately. It stays asleep for now.";
-            problem(status, view, wait_s, "limited", detail)
+            let lang = manner.lang;
+            let (title, detail) = &page::limited_words(lang, &found.host, wait);
+            let said = Said {
+                title,
+                detail,
+                lang,
+            };
+            problem(status, view, wait_s, "limited", said)
         }
         Form::Empty => later(ours(status, mark, Body::empty()), wait_s),
         Form::Grpc => grpc(mark, GRPC),
@@ -440,8 +430,14 @@ fn denied(room: &Room, found: &Found, view: &View, manner: Manner) -> Reply {
             html(status, mark, &found.plain(room, manner, Kind::Denied))
         }
         Form::Problem | Form::UnsentProblem => {
-            let detail = "Your network may not wake this service.";
-            problem(status, view, DENIED_WAIT_S, "denied", detail)
+            let lang = manner.lang;
+            let (title, detail) = &page::denied_words(lang, &found.host);
+            let said = Said {
+                title,
+                detail,
+                lang,
+            };
+            problem(status, view, DENIED_WAIT_S, "denied", said)
         }
         Form::Empty => ours(status, mark, Body::empty()),
         Form::Grpc => grpc(mark, GRPC),

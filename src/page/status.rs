@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::host::Host;
 use super::lang::Lang;
 use super::scene::{self, Scene};
-use super::text::fill;
+use super::text::{Words, fill};
 use crate::engine::contract::Stage;
 use crate::engine::time::{Span, Time};
 use crate::engine::view::{Phase, View};
@@ -97,6 +98,24 @@ pub fn problem_json(view: &View, now: Time, host: &str, lang: Lang) -> Bytes {
         state: Status::of(view, now),
     };
     json(&problem).into()
+}
+
+/// The title and the detail of a problem document for a client that has woken the service too often: what the page says.
+#[must_use]
+pub fn limited_words(lang: Lang, host: &str, wait: Span) -> (String, String) {
+    words(lang, host, &lang.text().plain.limited, wait)
+}
+
+/// The same for one that may not wake it.
+#[must_use]
+pub fn denied_words(lang: Lang, host: &str) -> (String, String) {
+    words(lang, host, &lang.text().plain.denied, Span::ZERO)
+}
+
+fn words(lang: Lang, host: &str, words: &Words, wait: Span) -> (String, String) {
+    let (host, time) = (Host::of(host), lang.text().time(wait));
+    let fill = |pattern| host.text(pattern, &[("time", &time)]);
+    (fill(&words.heading), fill(&words.lead))
 }
 
 /// One frame of the event stream: the status, under the view's version as its id.

@@ -87,6 +87,12 @@ async fn whoever_woke_it_too_often_is_told_when_to_come_back() {
     assert_eq!(script.header("content-type"), "application/problem+json");
     assert!(script.body.contains("\"retry_after\":82800"));
     assert!(script.body.contains("urn:anteroom:limited"));
+    let german = format!("{SCRIPT}{one}accept-language: de\r\n");
+    let german = wake(&house, &german).await;
+    assert_eq!(german.header("content-language"), "de");
+    for words in ["\"title\":\"blog.test ", "23 Stunden"] {
+        assert!(german.body.contains(words), "{}", german.body);
+    }
     assert!(house.is_left_alone(), "a refused client wakes nobody");
 
     // The page itself is there for everybody, and another client may wake.
