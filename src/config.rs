@@ -10,6 +10,7 @@
 
 mod across;
 pub mod added;
+pub mod captcha;
 pub mod challenge;
 mod ignore;
 mod keys;
@@ -36,6 +37,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+pub use self::captcha::{Captcha, CaptchaVendor};
 pub use self::challenge::{Challenge, ChallengeKind, Pow};
 pub use self::problem::Problem;
 pub use self::prometheus::{Prometheus, PrometheusLogin, PrometheusServer};

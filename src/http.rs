@@ -13,6 +13,7 @@ pub mod room;
 mod balance;
 mod body;
 mod challenge;
+mod check;
 mod copies;
 mod cors;
 mod events;

@@ -24,6 +24,7 @@
 
 pub mod accept;
 pub mod challenge;
+mod check;
 mod dress;
 mod host;
 pub mod html;
@@ -36,6 +37,7 @@ pub mod text;
 pub mod theme;
 
 pub use challenge::{Asked, Puzzle, Tried, challenge};
+pub use check::Widget;
 pub use html::{Page, denied, limited, render, still, time_in_gap, unavailable, unknown, unsent};
 pub use lang::Lang;
 pub use scene::{Scene, retry_after};

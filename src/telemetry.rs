@@ -54,6 +54,7 @@ pub struct Metrics {
     wakes_joined: Family<OfService, Counter>,
     wakes_refused: Family<OfKind, Counter>,
     traps_sprung: Family<OfService, Counter>,
+    tokens: Family<OfKind, Counter>,
     stops: Family<OfKind, Counter>,
     awake_seconds: Family<OfService, Counter<f64, AtomicU64>>,
     stops_cancelled: Family<OfService, Counter>,
@@ -128,6 +129,9 @@ impl Metrics {
         let traps_sprung = Family::default();
         let help = "Networks that opened a trap, and may wake nothing for a while";
         r.register("traps_sprung", help, Clone::clone(&traps_sprung));
+        let tokens = Family::default();
+        let help = "Tokens of captcha services that visitors brought, by what came of them";
+        r.register("tokens_checked", help, Clone::clone(&tokens));
         let stops = Family::default();
         r.register(
             "stops",
@@ -231,6 +235,7 @@ impl Metrics {
             wakes_joined,
             wakes_refused,
             traps_sprung,
+            tokens,
             stops,
             awake_seconds,
             stops_cancelled,
@@ -298,6 +303,10 @@ impl Metrics {
 
     pub(crate) fn trapped(&self, service: &ServiceName) {
         self.traps_sprung.get_or_create(&of(service)).inc();
+    }
+
+    pub(crate) fn token(&self, service: &ServiceName, outcome: &'static str) {
+        self.tokens.get_or_create(&of_kind(service, outcome)).inc();
     }
 
     pub(crate) fn slept(&self, service: &ServiceName, why: &'static str, awake: Span) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::time::timeout;
 
 use super::build;
@@ -12,6 +12,7 @@ use crate::config::{Config, Cost, Service, StoreUrl};
 use crate::engine::id::{CloneId, ServiceName};
 use crate::engine::machine::{ErrorClass, MachineState, Trouble};
 use crate::engine::record::Base;
+use crate::http::Challenger;
 use crate::provider::mark::Mark;
 use crate::provider::{Checkup, Known, May, Provider};
 
@@ -89,13 +90,23 @@ pub async fn examine(mut config: Config) -> Findings {
     let examined = services.map(|service| {
         let provider = build::provider(service, &state_dir);
         async move {
-            match provider {
-                Ok(provider) => of_provider(service, provider).await,
-                Err(error) => not_built(service, &error),
-            }
+            let of_provider = async {
+                match provider {
+                    Ok(provider) => of_provider(service, provider).await,
+                    Err(error) => not_built(service, &error),
+                }
+            };
+            join(of_provider, secret(service)).await
         }
     });
-    let services = join_all(examined).await;
+    let mut services = Vec::new();
+    for (mut service, secret) in join_all(examined).await {
+        match secret {
+            Ok(wrong) => service.wrong.extend(wrong),
+            Err(why) => unsure.push(format!("the secret of {}'s challenge: {why}", service.name)),
+        }
+        services.push(service);
+    }
     for service in &services {
         if let Some(Err(trouble)) = service.checkup.as_ref().map(|it| &it.marked) {
             unsure.push(format!(
@@ -129,6 +140,21 @@ async fn add_services(config: &mut Config) -> anyhow::Result<()> {
         .services
         .extend(services.map(|(service, _)| (service.name.clone(), service)));
     Ok(())
+}
+
+/// Whether the verifier of a service's challenge knows its secret.
+async fn secret(service: &Service) -> Result<Option<Wrong>, &'static str> {
+    let Some(challenge) = service.wake.challenge.clone() else {
+        return Ok(None);
+    };
+    match Challenger::new(challenge).knows_secret().await {
+        None | Some(Ok(true)) => Ok(None),
+        Some(Ok(false)) => Ok(Some(Wrong {
+            what: "the verifier of the challenge does not know its secret: visitors can only wait and press".to_owned(),
+            mend: "give wake.challenge the secret that goes with its sitekey; one in the environment must be set for this command too".to_owned(),
+        })),
+        Some(Err(why)) => Err(why),
+    }
 }
 
 fn not_built(service: &Service, error: &anyhow::Error) -> Examined {

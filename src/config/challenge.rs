@@ -1,5 +1,6 @@
 //! What a visitor must solve to wake a service, as configured.
 
+use super::captcha::{Captcha, CaptchaVendor};
 use super::keys::CHALLENGE_KINDS;
 use super::reading::Reading;
 use super::value;
@@ -22,6 +23,8 @@ pub enum ChallengeKind {
     Pow(Pow),
     /// A mate in one move at chess, by the visitor.
     Chess,
+    /// The widget of a captcha service.
+    Captcha(Captcha),
 }
 
 /// Of a challenge for people the wait gets longer under load, eight times at most.
@@ -40,9 +43,9 @@ impl Challenge {
     /// How many times harder it may get, in doublings.
     #[must_use]
     pub const fn extra_max(&self) -> u8 {
-        match self.kind {
+        match &self.kind {
             ChallengeKind::Pow(pow) => pow.bits_max - pow.bits,
-            ChallengeKind::Chess => DOUBLINGS_MAX,
+            ChallengeKind::Chess | ChallengeKind::Captcha(_) => DOUBLINGS_MAX,
         }
     }
 
@@ -59,8 +62,11 @@ impl Challenge {
             }
         };
         let patience = section.span("patience");
+        let captcha = |vendor| Captcha::read(&section, vendor).map(ChallengeKind::Captcha);
         let kind = match kind {
             "chess" => Some(ChallengeKind::Chess),
+            "turnstile" => captcha(CaptchaVendor::Turnstile),
+            "hcaptcha" => captcha(CaptchaVendor::Hcaptcha),
             _ => pow(&section).map(ChallengeKind::Pow),
         };
         Some(Challenge {
@@ -74,6 +80,7 @@ impl Challenge {
 pub(super) fn section_of(kind: &str) -> &'static str {
     match kind {
         "chess" => "challenge chess",
+        "turnstile" | "hcaptcha" => "challenge captcha",
         _ => "challenge pow",
     }
 }

@@ -26,7 +26,7 @@ pub(super) const PROVIDER_KINDS: &[&str] = &[
 pub(super) const SIGNAL_KINDS: &[&str] = &["node-exporter", "prometheus", "provider", "webhook"];
 
 /// The kinds of challenges.
-pub(super) const CHALLENGE_KINDS: &[&str] = &["pow", "chess"];
+pub(super) const CHALLENGE_KINDS: &[&str] = &["pow", "chess", "turnstile", "hcaptcha"];
 
 /// The sections of the file, in the order of the reference page.
 pub(super) const SECTIONS: &[SectionText] = &[
@@ -101,6 +101,11 @@ pub(super) const SECTIONS: &[SectionText] = &[
         "challenge chess",
         "challenge: chess",
         "A mate in one move, on a page of its own; for waiting rooms with a smile. The wait stands beside it. See [security.md](security.md).",
+    ),
+    part(
+        "challenge captcha",
+        "challenge: turnstile and hcaptcha",
+        "Cloudflare Turnstile, or hCaptcha: its widget on a page of its own, and its answer checked at the vendor. See [security.md](security.md) for who learns what.",
     ),
     part(
         "scale",
@@ -321,6 +326,14 @@ pub(super) const KEYS: &[Key] = &[
     key("challenge pow", "patience", Duration("5s", "5m"), Value(r#""15s""#), "The other way in, without a script: to press the button, wait so long, and press again. Under load it doubles with each bit.", r#""15s""#),
     key("challenge chess", "kind", Choice(CHALLENGE_KINDS), Required, "What a visitor must solve.", r#""chess""#),
     key("challenge chess", "patience", Duration("5s", "5m"), Value(r#""30s""#), "The other way in: to wait so long and press the button. Under load it doubles, up to eight times as long.", r#""30s""#),
+
+    key("challenge captcha", "kind", Choice(CHALLENGE_KINDS), Required, "What a visitor must solve.", r#""turnstile""#),
+    key("challenge captcha", "sitekey", Special("a sitekey"), Required, "The widget's public key. Its list of hosts at the vendor must hold the service's `hosts`.", r#""0x4AAAAAAABkMYinukE8nzY""#),
+    key("challenge captcha", "secret", Secret, Required, "The key that goes with it, which the vendor alone is told.", r#"{ env = "TURNSTILE_SECRET" }"#),
+    key("challenge captcha", "url", Url, Nothing("where the vendor checks them"), "Where answers are checked.", r#""https://challenges.cloudflare.com/turnstile/v0/siteverify""#),
+    key("challenge captcha", "script", Url, Nothing("where the vendor has it"), "Where the visitor's browser gets the widget. The page's policy lets it load from that origin, and nothing else.", r#""https://challenges.cloudflare.com/turnstile/v0/api.js""#),
+    key("challenge captcha", "send_address", Truth, Value("false"), "Whether the visitor's address is sent along when its answer is checked (`remoteip`). The visitor's browser shows it to the vendor anyway.", "true"),
+    key("challenge captcha", "patience", Duration("5s", "5m"), Value(r#""15s""#), "The other way in: to press the button, wait so long, and press again. Under load it doubles, up to eight times as long.", r#""15s""#),
 
     key("scale", "seed", Choice(&["serves", "template"]), Value(r#""serves""#), "`serves`: the machine itself takes requests, beside its clones. `template`: clones alone do, which a wake makes and a sleep deletes; the machine itself is neither started nor stopped. See [scaling.md](scaling.md).", r#""template""#),
     key("scale", "min", Integer(1, 50), Value("1"), "Instances at least, while the service is awake.", "1"),

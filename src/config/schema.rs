@@ -169,6 +169,7 @@ mod tests {
         ("wake", "service.a.wake"),
         ("challenge pow", "service.a.wake.challenge"),
         ("challenge chess", "service.b.wake.challenge"),
+        ("challenge captcha", "service.c.wake.challenge"),
         ("scale", "service.a.scale"),
         ("wake instances", "service.a.scale.wake_instances"),
         ("signal node-exporter", "service.a.scale.signal"),

@@ -9,11 +9,13 @@
 //! variant to [`Puzzle`] and an arm to [`Challenger::check`], which may ask a server elsewhere: nothing is locked meanwhile,
 //! and whoever is there when the service is on its way by then passes, whatever was answered.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::check::{Check, Widget};
 use super::room::Room;
 use super::visit::Visit;
 use crate::config::{self, ChallengeKind};
@@ -29,6 +31,7 @@ use crate::page::{self, Tried};
 #[derive(Debug)]
 pub struct Challenger {
     rules: config::Challenge,
+    check: Option<Check>,
     toll: Mutex<Toll>,
     /// Counts what people were asked, so that nobody is asked the same twice in a row.
     turn: AtomicU64,
@@ -77,6 +80,10 @@ pub(super) enum Puzzle {
         #[serde(skip)]
         position: Position,
     },
+    /// Cloudflare's widget.
+    Turnstile(Widget),
+    /// hCaptcha's.
+    Hcaptcha(Widget),
 }
 
 /// What is asked of a visitor who does not pass.
@@ -113,6 +120,7 @@ impl Puzzle {
     fn text(&self) -> &str {
         match self {
             Puzzle::Pow { text, .. } | Puzzle::Chess { text, .. } => text,
+            Puzzle::Turnstile(_) | Puzzle::Hcaptcha(_) => "",
         }
     }
 }
@@ -129,6 +137,7 @@ impl Demand {
                     text,
                     position: *position,
                 },
+                Puzzle::Turnstile(widget) | Puzzle::Hcaptcha(widget) => widget.shown(),
             },
             or: &self.or.text,
             wait: self.or.wait,
@@ -141,11 +150,23 @@ impl Challenger {
     /// A challenger with these rules that remembers nothing yet.
     #[must_use]
     pub fn new(rules: config::Challenge) -> Challenger {
+        let check = match &rules.kind {
+            ChallengeKind::Captcha(captcha) => Some(Check::new(captcha)),
+            ChallengeKind::Pow(_) | ChallengeKind::Chess => None,
+        };
         Challenger {
             rules,
+            check,
             toll: Mutex::default(),
             turn: AtomicU64::new(0),
         }
+    }
+
+    /// Whether a captcha service knows our secret, or in words why that can't be said; none where there is no such service.
+    /// Calls it.
+    pub async fn knows_secret(&self) -> Option<Result<bool, &'static str>> {
+        let check = self.check.as_ref()?;
+        Some(check.knows_secret().await)
     }
 
     fn toll(&self) -> MutexGuard<'_, Toll> {
@@ -162,12 +183,18 @@ impl Challenger {
     pub(super) fn is_for_people(&self) -> bool {
         match self.rules.kind {
             ChallengeKind::Pow(_) => false,
-            ChallengeKind::Chess => true,
+            ChallengeKind::Chess | ChallengeKind::Captcha(_) => true,
         }
     }
 
     /// Whether what was brought solves it. A kind that asks a server elsewhere does so here.
-    async fn check(&self, room: &Room, bound: Bound<'_>, brought: Brought<'_>) -> Checked {
+    async fn check(
+        &self,
+        room: &Room,
+        client: IpAddr,
+        bound: Bound<'_>,
+        brought: Brought<'_>,
+    ) -> Checked {
         let now = room.now();
         let solved = |challenge, answer| room.keeper.solved(bound, challenge, answer, now);
         let early = |text: &str, wait| {
@@ -183,7 +210,15 @@ impl Challenger {
                 return Checked::Not(Tried::TooSoon, early(brought.challenge, left));
             }
             Err(ChallengeError::Unsolved) => Tried::Wrong,
-            Err(_) => Tried::Nothing,
+            Err(_) => match &self.check {
+                Some(check) if !brought.answer.is_empty() => {
+                    match check.tried(room, bound, client, brought.answer).await {
+                        None => return Checked::Solved,
+                        Some(tried) => tried,
+                    }
+                }
+                _ => Tried::Nothing,
+            },
         };
         // Who waits does not wait anew because of a wrong answer, and may come in when it is over.
         match solved(brought.or, "") {
@@ -195,6 +230,10 @@ impl Challenger {
 
     fn puzzle(&self, room: &Room, bound: Bound<'_>, serial: u64, now: Time, extra: u8) -> Puzzle {
         match self.rules.kind {
+            ChallengeKind::Captcha(_) => {
+                let check = self.check.as_ref().expect("it was made with one");
+                check.puzzle(bound.nonce, now)
+            }
             ChallengeKind::Pow(pow) => {
                 let bits = pow.bits.saturating_add(extra).min(pow.bits_max);
                 Puzzle::Pow {
@@ -213,6 +252,11 @@ impl Challenger {
                 }
             }
         }
+    }
+
+    /// The longest body of a wish, in bytes, beyond the usual: its answer may be a token.
+    pub(super) fn more_body(&self) -> usize {
+        self.check.as_ref().map_or(0, Check::token_max)
     }
 
     fn wait(&self, room: &Room, bound: Bound<'_>, now: Time, extra: u8) -> Wait {
@@ -241,7 +285,10 @@ pub(super) async fn look(
         return Ok(Passed::Free);
     }
     let bound = bound(visit, brought.nonce);
-    let (tried, waits) = match challenger.check(room, bound, brought).await {
+    let (tried, waits) = match challenger
+        .check(room, visit.seen.hop.client, bound, brought)
+        .await
+    {
         Checked::Solved => return Ok(Passed::Free),
         Checked::Not(tried, waits) => (tried, waits),
     };
@@ -252,7 +299,7 @@ pub(super) async fn look(
     let mut toll = challenger.toll();
     // Whoever is there too early has been counted before.
     let extra = match tried {
-        Tried::TooSoon => toll.extra(now, most),
+        Tried::TooSoon | Tried::Unchecked => toll.extra(now, most),
         Tried::Nothing | Tried::Wrong => toll.wish(now, most),
     };
     let puzzle = challenger.puzzle(room, bound, brought.serial, now, extra);

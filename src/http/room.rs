@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::challenge::Challenger;
+use super::check;
 use super::copies::Copies;
 use super::forward;
 use super::forward::link::Links;
@@ -104,6 +105,8 @@ pub struct Room {
     /// What is prepared, of all shelves.
     pub(super) stock: Stock,
     pub(super) limits: Limits,
+    /// How often each client may have a token checked.
+    pub(super) checks: LazyLock<Shield>,
     /// Memory for held requests' bodies, in KiB.
     pub(super) held: Arc<Semaphore>,
     /// Upgraded connections: the server no longer knows them.
@@ -130,6 +133,7 @@ impl Room {
             copies: Copies::default(),
             stock: Stock::default(),
             limits: setup.limits,
+            checks: LazyLock::new(check::shield),
             held: Arc::new(Semaphore::new(HELD_KIB_MAX as usize)),
             tunnels: TaskTracker::new(),
             ending: CancellationToken::new(),
@@ -170,6 +174,12 @@ impl Room {
         let sites = self.sites();
         let pace = sites.of_host(host).and_then(|found| found.pace.as_ref());
         pace.map_or(0, |pace| pace.waiting())
+    }
+
+    /// Whether this client has had too many tokens checked. Those behind a proxy that hides them are not told apart:
+    /// for them there is the bound of all together.
+    pub(super) fn checks_too_much(&self, client: IpAddr) -> bool {
+        !client::trusts(&self.trusted(), client) && self.checks.holds_off(client).is_some()
     }
 
     pub(super) fn sites(&self) -> arc_swap::Guard<Arc<Sites>> {

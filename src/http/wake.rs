@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use super::body::BodyError;
-use super::challenge::{self, Brought, Passed};
+use super::challenge::{self, Brought, Challenger, Passed};
 use super::head::Head;
 use super::manner::Manner;
 use super::paths::PREFIX;
@@ -207,7 +207,8 @@ where
     if !is_form_of_ours(&parts.headers) {
         return Err(reply::wrong_type(&handle.view(), room.now()));
     }
-    let body = Limited::new(body, BODY_MAX).collect();
+    let more = site.challenger.as_ref().map_or(0, Challenger::more_body);
+    let body = Limited::new(body, BODY_MAX + more).collect();
     let bad = || reply::bad_wake(&handle.view(), room.now());
     let Ok(Ok(body)) = timeout(BODY_WAIT, body).await else {
         return Err(bad());

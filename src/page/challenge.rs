@@ -7,6 +7,7 @@
 use askama::Template;
 use serde::Serialize;
 
+use super::check::{CODE, Check, Widget};
 use super::dress::{self, Needs, Own};
 use super::host::Host;
 use super::html::door_shut;
@@ -48,6 +49,8 @@ pub enum Puzzle<'a> {
         /// What is shown.
         position: Position,
     },
+    /// The widget of a captcha service.
+    Check(Widget<'a>),
 }
 
 /// What a visitor has tried.
@@ -59,6 +62,8 @@ pub enum Tried {
     TooSoon,
     /// An answer, and it was wrong.
     Wrong,
+    /// An answer that nobody could check.
+    Unchecked,
 }
 
 #[derive(Serialize, Template)]
@@ -73,6 +78,7 @@ struct Challenge<'a> {
     nonce: &'a str,
     back: &'a str,
     chess: Option<Board<'a>>,
+    check: Option<Check<'a>>,
     or: &'a str,
     or_lead: Option<String>,
     style: &'a str,
@@ -99,23 +105,35 @@ pub fn challenge(lang: Lang, theme: Option<&Theme>, host: &str, asked: Asked<'_>
     let (lead, wrong, or) = match asked.puzzle {
         Puzzle::None => (&words.wait.lead, None, None),
         Puzzle::Chess { .. } => (&chess.lead, Some(&chess.wrong), Some(&chess.or)),
+        Puzzle::Check(_) => (&words.wait.lead, Some(&words.check.wrong), None),
     };
     let notice = match asked.tried {
         Tried::Nothing => None,
         Tried::TooSoon => Some((Some(words.early.heading.as_str()), &words.early.lead)),
         Tried::Wrong => wrong.map(|wrong| (None, wrong)),
+        Tried::Unchecked => Some((None, &words.check.unknown)),
     };
     let title = match asked.tried {
         Tried::TooSoon => &words.early.title,
-        Tried::Nothing | Tried::Wrong => &words.wait.title,
+        Tried::Nothing | Tried::Wrong | Tried::Unchecked => &words.wait.title,
     };
     let (styles, scripts) = ([board::STYLE], [board::SCRIPT.as_str()]);
+    let widget = match asked.puzzle {
+        Puzzle::Check(widget) => Some(widget),
+        Puzzle::None | Puzzle::Chess { .. } => None,
+    };
+    let (code, sources) = ([CODE.as_str()], widget.map(|widget| widget.sources()));
     let own = match asked.puzzle {
         Puzzle::None => Own::default(),
         Puzzle::Chess { .. } => Own {
             styles: &styles,
             scripts: &scripts,
             sources: &[],
+        },
+        Puzzle::Check(_) => Own {
+            styles: &[],
+            scripts: &code,
+            sources: sources.as_deref().unwrap_or_default(),
         },
     };
     dress::make(lang, theme, "challenge.html", Needs::Own(own), |dress| {
@@ -124,7 +142,7 @@ pub fn challenge(lang: Lang, theme: Option<&Theme>, host: &str, asked: Asked<'_>
             title: host.text(title, &times),
             heading: html(&words.wait.heading),
             // How long it is yet is said in one place.
-            lead: (or.is_some() || notice.is_none()).then(|| html(lead)),
+            lead: (or.is_some() || asked.tried != Tried::TooSoon).then(|| html(lead)),
             notice: notice.map(|(heading, lead)| Notice {
                 heading,
                 lead: html(lead),
@@ -134,8 +152,9 @@ pub fn challenge(lang: Lang, theme: Option<&Theme>, host: &str, asked: Asked<'_>
             back: asked.back,
             chess: match asked.puzzle {
                 Puzzle::Chess { text, position } => Some(Board::of(lang, text, position)),
-                Puzzle::None => None,
+                Puzzle::None | Puzzle::Check(_) => None,
             },
+            check: widget.map(|widget| Check::of(&widget, lang)),
             or: asked.or,
             or_lead: or.map(|or| html(or)),
             style: &dress.style,

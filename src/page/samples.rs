@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Ask, Asked, Lang, Page, Puzzle, Scene, Theme, ThemeError, Tried, WakeBy};
+use super::{Ask, Asked, Lang, Page, Puzzle, Scene, Theme, ThemeError, Tried, WakeBy, Widget};
 use crate::engine::chess::Position;
 use crate::engine::contract::Stage;
 use crate::engine::eta::Eta;
@@ -232,6 +232,18 @@ fn before_a_wake() -> Vec<Sample> {
     ]
 }
 
+/// A widget whose script is not there, or is played by a test.
+const WIDGET: Widget<'static> = Widget {
+    vendor: "Cloudflare",
+    api: "turnstile",
+    script: "/__anteroom/widget.js",
+    sitekey: "0x4AAA",
+    action: "anteroom-wake",
+    mark: "00ff",
+    directives: &["script-src", "frame-src"],
+    origins: "'self'",
+};
+
 /// The pages of challenges, and their second tries.
 fn challenges() -> Vec<Sample> {
     let chess = Puzzle::Chess {
@@ -250,6 +262,9 @@ fn challenges() -> Vec<Sample> {
         },
         page("challenge-chess-early", chess, Tried::TooSoon),
         page("challenge-chess-wrong", chess, Tried::Wrong),
+        page("challenge-check", Puzzle::Check(WIDGET), Tried::Nothing),
+        page("challenge-check-wrong", Puzzle::Check(WIDGET), Tried::Wrong),
+        page("challenge-unchecked", Puzzle::None, Tried::Unchecked),
     ]
 }
 

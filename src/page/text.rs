@@ -158,6 +158,9 @@ pub struct Challenges {
     /// A mate in one move.
     #[serde(skip_serializing)]
     pub chess: Chess,
+    /// The check by a captcha service.
+    #[serde(skip_serializing)]
+    pub check: Check,
 }
 
 /// The page that asks for a mate.
@@ -182,6 +185,18 @@ pub struct Chess {
     pub white: [String; 6],
     /// Black's.
     pub black: [String; 6],
+}
+
+/// The check by another company, beside the wait.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// What it is, and what the company sees.
+    pub lead: String,
+    /// It was not passed.
+    pub wrong: String,
+    /// It could not be made.
+    pub unknown: String,
 }
 
 /// The notice that a submission was not sent.

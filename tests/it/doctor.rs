@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anteroom::config::CaptchaVendor;
 use serde_json::Value;
 
 use crate::support::anteroom::binary;
 use crate::support::billed::{Manner, TOKEN, World};
 use crate::support::gce::{self, Google};
+use crate::support::siteverify::{SECRET, SITEKEY, Siteverify, Way};
 use crate::support::warren::{self, Warren};
 use crate::support::{digitalocean, hetzner};
 
@@ -117,6 +119,46 @@ async fn ask(file: &Path, more: &[&str]) -> Told {
     Told {
         code: output.status.code(),
         text,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_the_verifier_of_a_challenge_does_not_know_is_told() {
+    for (vendor, kind) in [
+        (CaptchaVendor::Turnstile, "turnstile"),
+        (CaptchaVendor::Hcaptcha, "hcaptcha"),
+    ] {
+        let verifier = Siteverify::start(vendor).await;
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("secret"), SECRET).expect("the folder is ours");
+        let config = format!(
+            r#"
+            store = {{ url = "memory:" }}
+            [service.local]
+            hosts = ["local.example.com"]
+            port = 8099
+            provider = {{ kind = "process", command = ["sleep", "1"] }}
+            wake.by = "challenge"
+            wake.challenge = {{ kind = "{kind}", sitekey = "{SITEKEY}", secret = {{ file = "{}/secret" }}, url = "{}/siteverify" }}
+            "#,
+            dir.path().display(),
+            verifier.origin(),
+        );
+        let file = dir.path().join("anteroom.toml");
+        std::fs::write(&file, config).expect("the folder is ours");
+        let told = ask(&file, &[]).await;
+        told.says("all is well");
+        verifier.always_goes(Way::Status(500));
+        let told = ask(&file, &[]).await;
+        told.says("not found out: the secret of local's challenge: its verifier fails, or is asked too often");
+        assert_eq!(told.code, Some(0), "{}", told.text);
+        verifier.always_goes(Way::Well);
+        verifier.forgets_the_secret();
+        let told = ask(&file, &[]).await;
+        told.says("WRONG: the verifier of the challenge does not know its secret");
+        assert_eq!(told.code, Some(1), "{}", told.text);
+        assert!(!told.text.contains(SECRET));
+        assert_eq!(verifier.calls().len(), 3);
     }
 }
 

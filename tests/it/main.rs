@@ -27,6 +27,7 @@ mod support {
     pub(crate) mod real_app;
     pub(crate) mod redis;
     pub(crate) mod requests;
+    pub(crate) mod siteverify;
     pub(crate) mod traefik;
     pub(crate) mod visitor;
     pub(crate) mod wait;
@@ -43,6 +44,7 @@ mod deploy;
 mod doctor;
 mod forwarded_for;
 mod gate_attacks;
+mod gate_captcha;
 mod gate_chess;
 mod gate_pardon;
 mod gate_pow;

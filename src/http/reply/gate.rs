@@ -17,6 +17,7 @@ pub(in crate::http) fn challenge(view: &View, nonce: &str, demand: &Demand) -> R
     let detail = match demand.tried {
         Tried::Nothing => "Solve the challenge, or wait, and ask again.",
         Tried::TooSoon => "It is too soon. Wait, or solve the challenge, and ask again.",
+        Tried::Unchecked => "That could not be checked now. Wait, and ask again.",
         Tried::Wrong => "That was wrong. Solve this challenge, or wait, and ask again.",
     };
     let body = serde_json::json!({

@@ -13,7 +13,9 @@ const NUMBERS: std::ops::Range<u64> = 0..1_000;
 const RIGHT_TO_LEFT: [&str; 4] = ["ar", "fa", "he", "ur"];
 
 /// What may be put into a sentence.
-const NAMES: [&str; 7] = ["host", "time", "median", "p90", "n", "first", "second"];
+const NAMES: [&str; 8] = [
+    "vendor", "host", "time", "median", "p90", "n", "first", "second",
+];
 
 /// Every text of a file by its whole key.
 fn words(lang: Lang) -> BTreeMap<String, String> {

@@ -71,6 +71,13 @@ impl Gallery {
     }
 }
 
+/// In place of a vendor's widget: a box of its size.
+const WIDGET: &[u8] = b"window.turnstile = { render: function (box, wanted) {\
+    var small = wanted.size === 'compact', part = document.createElement('div');\
+    part.style.cssText = 'border:1px solid;margin:auto;width:' + (small ? 150 : 300) + 'px;height:' + (small ? 140 : 65) + 'px';\
+    part.textContent = 'widget'; box.appendChild(part);\
+} }; anteroomCheck();";
+
 async fn serve(mut stream: TcpStream, hung: &Mutex<Hung>) -> std::io::Result<()> {
     let (line, _) = read(&mut stream).await?;
     let (sample, lang, theme) = {
@@ -95,6 +102,9 @@ async fn serve(mut stream: TcpStream, hung: &Mutex<Hung>) -> std::io::Result<()>
                 json(&format!("{code} Played"), &body)
             }
         },
+        _ if line.starts_with("GET /__anteroom/widget.js?") => {
+            ours("200 OK", "text/javascript", WIDGET)
+        }
         _ if line.starts_with("GET ") && !line.starts_with("GET /__anteroom/") => {
             html(&sample.page_in(lang, theme.as_ref(), "v1.a.b"))
         }
