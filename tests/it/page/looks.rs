@@ -115,6 +115,7 @@ fn strange(gallery: &Gallery, sample: &Sample) -> Vec<String> {
         let own = line == "GET /__anteroom/events"
             || line == "GET /__anteroom/status"
             || line == "POST /__anteroom/wake"
+            || line == "POST /__anteroom/turn"
             || line.starts_with("GET /__anteroom/widget.js?");
         // The way in is tried at the front.
         line == itself || own || line == "GET /"
