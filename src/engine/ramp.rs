@@ -39,7 +39,7 @@ pub const RATE_MAX: u32 = 1_000;
 pub const WAITING_MAX: usize = 10_000;
 
 /// Whoever would wait for longer than this among those who are in waits on the page instead, where it can.
-const CROWDED: Span = Span::secs(3);
+const CROWDED: Span = Span::secs(1);
 
 /// Of so many places one is for those without a number: nobody without a script waits for ever.
 const WALKS_IN: u64 = 10;

@@ -362,8 +362,8 @@ fn a_household_of_very_many_waits_on_the_page_too() {
             lane
         })
         .collect();
-    assert!(lanes[..30].iter().all(|lane| *lane == Some(Lane::Inside)));
-    assert!(lanes[30..].iter().all(Option::is_none), "{lanes:?}");
+    assert!(lanes[..10].iter().all(|lane| *lane == Some(Lane::Inside)));
+    assert!(lanes[10..].iter().all(Option::is_none), "{lanes:?}");
     assert_eq!(
         ramp.lane(READY, who(0), false),
         Some(Lane::Inside),
