@@ -127,7 +127,8 @@ impl Pace {
         let now = room.now();
         let place = {
             let mut keeping = self.look(room, view, now);
-            if keeping.ramp.is_over(now) {
+            // It may have come to its end since it was asked, and then nothing is remembered of anybody.
+            if self.is_open(view) || keeping.ramp.is_over(now) {
                 return Admit::Go;
             }
             let who = household(client);
@@ -281,6 +282,9 @@ impl Place {
         let now = room.now();
         {
             let mut keeping = pace.look(room, view, now);
+            if pace.is_open(view) {
+                return;
+            }
             pace.call(&mut keeping, now);
         }
         self.comes(room).await;

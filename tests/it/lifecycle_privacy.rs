@@ -229,16 +229,41 @@ async fn nothing_of_a_client_is_kept_for_longer_or_in_more_words_than_the_settin
 
         // Also when nobody is there any more.
         let _ = command(&anteroom, &["forget", "2001:db8:77::/48"]).await;
+        let keys = scan(&server).await;
+        let other = words([OTHER.0, OTHER.1]);
+        let found: Vec<_> = with(&keys, &other).collect();
+        assert!(found.is_empty(), "{privacy}: {found:?}");
         assert!(anteroom.terminate(SOON).await.success());
         let keys = scan(&server).await;
         let about: Vec<String> = networks().into_iter().chain([name, AGENT.into()]).collect();
         for (key, left) in with(&keys, &about) {
             assert!(left > 0, "{privacy}: {key} has no end");
         }
-        let other = words([OTHER.0, OTHER.1]);
         let found: Vec<_> = with(&keys, &other).collect();
         assert!(found.is_empty(), "{privacy}: {found:?}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn who_woke_it_last_is_forgotten_in_its_status_at_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::start().await;
+    let url = format!("redis://{}", server.at());
+    let (mut anteroom, _machine) = play(dir.path(), &url, "addresses = \"network\"").await;
+    let network = words([OTHER.1]);
+    let told = async || {
+        let keys = scan(&server).await;
+        with(&keys, &network).any(|(key, _)| key.ends_with(":status"))
+    };
+    // Its room looks at the ledger now and then.
+    eventually(Duration::from_secs(30), told).await;
+    let _ = command(&anteroom, &["forget", "2001:db8:77::/48"]).await;
+    assert!(!told().await, "{:#?}", scan(&server).await);
+    assert!(anteroom.terminate(SOON).await.success());
+    let keys = scan(&server).await;
+    let found: Vec<_> = with(&keys, &network).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
 
 #[tokio::test]

@@ -88,6 +88,9 @@ impl Pace {
     ) -> (Turn, u64, Option<Place>) {
         let (now, who) = (room.now(), household(client));
         let mut keeping = self.look(room, view, now);
+        if self.is_open(view) {
+            return (Turn::Go, held.unwrap_or_default(), None);
+        }
         let number = keeping.ramp.number(held, who);
         let id = keeping.id();
         let turn = keeping.ramp.turn(now, number, who, id);

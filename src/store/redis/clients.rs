@@ -14,7 +14,7 @@ use super::surface::{SCAN_COUNT, SCANS_MAX};
 use super::{RedisStore, json, parsed};
 use crate::engine::contract::Trigger;
 use crate::engine::id::ServiceName;
-use crate::engine::privacy::{Forgotten, Kept};
+use crate::engine::privacy::{FORGOTTEN, Forgotten, Kept};
 use crate::engine::time::Time;
 use crate::engine::triggerers::{Asked, latest};
 use crate::store::{Forgot, LedgerEntry, StoreError};
@@ -208,7 +208,8 @@ impl RedisStore {
         Ok(gone)
     }
 
-    /// Takes a client's name out of the ledger of a service, and of the wake that is wanted.
+    /// Takes a client's name out of the ledger of a service, of the wake that is wanted, and of its status: its room reads the
+    /// ledger only now and then, and not at all any more when it has ended.
     async fn unname(
         &self,
         service: &ServiceName,
@@ -232,13 +233,17 @@ impl RedisStore {
         if !nameless.as_mut().is_some_and(|it| it.forget(forgotten)) {
             nameless = None;
         }
-        if renamed.is_empty() && nameless.is_none() {
+        let run_by = ["run_by".to_owned()];
+        let run_by: Option<String> = self.asked(service, "HGET", "status", &run_by).await?;
+        let run_by = run_by.filter(|who| forgotten.covers(who));
+        if renamed.is_empty() && nameless.is_none() && run_by.is_none() {
             return Ok(0);
         }
-        let keys = self.keys(service, ["ledger", "wanted"]);
+        let keys = self.keys(service, ["ledger", "wanted", "status"]);
         let call = self.scripts.forget.call(&keys);
         let call = call.arg(wanted.filter(|_| nameless.is_some()).unwrap_or_default());
         let call = call.arg(nameless.map(|it| json(&it)).unwrap_or_default());
+        let call = call.arg(run_by.unwrap_or_default()).arg(FORGOTTEN);
         let call = renamed
             .iter()
             .fold(call, |call, (id, text)| call.arg(id.as_str()).arg(&**text));
@@ -254,7 +259,10 @@ fn may_name(name: &str, forgotten: &Forgotten) -> bool {
             .split_once(':')
             .is_some_and(|(_, who)| forgotten.covers(who)),
         Some(("addresses", _)) => true,
-        _ => matches!(name, "triggerers" | "refusals" | "ledger" | "wanted"),
+        _ => matches!(
+            name,
+            "triggerers" | "refusals" | "ledger" | "wanted" | "status"
+        ),
     }
 }
 
