@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::app::{App, say};
 use crate::support::browser::Browser;
-use crate::support::crowd::{OPENS, PAGE, come, from, ticket, turn, waits};
+use crate::support::crowd::{Came, OPENS, PAGE, come, from, ticket, turn, waits};
 use crate::support::house::House;
 use crate::support::visitor::{Answer, Visitor, soon};
 use crate::support::wait::eventually;
@@ -128,8 +128,14 @@ async fn two_thousand_visitors_come_fifty_in_a_second_and_in_their_order() {
     house.later(LASTS);
     let mut came = 0;
     while let Some(done) = crowd.join_next().await {
-        let (person, answer) = done.unwrap();
+        let Came {
+            person,
+            tries,
+            answer,
+        } = done.unwrap();
         assert_eq!(answer.status, 200, "{person}: {}", answer.head);
+        let was_paced = people.contains(&format!("GET /{person}"));
+        assert!(tries == 1 || !was_paced, "{person} came {tries} times");
         came += 1;
     }
     assert_eq!((came, log.app.seen()), (PEOPLE, PEOPLE));

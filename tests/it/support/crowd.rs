@@ -17,6 +17,9 @@ pub(crate) const PAGE: &str = "x-anteroom-page: 1\r\nsec-fetch-site: same-origin
 pub(crate) const OPENS: &str =
     "accept: text/html\r\nsec-fetch-mode: navigate\r\nsec-fetch-dest: document\r\n";
 
+/// How often somebody opens the site until it gives up.
+const TRIES_MAX: usize = 10;
+
 /// The line that says who asks.
 pub(crate) fn from(person: usize) -> String {
     format!(
@@ -63,16 +66,38 @@ pub(crate) async fn waits(room: SocketAddr, person: usize, told: Value) -> Value
     }
 }
 
-/// So many people, whose first words from the room are given: they wait and come. Each opens `/<number>` once, and tells
-/// what it got.
-pub(crate) fn come(room: SocketAddr, told: Vec<Value>) -> JoinSet<(usize, Answer)> {
+/// Somebody who came.
+#[derive(Debug)]
+pub(crate) struct Came {
+    pub(crate) person: usize,
+    /// How often it opened the site.
+    pub(crate) tries: usize,
+    /// What it got in the end.
+    pub(crate) answer: Answer,
+}
+
+/// So many people, whose first words from the room are given: they wait and come. Each opens `/<number>`, and again where the
+/// app could not be reached, as the page does: thousands who come in one moment are more than an app's backlog holds.
+pub(crate) fn come(room: SocketAddr, told: Vec<Value>) -> JoinSet<Came> {
     let mut crowd = JoinSet::new();
     for (person, told) in told.into_iter().enumerate() {
         crowd.spawn(async move {
             waits(room, person, told).await;
             let lines = format!("{OPENS}{}", from(person));
-            let mut visitor = Visitor::connect(room).await;
-            (person, visitor.get(&format!("/{person}"), &lines).await)
+            let mut tries = 0;
+            loop {
+                tries += 1;
+                let mut visitor = Visitor::connect(room).await;
+                let answer = visitor.get(&format!("/{person}"), &lines).await;
+                if answer.status == 200 || tries == TRIES_MAX {
+                    return Came {
+                        person,
+                        tries,
+                        answer,
+                    };
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
         });
     }
     crowd
