@@ -69,16 +69,15 @@ impl Default for Plains {
 }
 
 impl Keeps for Plains {
-    fn holds(&self, at: usize, number: u64) -> bool {
-        let page = self.pages[at].load();
-        page.as_ref()
-            .is_some_and(|page| page.weight.number == number)
+    fn number(&self, at: usize) -> Option<u64> {
+        self.pages[at]
+            .load()
+            .as_ref()
+            .map(|page| page.weight.number)
     }
 
-    fn clear(&self, at: usize, number: u64) {
-        if self.holds(at, number) {
-            self.pages[at].store(None);
-        }
+    fn empty(&self, at: usize) {
+        self.pages[at].store(None);
     }
 }
 

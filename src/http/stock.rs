@@ -40,11 +40,23 @@ struct List {
 
 /// What prepared answers stand on, each in its place.
 pub(super) trait Keeps: fmt::Debug + Send + Sync {
+    /// The number of the answer that stands in this place; none where it is empty.
+    fn number(&self, at: usize) -> Option<u64>;
+
+    /// Takes out what stands in this place.
+    fn empty(&self, at: usize);
+
     /// Whether this answer still stands in its place.
-    fn holds(&self, at: usize, number: u64) -> bool;
+    fn holds(&self, at: usize, number: u64) -> bool {
+        self.number(at) == Some(number)
+    }
 
     /// Takes this answer out of its place, if it still stands there.
-    fn clear(&self, at: usize, number: u64);
+    fn clear(&self, at: usize, number: u64) {
+        if self.holds(at, number) {
+            self.empty(at);
+        }
+    }
 }
 
 /// Where something prepared stands.

@@ -100,16 +100,15 @@ impl Shelf {
 }
 
 impl Keeps for Shelf {
-    fn holds(&self, at: usize, number: u64) -> bool {
-        let page = self.pages[at].load();
-        page.as_ref()
-            .is_some_and(|page| page.weight.number == number)
+    fn number(&self, at: usize) -> Option<u64> {
+        self.pages[at]
+            .load()
+            .as_ref()
+            .map(|page| page.weight.number)
     }
 
-    fn clear(&self, at: usize, number: u64) {
-        if self.holds(at, number) {
-            self.pages[at].store(None);
-        }
+    fn empty(&self, at: usize) {
+        self.pages[at].store(None);
     }
 }
 

@@ -40,6 +40,17 @@ pub(super) fn asking(repeats: bool) -> (World, CloneId) {
     }
 }
 
+/// An earlier owner may have led visitors to this clone, and nobody wants it any more.
+pub(super) fn inherit(world: &mut World, clone: CloneId) {
+    let life = Life::Rising {
+        since: world.now,
+        served: false,
+    };
+    world.record.clones.insert(clone, life);
+    world.kill();
+    world.want(0);
+}
+
 pub(super) fn machine(state: MachineState) -> Machine {
     Machine {
         state,
@@ -118,13 +129,7 @@ fn a_clone_that_appears_after_its_end_was_wanted_is_asked_for_its_addresses_agai
 #[test]
 fn a_clone_to_which_an_earlier_owner_may_lead_visitors_is_drained_before_it_is_deleted() {
     let (mut world, clone) = asking(false);
-    let life = Life::Rising {
-        since: world.now,
-        served: false,
-    };
-    world.record.clones.insert(clone, life);
-    world.kill();
-    world.want(0);
+    inherit(&mut world, clone);
     assert_eq!(take(&mut world, 3), Some(Deed::Find));
     assert_eq!(take(&mut world, 4), Some(Deed::Drain(clone)));
 }

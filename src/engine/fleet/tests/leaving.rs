@@ -1,6 +1,6 @@
 //! How long whoever is at a clone has to come to an end before it goes.
 
-use super::appearing::{asking, hear, machine, take};
+use super::appearing::{asking, hear, inherit, machine, take};
 use super::*;
 
 const TIME_TO_END: Span = Span::secs(30);
@@ -10,13 +10,7 @@ const TIME_TO_END: Span = Span::secs(30);
 fn gone_after(unsure: std::ops::Range<Span>) -> Span {
     let (mut world, clone) = asking(false);
     world.policy.drain_timeout = TIME_TO_END;
-    let life = Life::Rising {
-        since: world.now,
-        served: true,
-    };
-    world.record.clones.insert(clone, life);
-    world.kill();
-    world.want(0);
+    inherit(&mut world, clone);
     let began = world.now;
     let mut op = 2;
     loop {
